@@ -1,0 +1,3 @@
+"""Palaver: a self-hosted direct-messaging backend."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The one public door: generations v0, v1 and v2, and the sockets."""

@@ -1,0 +1,96 @@
+"""The messenger's tables. Ids are 16 bytes, times microseconds since the epoch."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+DIRECT = 1
+GROUP = 2
+
+Id = LargeBinary(16)
+
+chats = Table(
+    "chats",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", SmallInteger, nullable=False),
+    Column("title", String(200), nullable=False, default=""),
+    # Both user ids of a direct chat, the lesser first: the one place that makes a pair's chat unique
+    Column("pair", LargeBinary(32), unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Id, nullable=False),
+    Column("last_seq", BigInteger, nullable=False, default=0),
+    # The newest message's time, or the creation's
+    Column("active_at", BigInteger, nullable=False),
+    # Counts changes of members: a send that was checked against older members is checked again
+    Column("members_version", Integer, nullable=False, default=1),
+    # Recovery after a broken stream asks for what was active since then
+    Index("chats_by_activity", "active_at"),
+    sqlite_with_rowid=False,
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("chat_id", Id, ForeignKey("chats.id"), primary_key=True),
+    Column("user_id", Id, primary_key=True),
+    Column("joined_at", BigInteger, nullable=False),
+    # The last seq that somebody who left may read; null for a member
+    Column("left_seq", BigInteger),
+    Column("received_seq", BigInteger, nullable=False, default=0),
+    Column("read_seq", BigInteger, nullable=False, default=0),
+    # The chat's activity, kept here so that a page of a user's chats is one walk over an index; for groups
+    # larger than `EXACT_ACTIVITY_MEMBERS` it may lag by `LAZY_ACTIVITY_SECONDS`
+    Column("active_at", BigInteger, nullable=False),
+    Index("members_by_activity", "user_id", "active_at", "chat_id"),
+    sqlite_with_rowid=False,
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("chat_id", Id, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Id, nullable=False),
+    Column("sender_id", Id, nullable=False),
+    Column("client_id", Id, nullable=False),
+    # Empty where deleted
+    Column("text", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("edited_at", BigInteger),
+    Column("deleted_at", BigInteger),
+    Column("trace_id", String(32)),
+    # Rows lie in the order of their chat and seq: a page of history is one piece of the file
+    sqlite_with_rowid=False,
+)
+
+# Apart from the messages, because it stays when those move to an archive
+message_keys = Table(
+    "message_keys",
+    metadata,
+    Column("chat_id", Id, primary_key=True),
+    Column("sender_id", Id, primary_key=True),
+    Column("client_id", Id, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+presence = Table(
+    "presence",
+    metadata,
+    Column("user_id", Id, primary_key=True),
+    Column("last_seen_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

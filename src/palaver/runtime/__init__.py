@@ -1,0 +1,1 @@
+"""How any service runs. No business word."""

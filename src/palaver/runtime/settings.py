@@ -1,0 +1,191 @@
+"""Settings: one typed section a service, from `PALAVER_…` variables and an optional TOML file.
+
+A variable wins over the file. A key that nobody knows stops the start with its name, because a misspelt
+setting that is silently ignored is found out in production.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "PALAVER_"
+
+
+class Section(BaseModel):
+    """A service's settings. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class GatewaySettings(Section):
+    """The public door."""
+
+    host: str = Field("0.0.0.0", description="Address to listen on for the public.")  # noqa: S104 - it is the public door
+    port: int = Field(10000, ge=0, le=65535, description="Public HTTP and WebSocket port.")
+    auth_url: str = Field("http://127.0.0.1:10001", description="Where auth's REST is.")
+    messenger_target: str = Field("127.0.0.1:10004", description="Where the messenger's gRPC is.")
+    messenger_url: str = Field("http://127.0.0.1:10003", description="Where the messenger's health is.")
+    cors_origins: list[str] = Field(
+        [], description="Origins whose pages may call the API; `*` allows any. Empty: none."
+    )
+    trusted_proxies: list[str] = Field(
+        ["127.0.0.1"], description="Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."
+    )
+    body_bytes: int = Field(1_048_576, ge=1024, description="Largest HTTP request body, in bytes.")
+    frame_bytes: int = Field(262_144, ge=1024, description="Largest socket message from a client, in bytes.")
+    text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
+    messages_per_request: int = Field(100, ge=1, description="Most messages in one request or frame.")
+    members_per_group: int = Field(1_000, ge=2, description="Most members of a group.")
+    sockets_per_user: int = Field(20, ge=1, description="Most sockets of a user on one gateway.")
+    ping_seconds: float = Field(
+        30.0, gt=0, description="A socket that was silent so long is pinged, and closed after as long again."
+    )
+    socket_queue_bytes: int = Field(
+        1_048_576, ge=1024, description="Bytes that may wait for a slow reader before it is cut off."
+    )
+    frames_in_flight: int = Field(
+        20_000, ge=1, description="Sends that may wait for the messenger before more are refused."
+    )
+    drain_seconds: float = Field(
+        5.0, ge=0, description="How long a stopping gateway waits for requests and sends in flight."
+    )
+
+
+class AuthSettings(Section):
+    """Who you are."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(10001, ge=0, le=65535, description="Private REST port.")
+    database_url: str = Field("", description="Where accounts are. Empty: `auth.db` in the data directory.")
+    rates: bool = Field(True, description="Whether rates of sign-ups and wrong passwords are limited.")
+    access_token_seconds: int = Field(1_800, ge=10, description="How long an access token lives.")
+    refresh_token_seconds: int = Field(
+        2_592_000, ge=60, description="How long a session lives without being refreshed."
+    )
+    argon2_time_cost: int = Field(3, ge=1, description="argon2id passes over the memory (RFC 9106).")
+    argon2_memory_kib: int = Field(65_536, ge=8, description="argon2id memory, in KiB.")
+    argon2_parallelism: int = Field(1, ge=1, description="argon2id lanes.")
+    hashing_threads: int = Field(0, ge=0, description="Passwords hashed at once. 0: one a core.")
+    hashing_queue: int = Field(
+        200, ge=1, description="Passwords that may wait for hashing before more are refused."
+    )
+    wrong_passwords_per_account: int = Field(10, ge=1, description="Wrong passwords a minute for an account.")
+    wrong_passwords_per_address: int = Field(
+        100, ge=1, description="Wrong passwords a minute from an address."
+    )
+    sign_ups_per_address: int = Field(100, ge=1, description="Sign-ups a minute from an address.")
+
+
+class MessengerSettings(Section):
+    """What was said."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on, for gRPC and HTTP.")
+    http_port: int = Field(10003, ge=0, le=65535, description="Health and metrics.")
+    grpc_port: int = Field(10004, ge=0, le=65535, description="Private gRPC port.")
+    auth_url: str = Field("http://127.0.0.1:10001", description="Where auth's REST is.")
+    database_url: str = Field(
+        "", description="Where the journal is. Empty: `messenger.db` in the data directory."
+    )
+    rates: bool = Field(True, description="Whether the rate of a user's messages is limited.")
+    messages_per_second: float = Field(100.0, gt=0, description="Messages a second that a user may sustain.")
+    messages_burst: int = Field(500, ge=1, description="Messages that a user may send at once after a pause.")
+    members_per_group: int = Field(1_000, ge=2, description="Most members of a group.")
+    batch_messages: int = Field(1_000, ge=1, description="Most messages of one transaction.")
+    sender_share: float = Field(
+        0.125, gt=0, le=1, description="Share of a batch that one sender may take while others wait."
+    )
+    queue_messages: int = Field(
+        50_000, ge=1, description="Messages that may wait for the journal before more are refused."
+    )
+    chats_cached: int = Field(50_000, ge=1, description="Chats whose members are kept in memory.")
+
+
+class TelemetrySettings(Section):
+    """What is written down about it all."""
+
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level logged.")
+    log_to: str = Field(
+        "stdout", pattern="^(stdout|file)$", description="`stdout`, or `file`: `logs/` in the data directory."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings of all services."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", case_sensitive=False
+    )
+
+    data_dir: Path = Field(Path("palaver-data"), description="Where embedded databases, keys and logs are.")
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    messenger: MessengerSettings = Field(default_factory=MessengerSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Variables before the file, which is given to the constructor."""
+        return env_settings, init_settings
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text is one line for the operator."""
+
+
+def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from `config` (TOML) and from the environment.
+
+    Raises `SettingsError` with one line that names the first wrong key.
+    """
+    refuse_unknown_variables(environ)
+    from_file = read_config(config) if config else {}
+    try:
+        return Settings(**from_file)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = "is not a setting" if first["type"] == "extra_forbidden" else first["msg"]
+        raise SettingsError(f"setting {key}: {reason}") from None
+
+
+def read_config(config: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises `SettingsError`."""
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"settings file {config}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {config}: {error}") from None
+
+
+def refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    """Raises `SettingsError` for a `PALAVER_…` variable that names no setting."""
+    known = {variable.upper() for variable in setting_variables()}
+    for name in sorted(environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            raise SettingsError(f"environment variable {name} is not a setting")
+
+
+def setting_variables() -> dict[str, tuple[Any, str]]:
+    """Every setting's environment variable, with its default and description."""
+    found: dict[str, tuple[Any, str]] = {}
+    for name, top in Settings.model_fields.items():
+        section = top.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            for key, field in section.model_fields.items():
+                found[f"{PREFIX}{name}__{key}".upper()] = (field.default, field.description or "")
+        else:
+            found[f"{PREFIX}{name}".upper()] = (top.default, top.description or "")
+    return found

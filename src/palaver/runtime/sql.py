@@ -1,0 +1,106 @@
+"""SQL databases behind one small port: a function over a SQLAlchemy connection, run in one transaction.
+
+A service's statements are plain functions `(connection, …) -> result`. How they are run is the engine's
+business: SQLite runs them in threads that own their connections, so that a transaction costs one change of
+thread and not one a statement.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import local
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import NullPool
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Work = Callable[Concatenate[Connection, P], T]
+
+BUSY_SECONDS = 30.0
+# Pages of the write-ahead log after which it is copied into the database (4 KiB each).
+CHECKPOINT_PAGES = 4_000
+
+
+class Database(Protocol):
+    """One SQL database of one service."""
+
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` returns, in one read-only transaction: all its statements see one state."""
+        ...
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` returns, after its transaction is on disk. An exception rolls all of it back."""
+        ...
+
+    async def close(self) -> None:
+        """Waits for what runs, then closes all connections."""
+        ...
+
+
+class SqliteDatabase:
+    """SQLite in WAL mode with `synchronous=FULL`: a commit returns after its fsync. One writer thread."""
+
+    def __init__(self, path: Path, readers: int = 2) -> None:
+        self._engine = sqlite_engine(path)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="sql-write")
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="sql-read")
+        self._own = local()
+        self._opened: list[Connection] = []
+
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See `Database.read`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._run, "BEGIN", work, args, kwargs)
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See `Database.write`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writer, self._run, "BEGIN IMMEDIATE", work, args, kwargs)
+
+    async def close(self) -> None:
+        """See `Database.close`."""
+        loop = asyncio.get_running_loop()
+        for pool in (self._writer, self._readers):
+            await loop.run_in_executor(None, pool.shutdown)
+        for connection in self._opened:
+            connection.close()
+        self._engine.dispose()
+
+    def _run(self, begin: str, work: Callable[..., T], args: Any, kwargs: Any) -> T:
+        connection: Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = self._engine.connect()
+            self._opened.append(connection)
+        with connection.begin():
+            # The driver's own transaction control is off (see below): SQLAlchemy's begin() says nothing yet
+            connection.exec_driver_sql(begin)
+            return work(connection, *args, **kwargs)
+
+
+def sqlite_engine(path: Path) -> Engine:
+    """An engine whose connections are durable, may be used from any thread, and leave BEGIN to the caller."""
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "cached_statements": 512},
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        # pysqlite begins transactions late and by itself, which would break "one state" and BEGIN IMMEDIATE
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"wal_autocheckpoint={CHECKPOINT_PAGES}",
+            "cache_size=-65536",
+            "temp_store=MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    return engine
