@@ -9,8 +9,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
+from palaver.runtime.start import StartError
 
-class SchemaTooNewError(Exception):
+
+class SchemaTooNewError(StartError):
     """The database was migrated by a newer Palaver; the text says which version it has."""
 
 

@@ -4,14 +4,17 @@ A variable wins over the file. A key that nobody knows stops the start with its 
 setting that is silently ignored is found out in production.
 """
 
+import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+
+from palaver.runtime.start import StartError
 
 PREFIX = "PALAVER_"
 
@@ -114,12 +117,8 @@ class TelemetrySettings(Section):
     )
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """All settings of all services."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", case_sensitive=False
-    )
 
     data_dir: Path = Field(Path("palaver-data"), description="Where embedded databases, keys and logs are.")
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
@@ -127,37 +126,72 @@ class Settings(BaseSettings):
     messenger: MessengerSettings = Field(default_factory=MessengerSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Variables before the file, which is given to the constructor."""
-        return env_settings, init_settings
+
+class SettingsError(StartError):
+    """The settings cannot be used."""
 
 
-class SettingsError(Exception):
-    """The settings cannot be used; the text is one line for the operator."""
+class Setting(NamedTuple):
+    """Where one setting is found. `section` is empty for those of no section."""
+
+    section: str
+    key: str
+    field: FieldInfo
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable, e.g. `PALAVER_AUTH__PORT`."""
+        return PREFIX + "__".join(filter(None, (self.section, self.key))).upper()
+
+    @property
+    def toml_key(self) -> str:
+        """Its dotted key in the file, e.g. `auth.port`."""
+        return ".".join(filter(None, (self.section, self.key)))
 
 
-def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from `config` (TOML) and from the environment.
+def all_settings() -> Iterator[Setting]:
+    """Every setting, in the order of this file's classes."""
+    for name, field in Settings.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from (Setting(name, key, inner) for key, inner in kind.model_fields.items())
+        else:
+            yield Setting("", name, field)
+
+
+def setting_variables() -> dict[str, tuple[Any, str]]:
+    """Every setting's environment variable, with its default and description."""
+    return {s.variable: (s.field.default, s.field.description or "") for s in all_settings()}
+
+
+def load_settings(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `config` (TOML) and from the environment, which wins.
 
     Raises `SettingsError` with one line that names the first wrong key.
     """
-    refuse_unknown_variables(environ)
-    from_file = read_config(config) if config else {}
+    given = read_variables(os.environ if environ is None else environ)
+    values = read_config(config) if config else {}
+    for setting, value in given.items():
+        table = values.setdefault(setting.section, {}) if setting.section else values
+        if not isinstance(table, dict):
+            raise SettingsError(f"setting {setting.section}: is a table of settings, not a value")
+        table[setting.key] = value
     try:
-        return Settings(**from_file)
+        return Settings.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = "is not a setting" if first["type"] == "extra_forbidden" else first["msg"]
-        raise SettingsError(f"setting {key}: {reason}") from None
+        raise first_mistake(error, {s.toml_key: s.variable for s in given}) from None
+
+
+def first_mistake(error: ValidationError, variables: Mapping[str, str]) -> SettingsError:
+    """One line about the first wrong key; `variables` names those that did not come from the file."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"][:2])
+    if first["type"] == "extra_forbidden":
+        return SettingsError(f"setting {key}: there is no such setting")
+    if first["type"] == "model_type":
+        return SettingsError(f"setting {key}: is a table of settings, not a value")
+    # Not the value itself: a database address may hold a password
+    return SettingsError(f"setting {variables.get(key, key)}: {first['msg']}")
 
 
 def read_config(config: Path) -> dict[str, Any]:
@@ -170,22 +204,36 @@ def read_config(config: Path) -> dict[str, Any]:
         raise SettingsError(f"settings file {config}: {error}") from None
 
 
-def refuse_unknown_variables(environ: Mapping[str, str]) -> None:
-    """Raises `SettingsError` for a `PALAVER_…` variable that names no setting."""
-    known = {variable.upper() for variable in setting_variables()}
+def read_variables(environ: Mapping[str, str]) -> dict[Setting, Any]:
+    """The settings that the environment gives. Raises `SettingsError` where a variable names none."""
+    known = {setting.variable: setting for setting in all_settings()}
+    found = {}
     for name in sorted(environ):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            raise SettingsError(f"environment variable {name} is not a setting")
-
-
-def setting_variables() -> dict[str, tuple[Any, str]]:
-    """Every setting's environment variable, with its default and description."""
-    found: dict[str, tuple[Any, str]] = {}
-    for name, top in Settings.model_fields.items():
-        section = top.annotation
-        if isinstance(section, type) and issubclass(section, Section):
-            for key, field in section.model_fields.items():
-                found[f"{PREFIX}{name}__{key}".upper()] = (field.default, field.description or "")
-        else:
-            found[f"{PREFIX}{name}".upper()] = (top.default, top.description or "")
+        if not name.upper().startswith(PREFIX):
+            continue
+        setting = known.get(name.upper())
+        if setting is None:
+            raise SettingsError(f"environment variable {name}: there is no such setting")
+        is_list = get_origin(setting.field.annotation) is list
+        found[setting] = read_list(name, environ[name]) if is_list else environ[name]
     return found
+
+
+def read_list(name: str, text: str) -> Any:
+    """The entries of a JSON array, or of a line with commas. Raises `SettingsError`."""
+    if not text.lstrip().startswith("["):
+        return [entry.strip() for entry in text.split(",") if entry.strip()]
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"environment variable {name}: {error}") from None
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """The variables that make another process load the same settings, whatever its file says."""
+    values = settings.model_dump(mode="json")
+    variables = {}
+    for setting in all_settings():
+        value = values[setting.section][setting.key] if setting.section else values[setting.key]
+        variables[setting.variable] = value if isinstance(value, str) else json.dumps(value)
+    return variables
