@@ -1,0 +1,229 @@
+"""`palaver up`: every service on this machine, each a process, on embedded engines.
+
+All that can be wrong is looked for before anything is started.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from palaver.runtime.children import Child, open_log
+from palaver.runtime.settings import PREFIX, Settings, settings_environment
+from palaver.runtime.start import StartError
+from palaver.runtime.supervision import Say, supervise
+
+LOOPBACK = "127.0.0.1"
+# Below the ports that Linux gives to outgoing connections, which could take one while its service restarts.
+FREE_PORTS = range(20_000, 32_768)
+# How long the services of a killed `palaver up` may take to be gone.
+LOCK_SECONDS = 2.0
+# What a stopping service may take beyond its own draining.
+STOP_SECONDS = 5.0
+
+
+def run_services(settings: Settings, port: int | None = None, rates: bool = True) -> int:
+    """Runs gateway, auth and messenger until SIGINT or SIGTERM. Returns the exit code.
+
+    `port` is the public port in the settings' place; private ports are free ones then.
+    Raises `StartError` before anything was started.
+    """
+    began = time.monotonic()
+    settings = settings_of_one_machine(settings, port, rates)
+    with lock_directory(settings.data_dir) as lock:
+        settings = settings_with_ports(settings)
+        check_ports(settings)
+        children = services(settings, lock)
+        for child in children:
+            prepare_log(child)
+        say = console()
+        if not rates:
+            say("[yellow]Rate limits are off: for benchmarks and imports only.[/]")
+        return asyncio.run(supervise(children, say, lambda: say(summary(settings, began))))
+
+
+def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -> Settings:
+    """What `palaver up` decides by itself: only the gateway is reachable from elsewhere."""
+    gateway: dict[str, object] = {} if port is None else {"port": port}
+    auth: dict[str, object] = {"host": LOOPBACK}
+    messenger: dict[str, object] = {"host": LOOPBACK}
+    if port is not None:
+        auth["port"] = messenger["http_port"] = messenger["grpc_port"] = 0
+    if not rates:
+        auth["rates"] = messenger["rates"] = False
+    return settings.model_copy(
+        update={
+            "data_dir": settings.data_dir.expanduser().absolute(),
+            "gateway": settings.gateway.model_copy(update=gateway),
+            "auth": settings.auth.model_copy(update=auth),
+            "messenger": settings.messenger.model_copy(update=messenger),
+            "telemetry": settings.telemetry.model_copy(update={"log_to": "file"}),
+        }
+    )
+
+
+def settings_with_ports(settings: Settings) -> Settings:
+    """A free port for each 0, and each service's address for the others."""
+    free = free_ports()
+    gateway = settings.gateway.model_copy()
+    auth = settings.auth.model_copy()
+    messenger = settings.messenger.model_copy()
+    gateway.port = gateway.port or next(free)
+    auth.port = auth.port or next(free)
+    messenger.http_port = messenger.http_port or next(free)
+    messenger.grpc_port = messenger.grpc_port or next(free)
+    gateway.auth_url = messenger.auth_url = f"http://{LOOPBACK}:{auth.port}"
+    gateway.messenger_url = f"http://{LOOPBACK}:{messenger.http_port}"
+    gateway.messenger_target = f"{LOOPBACK}:{messenger.grpc_port}"
+    return settings.model_copy(update={"gateway": gateway, "auth": auth, "messenger": messenger})
+
+
+def free_ports() -> Iterator[int]:
+    """Ports that nobody listens on now, in no order, each once."""
+    for port in secrets.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS)):
+        with contextlib.suppress(OSError):
+            listening("0.0.0.0", port).close()  # noqa: S104 - free on every address
+            yield port
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `OSError`."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        # As the services do: a port in TIME_WAIT is free
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def check_ports(settings: Settings) -> None:
+    """Raises `StartError` for a port that another program, or another of our services, has."""
+    wanted = [
+        ("gateway.port", settings.gateway.host, settings.gateway.port),
+        ("auth.port", settings.auth.host, settings.auth.port),
+        ("messenger.http_port", settings.messenger.host, settings.messenger.http_port),
+        ("messenger.grpc_port", settings.messenger.host, settings.messenger.grpc_port),
+    ]
+    with contextlib.ExitStack() as held:
+        for setting, host, port in wanted:
+            try:
+                held.enter_context(listening(host, port))
+            except OSError as error:
+                raise StartError(f"cannot listen on {host}:{port} ({setting}): {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def lock_directory(path: Path) -> Iterator[int]:
+    """Makes the data directory and keeps others off it. Yields the lock's file descriptor.
+
+    Raises `StartError`.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (path / "logs").mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(path / "palaver.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StartError(f"cannot write to data directory {path}: {error.strerror}") from None
+    try:
+        if not take_lock(lock):
+            owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
+            raise StartError(f"data directory {path} is in use by another `palaver up` (process {owner})")
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def take_lock(lock: int) -> bool:
+    """Whether the lock could be had in time."""
+    end = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
+def services(
+    settings: Settings, lock: int | None = None, environ: Mapping[str, str] = os.environ
+) -> list[Child]:
+    """The three processes, in the order in which they are stopped: who calls goes before who is called."""
+    environment = {name: value for name, value in environ.items() if not name.upper().startswith(PREFIX)}
+    environment |= settings_environment(settings)
+    # A crash inside a C library leaves a traceback in the log
+    environment["PYTHONFAULTHANDLER"] = "1"
+    public = LOOPBACK if settings.gateway.host in ("0.0.0.0", "") else settings.gateway.host  # noqa: S104 - compared
+    asked = {
+        "gateway": (public, settings.gateway.port, settings.gateway.drain_seconds + STOP_SECONDS),
+        "messenger": (settings.messenger.host, settings.messenger.http_port, 2 * STOP_SECONDS),
+        "auth": (settings.auth.host, settings.auth.port, STOP_SECONDS),
+    }
+    return [
+        Child(
+            name,
+            [sys.executable, "-m", "palaver", name, "--with-parent", str(os.getpid())],
+            settings.data_dir / "logs" / f"{name}.log",
+            host="::1" if host == "::" else host,
+            port=port,
+            stop_seconds=stop_seconds,
+            environment=environment,
+            keeps_open=lock,
+        )
+        for name, (host, port, stop_seconds) in asked.items()
+    ]
+
+
+def prepare_log(child: Child) -> None:
+    """Raises `StartError` where the child's log can't be written."""
+    try:
+        open_log(child.log_file).close()
+    except OSError as error:
+        raise StartError(f"cannot write log {child.log_file}: {error.strerror}") from None
+
+
+def summary(settings: Settings, began: float) -> str:
+    """What is ready, and where."""
+    gateway = settings.gateway
+    host = "localhost" if gateway.host in ("0.0.0.0", "::") else gateway.host  # noqa: S104 - compared
+    url = f"http://{f'[{host}]' if ':' in host else host}:{gateway.port}"
+    from rich.markup import escape
+
+    directory = escape(str(settings.data_dir))
+    return "\n".join(
+        [
+            f"[bold green]Palaver is ready[/] after {time.monotonic() - began:.1f} s. Ctrl-C stops it.",
+            f"  API   [bold]{url}[/]",
+            f"  Docs  {url}/docs",
+            f"  Data  {directory}",
+            f"  Logs  {directory}/logs/ (gateway.log, messenger.log, auth.log)",
+        ]
+    )
+
+
+def console() -> Say:
+    """Prints lines with rich's markup, in colour on a terminal."""
+    from rich.console import Console
+
+    out = Console(highlight=False, soft_wrap=True, emoji=False)
+
+    def say(text: str) -> None:
+        # Nobody may be there any more to read (`palaver up | head`): the services run on
+        with contextlib.suppress(OSError):
+            out.print(text)
+
+    return say
