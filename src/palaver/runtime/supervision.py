@@ -56,12 +56,14 @@ async def run_until(
 def heed_signals(stopping: asyncio.Event, hurry: asyncio.Event) -> None:
     """The first SIGINT, SIGTERM or SIGHUP sets `stopping`; one that comes later sets `hurry`."""
     loop = asyncio.get_running_loop()
-    first: list[float] = []
+    told_at: float | None = None
 
     def receive_signal() -> None:
-        first.append(loop.time())
-        stopping.set()
-        if loop.time() - first[0] >= HURRY_AFTER_SECONDS:
+        nonlocal told_at
+        if told_at is None:
+            told_at = loop.time()
+            stopping.set()
+        elif loop.time() - told_at >= HURRY_AFTER_SECONDS:
             hurry.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

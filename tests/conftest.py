@@ -1,0 +1,22 @@
+"""Fixtures that more than one kind of test uses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.running import Running, running_palaver
+
+
+@pytest.fixture
+def palaver(tmp_path: Path) -> Iterator[Running]:
+    """A Palaver of the test's own, without rate limits."""
+    with running_palaver(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One Palaver for a file's tests, without rate limits. They may not stop it, nor expect it empty."""
+    with running_palaver(tmp_path_factory.mktemp("palaver")) as running:
+        yield running

@@ -1,0 +1,147 @@
+"""Starts a whole Palaver for a test: `palaver up` on free ports, in a directory of its own."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+SERVICES = ("gateway", "messenger", "auth")
+# Passwords hashed so cheaply would be unsafe, and make tests quick
+CHEAP_PASSWORDS = {"PALAVER_AUTH__ARGON2_TIME_COST": "1", "PALAVER_AUTH__ARGON2_MEMORY_KIB": "64"}
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
+    """Returns once `condition()` is true. Fails after `seconds`, saying what was waited for."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.01)
+
+
+@dataclass
+class Running:
+    """A Palaver that runs."""
+
+    process: "subprocess.Popen[bytes]"
+    data_dir: Path
+    output_file: Path
+    base_url: str = ""
+
+    @property
+    def output(self) -> str:
+        """What `palaver up` has printed so far, errors included."""
+        return self.output_file.read_text(errors="replace")
+
+    @property
+    def ws_url(self) -> str:
+        """The base of socket addresses."""
+        return self.base_url.replace("http", "ws", 1)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process of each service that runs now."""
+        return services_of(self.process.pid)
+
+    def log(self, service: str) -> str:
+        """A service's log so far."""
+        return (self.data_dir / "logs" / f"{service}.log").read_text(errors="replace")
+
+    def kill(self, service: str) -> int:
+        """`kill -9` of a service. Returns the process id that it had, which is gone."""
+        pid = self.pids[service]
+        victim = psutil.Process(pid)
+        victim.kill()
+        wait_until(
+            lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE, f"{pid} is gone"
+        )
+        return pid
+
+    def wait_for_output(self, text: str, times: int = 1) -> None:
+        """Returns when `palaver up` has printed `text` so often."""
+        wait_until(
+            lambda: self.output.count(text) >= times or self.process.poll() is not None,
+            f"{text!r} in:\n{self.output}",
+        )
+        assert self.output.count(text) >= times, f"palaver up ended without {text!r}:\n{self.output}"
+
+    def wait_restarted(self, service: str, old_pid: int) -> int:
+        """Returns the new process id of a killed service, once it is ready."""
+        wait_until(lambda: self.pids.get(service, old_pid) != old_pid, f"{service} runs again")
+        times = len(re.findall(rf"{service} (?:was ended|ended with)", self.output))
+        self.wait_for_output(f"{service} is ready again", times)
+        return self.pids[service]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ends `palaver up` by a signal. Returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+
+def services_of(pid: int) -> dict[str, int]:
+    """Process ids by service of a `palaver up`."""
+    found = {}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                words = child.cmdline()
+                # A child that was forked but has not become another program yet looks like its parent
+                if words[1:3] == ["-m", "palaver"] and words[3] in SERVICES:
+                    found[words[3]] = child.pid
+    return found
+
+
+def start_palaver(
+    directory: Path, *, env: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+) -> Running:
+    """Starts `palaver up ARGUMENTS` with `directory/data`, without waiting for it to be ready."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PALAVER_")}
+    output_file = directory / "up.out"
+    with output_file.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "palaver", "up", "--data-dir", str(directory / "data"), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**environment, **CHEAP_PASSWORDS, **(env or {})},
+            start_new_session=True,
+        )
+    return Running(process, directory / "data", output_file)
+
+
+@contextlib.contextmanager
+def running_palaver(
+    directory: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    rates: bool = False,
+    arguments: Sequence[str] = ("--port", "0"),
+) -> Iterator[Running]:
+    """A Palaver that is ready, on free ports, with its data in `directory/data`, until the block ends.
+
+    `rates`: whether it limits rates. `env`: settings. The same directory again finds the same data.
+    """
+    running = start_palaver(
+        directory, env=env, arguments=[*arguments, *(() if rates else ("--no-rate-limits",))]
+    )
+    try:
+        running.wait_for_output("Logs")
+        running.base_url = re.search(r"API +(\S+)", running.output)[1].replace("localhost", "127.0.0.1")
+        yield running
+    finally:
+        try:
+            running.stop()
+        except subprocess.TimeoutExpired:
+            running.process.kill()
+            raise
