@@ -11,7 +11,7 @@ class Empty(_message.Message):
     def __init__(self) -> None: ...
 
 class GatewayBatch(_message.Message):
-    __slots__ = ("hello", "opens", "reopened", "sends", "receipts", "typings", "resumes", "closes")
+    __slots__ = ("hello", "opens", "reopened", "sends", "receipts", "typings", "resumes", "closes", "drained")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     OPENS_FIELD_NUMBER: _ClassVar[int]
     REOPENED_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class GatewayBatch(_message.Message):
     TYPINGS_FIELD_NUMBER: _ClassVar[int]
     RESUMES_FIELD_NUMBER: _ClassVar[int]
     CLOSES_FIELD_NUMBER: _ClassVar[int]
+    DRAINED_FIELD_NUMBER: _ClassVar[int]
     hello: AttachHello
     opens: _containers.RepeatedCompositeFieldContainer[SocketOpen]
     reopened: bool
@@ -28,7 +29,8 @@ class GatewayBatch(_message.Message):
     typings: _containers.RepeatedCompositeFieldContainer[TypingUpdate]
     resumes: _containers.RepeatedCompositeFieldContainer[ResumeRequest]
     closes: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, hello: _Optional[_Union[AttachHello, _Mapping]] = ..., opens: _Optional[_Iterable[_Union[SocketOpen, _Mapping]]] = ..., reopened: _Optional[bool] = ..., sends: _Optional[_Iterable[_Union[Send, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptUpdate, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingUpdate, _Mapping]]] = ..., resumes: _Optional[_Iterable[_Union[ResumeRequest, _Mapping]]] = ..., closes: _Optional[_Iterable[int]] = ...) -> None: ...
+    drained: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, hello: _Optional[_Union[AttachHello, _Mapping]] = ..., opens: _Optional[_Iterable[_Union[SocketOpen, _Mapping]]] = ..., reopened: _Optional[bool] = ..., sends: _Optional[_Iterable[_Union[Send, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptUpdate, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingUpdate, _Mapping]]] = ..., resumes: _Optional[_Iterable[_Union[ResumeRequest, _Mapping]]] = ..., closes: _Optional[_Iterable[int]] = ..., drained: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AttachHello(_message.Message):
     __slots__ = ("gateway_id", "since")
@@ -99,7 +101,7 @@ class ResumeRequest(_message.Message):
     def __init__(self, socket: _Optional[int] = ..., chat_ids: _Optional[_Iterable[bytes]] = ..., after_seqs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class MessengerBatch(_message.Message):
-    __slots__ = ("clock", "opened", "sent", "deliveries", "receipts", "typings", "presences", "resumed", "errors")
+    __slots__ = ("clock", "opened", "sent", "deliveries", "receipts", "typings", "presences", "resumed", "errors", "paused")
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     OPENED_FIELD_NUMBER: _ClassVar[int]
     SENT_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +111,7 @@ class MessengerBatch(_message.Message):
     PRESENCES_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
     clock: int
     opened: _containers.RepeatedCompositeFieldContainer[SocketOpened]
     sent: _containers.RepeatedCompositeFieldContainer[SentReply]
@@ -118,7 +121,8 @@ class MessengerBatch(_message.Message):
     presences: _containers.RepeatedCompositeFieldContainer[PresenceEvent]
     resumed: _containers.RepeatedScalarFieldContainer[int]
     errors: _containers.RepeatedCompositeFieldContainer[SocketError]
-    def __init__(self, clock: _Optional[int] = ..., opened: _Optional[_Iterable[_Union[SocketOpened, _Mapping]]] = ..., sent: _Optional[_Iterable[_Union[SentReply, _Mapping]]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptEvent, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingEvent, _Mapping]]] = ..., presences: _Optional[_Iterable[_Union[PresenceEvent, _Mapping]]] = ..., resumed: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[SocketError, _Mapping]]] = ...) -> None: ...
+    paused: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, clock: _Optional[int] = ..., opened: _Optional[_Iterable[_Union[SocketOpened, _Mapping]]] = ..., sent: _Optional[_Iterable[_Union[SentReply, _Mapping]]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptEvent, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingEvent, _Mapping]]] = ..., presences: _Optional[_Iterable[_Union[PresenceEvent, _Mapping]]] = ..., resumed: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[SocketError, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SocketOpened(_message.Message):
     __slots__ = ("socket", "opened_at", "error")

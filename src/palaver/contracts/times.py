@@ -1,9 +1,7 @@
 """Times: microseconds since the Unix epoch inside, RFC 3339 with a fraction and `Z` outside."""
 
 import time
-from datetime import UTC, datetime, timedelta
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from functools import lru_cache
 
 
 def now_us() -> int:
@@ -13,5 +11,11 @@ def now_us() -> int:
 
 def rfc3339(us: int) -> str:
     """`us` as `2020-12-13T00:43:34.231222Z`: always six digits of fraction."""
-    moment = _EPOCH + timedelta(microseconds=us)
-    return moment.isoformat(timespec="microseconds")[:26] + "Z"
+    seconds, fraction = divmod(us, 1_000_000)
+    return f"{_second(seconds)}.{fraction:06d}Z"
+
+
+@lru_cache(64)
+def _second(seconds: int) -> str:
+    """The part that all messages of one second share."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

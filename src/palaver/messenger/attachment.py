@@ -1,0 +1,173 @@
+"""One gateway's stream: the sockets that it has, and what is to be told to it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from palaver.contracts.errors import error_to_wire
+from palaver.contracts.messenger_pb2 import Delivery, Error, MessengerBatch
+from palaver.contracts.times import now_us
+
+# A gateway that reads so slowly is cut off; it comes back and is told again what it missed.
+MOST_WAITING = 100_000
+# Well below the largest message that a gateway takes.
+BATCH_BYTES = 8 * 1024 * 1024
+# An idle stream says the time so often, so that a gateway knows up to when it has been told everything.
+HEARTBEAT_SECONDS = 5.0
+
+
+class Socket:
+    """One WebSocket connection, as the messenger sees it.
+
+    `implicit`: an old client, to which a delivery counts as received. `floors`: chat id -> the seq up to
+    which live messages are passed over, because a resume tells, or told, them from the store; a member of
+    `held_back` is the last seq passed over so.
+    """
+
+    __slots__ = (
+        "attachment",
+        "floors",
+        "held_back",
+        "implicit",
+        "number",
+        "opened_at",
+        "resuming",
+        "session_id",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        attachment: "Attachment",
+        user_id: bytes,
+        session_id: bytes,
+        opened_at: int,
+        implicit: bool,
+    ) -> None:
+        self.number = number
+        self.attachment = attachment
+        self.user_id = user_id
+        self.session_id = session_id
+        self.opened_at = opened_at
+        self.implicit = implicit
+        self.resuming = False
+        self.floors: dict[bytes, int] | None = None
+        self.held_back: dict[bytes, int] = {}
+
+    def passes_over(self, chat_id: bytes, seq: int) -> bool:
+        """Whether a live message is not to be told, since a resume does it."""
+        if self.floors is None or (floor := self.floors.get(chat_id)) is None:
+            return False
+        if seq > floor:
+            del self.floors[chat_id]
+            return False
+        self.held_back[chat_id] = seq
+        return True
+
+
+class Attachment:
+    """What waits to be written to one gateway, in batches."""
+
+    def __init__(self) -> None:
+        self.sockets: dict[int, Socket] = {}
+        self.drained: dict[int, asyncio.Event] = {}
+        self.outbox = MessengerBatch()
+        # New messages wait here while what was missed is read, so that they come after it
+        self._held: MessengerBatch | None = None
+        self.since = 0
+        self.caught_up = asyncio.Event()
+        self.caught_up.set()
+        self._wake = asyncio.Event()
+        self._written = asyncio.Event()
+        self._written.set()
+
+    @property
+    def deliveries(self) -> Any:
+        """Where deliveries are added."""
+        return self.outbox.deliveries if self._held is None else self._held.deliveries
+
+    def hold_deliveries(self) -> None:
+        """Holds deliveries back until `release_deliveries`."""
+        self._held = MessengerBatch()
+        self.caught_up.clear()
+
+    def release_deliveries(self) -> None:
+        """Puts what was held behind what was told meanwhile; some of it may be told twice, and says so."""
+        if self._held is not None:
+            for delivery in self._held.deliveries:
+                delivery.catch_up = True
+            self.outbox.MergeFrom(self._held)
+            self._held = None
+            self.caught_up.set()
+            self.wake()
+
+    def note_drained(self, number: int) -> None:
+        """A socket has taken the last page of its resume."""
+        event = self.drained.get(number)
+        if event is not None:
+            event.set()
+
+    def wake(self) -> None:
+        """Lets the outbox be written; call it after adding to it."""
+        self._written.clear()
+        self._wake.set()
+
+    def refuse_send(self, request: int, error: Exception) -> None:
+        """Answers a send with an error."""
+        self.outbox.sent.add(request=request, error=error_to_proto(error))
+        self.wake()
+
+    def refuse_frame(self, socket: int, chat_id: bytes, error: Exception) -> None:
+        """Answers a receipt, typing or resume with an error."""
+        self.outbox.errors.add(socket=socket, chat_id=chat_id, error=error_to_proto(error))
+        self.wake()
+
+    async def write_batches(self, write: Callable[[MessengerBatch], Awaitable[None]]) -> None:
+        """Writes the outbox whenever there is something in it, for ever."""
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), HEARTBEAT_SECONDS)
+            except TimeoutError:
+                self._wake.set()
+            self._wake.clear()
+            batch, self.outbox = self.outbox, MessengerBatch()
+            batch.clock = now_us()
+            for part in split_batch(batch, BATCH_BYTES):
+                await write(part)
+            if not self._wake.is_set():
+                self._written.set()
+
+    async def written(self) -> None:
+        """Waits until all that was added is written."""
+        await self._written.wait()
+
+    def is_overrun(self) -> bool:
+        """Whether the gateway reads so slowly that it must be cut off."""
+        return len(self.outbox.deliveries) > MOST_WAITING
+
+
+def error_to_proto(error: Exception) -> Error:
+    """An error as the stream carries it."""
+    wire = error_to_wire(error)
+    return Error(code=wire.code, message=wire.message, field=wire.field, retry_after=wire.retry_after)
+
+
+def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBatch]:
+    """The batch in pieces of about `most_bytes`: its deliveries in order, and the rest behind them."""
+    if batch.ByteSize() <= most_bytes:
+        yield batch
+        return
+    deliveries: list[Delivery] = list(batch.deliveries)
+    first = MessengerBatch(clock=batch.clock, opened=batch.opened)
+    del batch.deliveries[:]
+    del batch.opened[:]
+    part, size = first, first.ByteSize()
+    for delivery in deliveries:
+        part.deliveries.append(delivery)
+        size += delivery.ByteSize()
+        if size > most_bytes:
+            yield part
+            part, size = MessengerBatch(clock=batch.clock), 0
+    yield part
+    yield batch

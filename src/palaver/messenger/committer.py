@@ -1,0 +1,102 @@
+"""Group commit: takes everything that waits and writes it in one transaction, again and again.
+
+While one transaction is on its way to the disk, the next batch gathers: the busier it is, the larger the
+batches, and the less each message costs.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
+from palaver.messenger.append import Append
+from palaver.messenger.fairness import FairQueue
+from palaver.messenger.journal import Journal, Writes
+from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.telemetry import log
+
+ReceiptKey = tuple[bytes, bytes]
+
+
+class Committer:
+    """The one writer of a replica. `on_written` is told of each batch, on the event loop, in order."""
+
+    def __init__(
+        self, journal: Journal, on_written: Callable[[Writes], None], settings: MessengerSettings
+    ) -> None:
+        self._journal = journal
+        self._on_written = on_written
+        self._batch_messages = settings.batch_messages
+        self._queue_messages = settings.queue_messages
+        self._queue = FairQueue(settings.sender_share)
+        self._receipts: dict[ReceiptKey, tuple[int, int]] = {}
+        self._activity: dict[bytes, int] = {}
+        self._seen: dict[bytes, int] = {}
+        self._wake = asyncio.Event()
+        self.is_stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to write."""
+        self._task = asyncio.create_task(self._run(), name="committer")
+
+    async def stop(self) -> None:
+        """Refuses what comes from now on, and writes what waits."""
+        self.is_stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    def submit(self, append: Append) -> None:
+        """Queues an append. Raises `overloaded` where too many wait, `restarting` after `stop`."""
+        if self.is_stopping:
+            raise PalaverError(RESTARTING, retry_after=1.0)
+        if self._queue.messages >= self._queue_messages:
+            raise PalaverError(OVERLOADED, retry_after=1.0, waiting=self._queue.messages)
+        append.audience.pending += 1
+        self._queue.put(append)
+        self._wake.set()
+
+    def submit_receipt(self, key: ReceiptKey, received_seq: int, read_seq: int) -> None:
+        """Queues a receipt (chat id, user id); several of one key become one."""
+        known = self._receipts.get(key, (0, 0))
+        self._receipts[key] = (max(known[0], received_seq), max(known[1], read_seq))
+        self._wake.set()
+
+    def submit_activity(self, activity: dict[bytes, int]) -> None:
+        """Queues members' copies of chats' activity."""
+        self._activity.update(activity)
+        self._wake.set()
+
+    def submit_seen(self, user_id: bytes, at: int) -> None:
+        """Queues when a user was last seen."""
+        self._seen[user_id] = at
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while writes := self._take():
+                await self._write(writes)
+            if self.is_stopping:
+                return
+
+    def _take(self) -> Writes | None:
+        appends = self._queue.take(self._batch_messages)
+        if not (appends or self._receipts or self._activity or self._seen):
+            return None
+        writes = Writes(appends, self._receipts, self._activity, self._seen)
+        self._receipts, self._activity, self._seen = {}, {}, {}
+        return writes
+
+    async def _write(self, writes: Writes) -> None:
+        try:
+            await self._journal.write(writes)
+        except Exception as error:
+            # Whether it is on disk is unknown; senders repeat with the same client ids, so either is safe
+            log.exception("batch not written", messages=sum(len(a.texts) for a in writes.appends))
+            for append in writes.appends:
+                append.error = PalaverError(UNAVAILABLE, retry_after=1.0, cause=repr(error))
+        for append in writes.appends:
+            append.audience.pending -= 1
+        self._on_written(writes)

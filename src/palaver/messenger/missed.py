@@ -1,0 +1,94 @@
+"""What somebody missed: reading the journal for resumes, for holes and after a broken stream."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, bindparam, func, select
+
+from palaver.messenger.domain import Message
+from palaver.messenger.schema import chats, members, messages
+
+PAGE_MESSAGES = 200
+# A page ends early at so many characters, since it waits in memory for a socket that may read slowly.
+PAGE_CHARACTERS = 128 * 1024
+
+_columns = (
+    messages.c.chat_id,
+    messages.c.seq,
+    messages.c.id,
+    messages.c.sender_id,
+    messages.c.client_id,
+    messages.c.text,
+    messages.c.created_at,
+    func.coalesce(messages.c.edited_at, 0),
+    func.coalesce(messages.c.deleted_at, 0),
+    func.coalesce(messages.c.trace_id, ""),
+)
+_after_query = (
+    select(*_columns)
+    .where(messages.c.chat_id == bindparam("chat_id"), messages.c.seq > bindparam("after"))
+    .where(messages.c.seq <= bindparam("until"))
+    .order_by(messages.c.seq)
+    .limit(PAGE_MESSAGES)
+)
+_backwards_query = (
+    select(*_columns)
+    .where(messages.c.chat_id == bindparam("chat_id"), messages.c.seq <= bindparam("until"))
+    .order_by(messages.c.seq.desc())
+    .limit(PAGE_MESSAGES)
+)
+_bound_query = (
+    select(func.coalesce(members.c.left_seq, chats.c.last_seq))
+    .join(chats, chats.c.id == members.c.chat_id)
+    .where(members.c.chat_id == bindparam("chat_id"), members.c.user_id == bindparam("user_id"))
+)
+_active_query = select(chats.c.id).where(chats.c.active_at >= bindparam("since"))
+
+
+def read_after(connection: Connection, chat_id: bytes, after: int, until: int) -> list[Message]:
+    """The next page of a chat's messages behind `after`, up to `until`; empty where there are none."""
+    page: list[Message] = []
+    characters = 0
+    for row in connection.execute(_after_query, {"chat_id": chat_id, "after": after, "until": until}):
+        message = Message(*tuple(row))
+        page.append(message)
+        characters += len(message.text)
+        if characters >= PAGE_CHARACTERS:
+            break
+    return page
+
+
+def read_readable_page(
+    connection: Connection, chat_id: bytes, user_id: bytes, after: int
+) -> tuple[list[Message], int] | None:
+    """The next page that a user may read, and the last seq of all that; None: the chat is not theirs."""
+    until = connection.execute(_bound_query, {"chat_id": chat_id, "user_id": user_id}).scalar()
+    if until is None:
+        return None
+    return read_after(connection, chat_id, after, until), until
+
+
+def read_active_chats(connection: Connection, since: int) -> list[bytes]:
+    """The chats that got messages since a time."""
+    return [row[0] for row in connection.execute(_active_query, {"since": since})]
+
+
+def read_since(
+    connection: Connection, chat_ids: Sequence[bytes], since: int
+) -> list[tuple[bytes, list[Message]]]:
+    """Each chat's messages since a time, in order. Walks back from the newest, since times grow with seqs."""
+    return [(chat_id, _read_chat_since(connection, chat_id, since)) for chat_id in chat_ids]
+
+
+def _read_chat_since(connection: Connection, chat_id: bytes, since: int) -> list[Message]:
+    found: list[Message] = []
+    until = 2**62
+    while True:
+        page = connection.execute(_backwards_query, {"chat_id": chat_id, "until": until}).fetchall()
+        for row in page:
+            message = Message(*tuple(row))
+            if message.created_at < since:
+                return found[::-1]
+            found.append(message)
+        if len(page) < PAGE_MESSAGES:
+            return found[::-1]
+        until = found[-1].seq - 1

@@ -1,0 +1,321 @@
+"""One messenger replica: takes sends to the journal, and tells whoever is to be told."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from palaver.contracts.errors import RATE_LIMITED, RESTARTING, PalaverError
+from palaver.messenger.append import EXACT_ACTIVITY_MEMBERS, Append, messages_of
+from palaver.messenger.attachment import Attachment
+from palaver.messenger.audience import Audience, Audiences, no_chat
+from palaver.messenger.bus import (
+    Bus,
+    CameOrWent,
+    ChatChanged,
+    InProcessBus,
+    MessageChanged,
+    NewMessages,
+    ReceiptMoved,
+    Signal,
+    Typed,
+)
+from palaver.messenger.committer import Committer
+from palaver.messenger.domain import Message, Receipt
+from palaver.messenger.holes import Teller
+from palaver.messenger.hub import Hub
+from palaver.messenger.journal import SqliteJournal, Writes
+from palaver.messenger.missed import read_after
+from palaver.messenger.presence import Presence
+from palaver.messenger.stream import Streams
+from palaver.runtime.rates import TokenBuckets
+from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.sql import Database
+from palaver.runtime.tokens import TokenVerifier
+
+# Receipts that old clients imply, and the activity of large groups, are written this often.
+LAZY_SECONDS = 1.0
+
+
+class Replica:
+    """The live part of the messenger. Implements `live.Live`."""
+
+    def __init__(
+        self,
+        database: Database,
+        verifier: TokenVerifier,
+        settings: MessengerSettings,
+        bus: Bus | None = None,
+    ) -> None:
+        self._database = database
+        self._bus = bus or InProcessBus()
+        self.audiences = Audiences(database, settings.chats_cached, lambda: self._bus.alone)
+        self._buckets = (
+            TokenBuckets(rate=settings.messages_per_second, burst=settings.messages_burst)
+            if settings.rates
+            else None
+        )
+        self._lazy_activity: dict[bytes, int] = {}
+        self._receipt_waiters: dict[tuple[bytes, bytes], list[asyncio.Future[Receipt]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.hub = Hub()
+        self.committer = Committer(SqliteJournal(database), self._written, settings)
+        self.teller = Teller(self.hub, database)
+        self.presence = Presence(self.hub, database, self.committer, self._say)
+        self.streams = Streams(self, database, verifier)
+        self.attach = self.streams.attach
+
+    async def start(self) -> None:
+        """Begins to write and to hear."""
+        self._bus.join(self._hear)
+        self.committer.start()
+        self.presence.start()
+        self._start(self._write_lazily())
+
+    async def stop(self) -> None:
+        """Refuses new sends, writes and acknowledges those that wait, and ends the streams."""
+        self._bus.leave(self._hear)
+        await self.presence.stop()
+        self._flush_lazy()
+        await self.audiences.stop()
+        await self.committer.stop()
+        await self.teller.stop()
+        await self.streams.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # ---- what the use cases ask (live.Live) ----
+
+    async def send(
+        self,
+        chat_id: bytes,
+        sender_id: bytes,
+        client_ids: Sequence[bytes],
+        texts: Sequence[str],
+        *,
+        retry: bool,
+        trace_id: str = "",
+    ) -> list[Message]:
+        """See `Live.send`."""
+        outcome: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
+
+        def admit(audience: Audience | PalaverError) -> None:
+            if isinstance(audience, PalaverError):
+                outcome.set_exception(audience)
+                return
+            self.admit(Append(audience, sender_id, client_ids, texts, retry, trace_id, outcome=outcome))
+
+        self.audiences.for_member(chat_id, sender_id, admit)
+        return await outcome
+
+    async def set_receipt(self, chat_id: bytes, user_id: bytes, received_seq: int, read_seq: int) -> Receipt:
+        """See `Live.set_receipt`."""
+        if self.committer.is_stopping:
+            raise PalaverError(RESTARTING, retry_after=1.0)
+        waiter: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._receipt_waiters.setdefault((chat_id, user_id), []).append(waiter)
+        self.committer.submit_receipt((chat_id, user_id), received_seq, read_seq)
+        return await waiter
+
+    def imply_receipt(self, chat_id: bytes, user_id: bytes, received_seq: int, read_seq: int) -> None:
+        """See `Live.imply_receipt`."""
+        self.committer.submit_receipt((chat_id, user_id), received_seq, read_seq)
+
+    def tell_changed(self, message: Message) -> None:
+        """See `Live.tell_changed`."""
+        self._say(MessageChanged(message.chat_id, message.seq))
+        self._tell_changed(message)
+
+    def forget_chat(self, chat_id: bytes) -> None:
+        """See `Live.forget_chat`."""
+        self._say(ChatChanged(chat_id))
+        self.audiences.forget(chat_id)
+
+    def is_online(self, user_id: bytes) -> bool:
+        """See `Live.is_online`."""
+        return user_id in self.hub.online
+
+    async def tell_missed(self, attachment: Attachment, chat_id: bytes, messages: list[Message]) -> None:
+        """Tells one gateway's sockets what they may have missed in a chat."""
+        told = asyncio.get_running_loop().create_future()
+
+        def tell(audience: Audience) -> None:
+            self.hub.tell_messages(audience, messages, missed_by=attachment)
+            told.set_result(None)
+
+        self.audiences.for_telling(chat_id, tell)
+        await told
+
+    def tell_typing(self, chat_id: bytes, user_id: bytes) -> None:
+        """Tells the other members that a member is typing."""
+
+        def tell(audience: Audience | PalaverError) -> None:
+            if isinstance(audience, Audience):
+                self._say(Typed(chat_id, user_id))
+                self.hub.tell_typing(audience, user_id)
+
+        self.audiences.for_member(chat_id, user_id, tell)
+
+    # ---- sends on their way in ----
+
+    def admit(self, append: Append) -> None:
+        """Takes an append whose sender is a member to the committer, or answers why not."""
+        try:
+            if self._buckets is not None:
+                self._spend(append)
+            self.committer.submit(append)
+        except PalaverError as error:
+            append.error = error
+            self._answer(append)
+            return
+        if not self._bus.alone:
+            append.audience.unsettled.update(append.client_ids)
+
+    def _spend(self, append: Append) -> None:
+        assert self._buckets is not None
+        now = asyncio.get_running_loop().time()
+        wait = self._buckets.take(append.sender_id, now, len(append.texts))
+        if wait > 0:
+            raise PalaverError(RATE_LIMITED, "too many messages", retry_after=wait)
+
+    # ---- outcomes on their way out ----
+
+    def _written(self, writes: Writes) -> None:
+        for append in writes.appends:
+            if append.stale and append.error is None:
+                self.audiences.forget(append.audience.chat_id)
+                self._check_again(append)
+                continue
+            self._answer(append)
+        self._receipts_written(writes)
+
+    def _check_again(self, append: Append) -> None:
+        def admit(audience: Audience | PalaverError) -> None:
+            if isinstance(audience, PalaverError):
+                self._refuse(append, audience)
+                return
+            append.audience = audience
+            self.admit(append)
+
+        self.audiences.for_member(append.audience.chat_id, append.sender_id, admit)
+
+    def _answer(self, append: Append) -> None:
+        """Tells the sender of the outcome, and, where there are new messages, everybody of them."""
+        audience = append.audience
+        if audience.unsettled:
+            audience.unsettled.difference_update(append.client_ids)
+        if append.error is not None:
+            self._refuse(append, append.error)
+            return
+        if append.stored is not None and append.origin is not None:
+            self._answer_stored(append, append.stored)
+        if append.outcome is not None and not append.outcome.done():
+            append.outcome.set_result(messages_of(append))
+        if not append.ids:
+            return
+        self._note_activity(append)
+        self.teller.tell_append(append)
+        if not self._bus.alone:
+            last_seq = append.first_seq + len(append.ids) - 1
+            self._say(NewMessages(audience.chat_id, append.first_seq, last_seq, audience.version))
+
+    def _refuse(self, append: Append, error: Exception) -> None:
+        if append.origin is not None:
+            append.origin.refuse_send(append.request, error)
+        elif append.outcome is not None and not append.outcome.done():
+            append.outcome.set_exception(error)
+
+    def _answer_stored(self, append: Append, stored: list[Message]) -> None:
+        assert append.origin is not None
+        append.origin.outbox.sent.add(
+            request=append.request,
+            seqs=[message.seq for message in stored],
+            ids=[message.id for message in stored],
+            created_at=[message.created_at for message in stored],
+        )
+        append.origin.wake()
+
+    def _note_activity(self, append: Append) -> None:
+        if len(append.audience.members) > EXACT_ACTIVITY_MEMBERS:
+            self._lazy_activity[append.audience.chat_id] = append.created_at
+
+    def _receipts_written(self, writes: Writes) -> None:
+        for key in writes.receipts:
+            now = writes.receipts_now.get(key)
+            for waiter in self._receipt_waiters.pop(key, ()):
+                if waiter.done():
+                    continue
+                if now is None:
+                    waiter.set_exception(no_chat())
+                else:
+                    waiter.set_result(Receipt(key[1], now[0], now[1]))
+            if now is not None and now[2]:
+                self._tell_receipt(ReceiptMoved(key[0], key[1], now[0], now[1]))
+
+    def _tell_receipt(self, moved: ReceiptMoved) -> None:
+        self._say(moved)
+        self._hear_receipt(moved)
+
+    # ---- the bus ----
+
+    def _say(self, signal: Signal) -> None:
+        if not self._bus.alone:
+            self._bus.say(signal, self._hear)
+
+    def _hear(self, signal: Signal) -> None:
+        """Takes what another replica says."""
+        match signal:
+            case NewMessages():
+                self._hear_new(signal)
+            case MessageChanged():
+                self._start(self._hear_changed(signal))
+            case ReceiptMoved():
+                self._hear_receipt(signal)
+            case Typed(chat_id, user_id):
+                self.audiences.for_telling(chat_id, lambda found: self.hub.tell_typing(found, user_id))
+            case CameOrWent(user_id, online, last_seen_at, companions):
+                self.hub.tell_presence(user_id, online, last_seen_at, companions)
+            case ChatChanged(chat_id):
+                self.audiences.forget(chat_id)
+
+    def _hear_new(self, news: NewMessages) -> None:
+        audience = self.audiences.get(news.chat_id)
+        if audience is not None and audience.version < news.members_version:
+            # Somebody who left must not hear what was said after that
+            self.audiences.forget(news.chat_id)
+        self.audiences.for_telling(news.chat_id, lambda found: self.teller.hear_new(found, news))
+
+    async def _hear_changed(self, changed: MessageChanged) -> None:
+        for message in await self._database.read(read_after, changed.chat_id, changed.seq - 1, changed.seq):
+            self._tell_changed(message)
+
+    def _tell_changed(self, message: Message) -> None:
+        self.audiences.for_telling(message.chat_id, lambda audience: self.hub.tell_changed(audience, message))
+
+    def _hear_receipt(self, moved: ReceiptMoved) -> None:
+        self.audiences.for_telling(
+            moved.chat_id,
+            lambda audience: self.hub.tell_receipt(
+                audience, moved.user_id, moved.received_seq, moved.read_seq
+            ),
+        )
+
+    # ---- what may wait ----
+
+    async def _write_lazily(self) -> None:
+        while True:
+            await asyncio.sleep(LAZY_SECONDS)
+            self._flush_lazy()
+
+    def _flush_lazy(self) -> None:
+        implied, self.hub.implied = self.hub.implied, {}
+        for (chat_id, user_id), seq in implied.items():
+            self.imply_receipt(chat_id, user_id, seq, 0)
+        activity, self._lazy_activity = self._lazy_activity, {}
+        if activity:
+            self.committer.submit_activity(activity)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,106 @@
+"""Resume: telling one socket, or one gateway, what it missed, from the store."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from palaver.contracts.errors import UNAVAILABLE, PalaverError
+from palaver.messenger.attachment import Attachment, Socket
+from palaver.messenger.audience import no_chat
+from palaver.messenger.hub import add_delivery
+from palaver.messenger.missed import read_active_chats, read_readable_page, read_since
+from palaver.runtime.sql import Database
+from palaver.runtime.telemetry import log
+
+if TYPE_CHECKING:
+    from palaver.messenger.replica import Replica
+
+# A socket that does not take a page of its resume for so long is given up; its gateway cuts it off.
+DRAIN_SECONDS = 60.0
+# Above every seq: all live messages are passed over.
+EVERYTHING = 2**62
+# A message that is in the journal is told within this time.
+FLOOR_SECONDS = 60.0
+# Chats read in one transaction after a broken stream.
+CHATS_AT_ONCE = 100
+
+
+async def resume(socket: Socket, cursors: dict[bytes, int], database: Database) -> None:
+    """Tells a socket all that came behind its cursors, then that this was all.
+
+    Meanwhile new messages of those chats are not told to it live, but read from the journal in their turn:
+    it gets each once, and in order.
+    """
+    attachment = socket.attachment
+    socket.resuming = True
+    socket.floors = dict.fromkeys(cursors, EVERYTHING)
+    try:
+        await attachment.caught_up.wait()
+        for chat_id, after in cursors.items():
+            await resume_chat(socket, chat_id, after, database)
+    except Exception as error:
+        log.exception("resume failed")
+        attachment.refuse_frame(socket.number, b"", PalaverError(UNAVAILABLE, cause=repr(error)))
+    finally:
+        socket.resuming = False
+        attachment.drained.pop(socket.number, None)
+        asyncio.get_running_loop().call_later(FLOOR_SECONDS, forget_floors, socket)
+    attachment.outbox.resumed.append(socket.number)
+    attachment.wake()
+
+
+async def resume_chat(socket: Socket, chat_id: bytes, after: int, database: Database) -> None:
+    """Tells a socket what came behind `after` in one chat, until it has caught up with live messages."""
+    assert socket.floors is not None
+    attachment = socket.attachment
+    while True:
+        found = await database.read(read_readable_page, chat_id, socket.user_id, after)
+        if found is None:
+            attachment.refuse_frame(socket.number, chat_id, no_chat())
+            break
+        page, until = found
+        for message in page:
+            add_delivery(attachment, message, [socket.number])
+            after = message.seq
+        if after >= max(until, socket.held_back.get(chat_id, 0)):
+            break
+        if not page:
+            # Held back live, though the user may not read it any more
+            break
+        await wait_until_drained(socket)
+    # From here on its messages are told live again, but for those that were read already and are about to
+    # be told. Nothing was awaited since the check above: no message can fall between the two.
+    socket.floors[chat_id] = after
+    socket.held_back.pop(chat_id, None)
+
+
+def forget_floors(socket: Socket) -> None:
+    """What was read by the last resume has long been told live too."""
+    if not socket.resuming:
+        socket.floors = None
+
+
+async def wait_until_drained(socket: Socket) -> None:
+    """Waits until the gateway has written out what was told to the socket: it may read slowly."""
+    event = socket.attachment.drained.setdefault(socket.number, asyncio.Event())
+    event.clear()
+    socket.attachment.outbox.paused.append(socket.number)
+    socket.attachment.wake()
+    await asyncio.wait_for(event.wait(), DRAIN_SECONDS)
+
+
+async def catch_up(attachment: Attachment, database: Database, replica: "Replica") -> None:
+    """Tells a gateway that lost its stream what was committed since, then what was held back meanwhile.
+
+    It may have been told a part of it; the gateway knows, and passes over that.
+    """
+    try:
+        chat_ids = await database.read(read_active_chats, attachment.since)
+        for start in range(0, len(chat_ids), CHATS_AT_ONCE):
+            some = chat_ids[start : start + CHATS_AT_ONCE]
+            for chat_id, messages in await database.read(read_since, some, attachment.since):
+                await replica.tell_missed(attachment, chat_id, messages)
+    except Exception:
+        log.exception("gateway not caught up")
+        raise
+    finally:
+        attachment.release_deliveries()
