@@ -122,10 +122,10 @@ def migrate(config: Config = None) -> None:
 
         palaver migrate --config /etc/palaver.toml
     """
+    settings = load_settings(config)
     from palaver.auth.bootstrap import migrate_database as migrate_auth
     from palaver.messenger.bootstrap import migrate_database as migrate_messenger
 
-    settings = load_settings(config)
     for service, migrate_database in (("auth", migrate_auth), ("messenger", migrate_messenger)):
         changed = migrate_database(settings)
         print(f"{service}: {'migrated to the newest schema' if changed else 'has the newest schema'}")
@@ -139,9 +139,10 @@ def rotate(config: Config = None) -> None:
 
         palaver keys rotate --config /etc/palaver.toml
     """
+    settings = load_settings(config)
     from palaver.auth.bootstrap import rotate_keys
 
-    print(f"New access tokens are signed with key {rotate_keys(load_settings(config))}.")
+    print(f"New access tokens are signed with key {rotate_keys(settings)}.")
 
 
 @app.command("settings")

@@ -6,6 +6,7 @@ All that can be wrong is looked for before anything is started.
 import asyncio
 import contextlib
 import fcntl
+import io
 import os
 import secrets
 import socket
@@ -133,7 +134,8 @@ def lock_directory(path: Path) -> Iterator[int]:
         (path / "logs").mkdir(mode=0o700, exist_ok=True)
         lock = os.open(path / "palaver.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise StartError(f"cannot write to data directory {path}: {error.strerror}") from None
+        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+        raise StartError(f"cannot write to data directory {path}: {reason}") from None
     try:
         if not take_lock(lock):
             owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
@@ -219,6 +221,9 @@ def console() -> Say:
     """Prints lines with rich's markup, in colour on a terminal."""
     from rich.console import Console
 
+    # A terminal that knows no Unicode is no reason to fail
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     out = Console(highlight=False, soft_wrap=True, emoji=False)
 
     def say(text: str) -> None:

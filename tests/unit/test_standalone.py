@@ -1,0 +1,187 @@
+"""What `palaver up` settles and checks before it starts anything."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from palaver.runtime.settings import Settings, load_settings
+from palaver.runtime.start import StartError
+from palaver.standalone import (
+    check_ports,
+    free_ports,
+    listening,
+    lock_directory,
+    prepare_log,
+    services,
+    settings_of_one_machine,
+    settings_with_ports,
+    summary,
+)
+
+
+def settled(environ: dict[str, str] | None = None, port: int | None = None, rates: bool = True) -> Settings:
+    """The settings that `palaver up` hands to the services."""
+    return settings_with_ports(settings_of_one_machine(load_settings(environ=environ or {}), port, rates))
+
+
+def test_without_options_the_settings_ports_are_used() -> None:
+    """Documented ports would be wrong."""
+    settings = settled()
+    assert settings.gateway.port == 10000
+    assert settings.gateway.auth_url == settings.messenger.auth_url == "http://127.0.0.1:10001"
+    assert settings.gateway.messenger_url == "http://127.0.0.1:10003"
+    assert settings.gateway.messenger_target == "127.0.0.1:10004"
+
+
+def test_with_a_port_private_ports_are_free_ones() -> None:
+    """A second Palaver on the machine would fail on the first one's private ports."""
+    settings = settled({"PALAVER_AUTH__PORT": "10001"}, port=12345)
+    private = {settings.auth.port, settings.messenger.http_port, settings.messenger.grpc_port}
+    assert settings.gateway.port == 12345
+    assert len(private) == 3
+    assert not private & {0, 10001, 10003, 10004, 12345}
+    assert settings.messenger.auth_url == f"http://127.0.0.1:{settings.auth.port}"
+    assert settings.gateway.messenger_target == f"127.0.0.1:{settings.messenger.grpc_port}"
+
+
+def test_only_the_gateway_is_reachable_from_elsewhere() -> None:
+    """Auth's private REST, which believes its caller, would be open to the network."""
+    settings = settled({"PALAVER_AUTH__HOST": "0.0.0.0", "PALAVER_MESSENGER__HOST": "0.0.0.0"})
+    assert settings.gateway.host == "0.0.0.0"
+    assert settings.auth.host == settings.messenger.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("rates", [True, False])
+def test_rates_are_switched_for_both_services(rates: bool) -> None:
+    """A bench would measure a limit, or a public server would have none."""
+    settings = settled(rates=rates)
+    assert settings.auth.rates is rates
+    assert settings.messenger.rates is rates
+
+
+def test_settings_given_are_not_changed() -> None:
+    """What was read from the operator would differ from what is shown of it."""
+    given = load_settings(environ={})
+    settings_with_ports(settings_of_one_machine(given, 1, rates=False))
+    assert given == load_settings(environ={})
+
+
+def test_services_get_all_settings_and_no_others(tmp_path: Path) -> None:
+    """A service would run with a default in a setting's place."""
+    settings = settled({"PALAVER_DATA_DIR": str(tmp_path), "PALAVER_MESSENGER__BATCH_MESSAGES": "7"}, port=1)
+    children = services(settings, environ={"PATH": "/bin", "PALAVER_MESSENGER__BATCH_MESSAGES": "9"})
+    assert [child.name for child in children] == ["gateway", "messenger", "auth"]
+    for child in children:
+        assert child.environment["PATH"] == "/bin"
+        assert load_settings(environ=child.environment) == settings
+        assert child.log_file == tmp_path / "logs" / f"{child.name}.log"
+
+
+def test_a_taken_port_is_named() -> None:
+    """Two of three services would start, and the third's reason would be in a file."""
+    settings = settled(port=0)
+    with listening("127.0.0.1", settings.messenger.grpc_port), pytest.raises(StartError) as caught:
+        check_ports(settings)
+    port = settings.messenger.grpc_port
+    assert (
+        str(caught.value)
+        == f"cannot listen on 127.0.0.1:{port} (messenger.grpc_port): Address already in use"
+    )
+    check_ports(settings)
+
+
+def test_two_services_on_one_port_are_refused() -> None:
+    """The service that comes second would die again and again."""
+    settings = settled(port=0)
+    settings.auth.port = settings.gateway.port
+    with pytest.raises(StartError, match=r"\(auth\.port\)"):
+        check_ports(settings)
+
+
+def test_free_ports_are_below_those_of_outgoing_connections() -> None:
+    """An outgoing connection could take a service's port while it restarts."""
+    free = free_ports()
+    ports = [next(free) for _ in range(20)]
+    assert len(set(ports)) == 20
+    assert all(20_000 <= port < 32_768 for port in ports)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", ports[0]))
+
+
+def test_the_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    """Other users of the machine could read messages and signing keys."""
+    path = tmp_path / "a" / "data"
+    with lock_directory(path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert stat.S_IMODE((path / "logs").stat().st_mode) == 0o700
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two messengers with one hub each would write into one journal."""
+    monkeypatch.setattr("palaver.standalone.LOCK_SECONDS", 0.0)
+    with (
+        lock_directory(tmp_path),
+        pytest.raises(StartError, match=rf"in use by another `palaver up` \(process {os.getpid()}\)"),
+        lock_directory(tmp_path),
+    ):
+        pass
+    with lock_directory(tmp_path):
+        pass
+
+
+def test_a_lock_is_held_until_the_last_service_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a `kill -9` a new start would meet old services on its ports and databases."""
+    monkeypatch.setattr("palaver.standalone.LOCK_SECONDS", 0.0)
+    with lock_directory(tmp_path) as lock:
+        left = subprocess.Popen(
+            [sys.executable, "-c", "input()"],
+            stdin=subprocess.PIPE,
+            pass_fds=(lock,),
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        with pytest.raises(StartError), lock_directory(tmp_path):
+            pass
+    finally:
+        left.communicate()
+    with lock_directory(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("below", ["file", "file/deep"])
+def test_an_unwritable_directory_is_named(tmp_path: Path, below: str) -> None:
+    """Services would die one after the other, each with a traceback."""
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StartError, match=r"cannot write to data directory .*file(/deep)?: Not a directory"),
+        lock_directory(tmp_path / below),
+    ):
+        pass
+
+
+def test_an_unwritable_log_is_named(tmp_path: Path) -> None:
+    """A service would be started that cannot say what is wrong."""
+    settings = settled({"PALAVER_DATA_DIR": str(tmp_path)}, port=0)
+    child = services(settings)[0]
+    child.log_file.mkdir(parents=True)
+    with pytest.raises(StartError, match=r"cannot write log .*gateway\.log: Is a directory"):
+        prepare_log(child)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://localhost:8"), ("::", "http://localhost:8"), ("::1", "http://[::1]:8")],
+)
+def test_the_summary_says_where_things_are(tmp_path: Path, host: str, url: str) -> None:
+    """A newcomer would not know where to send the first request."""
+    shown = summary(settled({"PALAVER_GATEWAY__HOST": host, "PALAVER_DATA_DIR": str(tmp_path)}, port=8), 0.0)
+    assert f"{url}[/]\n" in shown
+    assert f"{url}/docs" in shown
+    assert str(tmp_path) in shown
