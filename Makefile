@@ -1,0 +1,68 @@
+# `make run` and `make test` install what they need. What was installed once is not looked at again.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Empty: the first of python3.14 ... python3.11, python3 that is new enough
+PYTHON :=
+# Programs that tests talk to or through, and the Debian packages that have them
+ENGINES := curl=curl jq=jq
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PALAVER := $(PIP_INSTALL) --no-build-isolation --no-deps --editable .
+# More words for `palaver up` or pytest: make run ARGS="--port 8080"
+ARGS :=
+
+.PHONY: run install test check bench docs proto lock clean
+
+run: $(VENV)/run.stamp
+	@exec $(BIN)/palaver up $(ARGS)
+
+install: $(VENV)/run.stamp
+
+test: $(VENV)/dev.stamp $(VENV)/engines.stamp
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp
+	@$(BIN)/python -m bench $(ARGS)
+
+# Pages that are made from the code
+docs: $(VENV)/run.stamp
+	$(BIN)/palaver settings > docs/reference/settings.md
+
+proto: $(VENV)/dev.stamp
+	$(BIN)/python -m grpc_tools.protoc -Ipalaver/contracts=proto/palaver/v1 \
+	    --python_out=src --pyi_out=src --grpc_python_out=src palaver/contracts/messenger.proto
+
+# The newest versions that fit; the tests' packages keep to the services' versions
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate
+lock: $(VENV)/dev.stamp
+	$(LOCK) requirements/run.in --output-file requirements/run.lock
+	$(LOCK) requirements/dev.in --constraint requirements/run.lock --output-file requirements/dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@requirements/venv.sh $(VENV) $(PYTHON)
+
+$(VENV)/run.stamp: requirements/run.lock pyproject.toml | $(BIN)/python
+	@echo "Installing Palaver in $(VENV) ..."
+	@$(PIP_INSTALL) --require-hashes --requirement requirements/run.lock
+	@$(PALAVER)
+	@$(BIN)/python -m compileall -q src
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.lock $(VENV)/run.stamp
+	@echo "Installing what tests and checks need ..."
+	@$(PIP_INSTALL) --require-hashes --requirement requirements/dev.lock
+	@touch $@
+
+$(VENV)/engines.stamp: Makefile | $(BIN)/python
+	@requirements/debian.sh $(ENGINES)
+	@touch $@

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Installs the Debian packages of programs that are missing: debian.sh PROGRAM=PACKAGE ...
+# Needs root, or sudo. Says what to install by hand where it can't.
+set -eu
+# Where Debian has servers, which is not on everybody's path
+PATH="$PATH:/usr/sbin:/sbin"
+missing=
+for pair in "$@"; do
+    command -v "${pair%%=*}" >/dev/null 2>&1 || missing="$missing ${pair#*=}"
+done
+[ -n "$missing" ] || exit 0
+
+give_up() {
+    echo "palaver: please install:$missing ($1)" >&2
+    exit 1
+}
+
+command -v apt-get >/dev/null 2>&1 || give_up "there is no apt-get here to do it"
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || give_up "this needs root, and there is no sudo"
+    as_root="sudo"
+fi
+echo "Installing:$missing"
+$as_root apt-get update -qq || give_up "apt-get update failed"
+# shellcheck disable=SC2086 # one word a package
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
+    give_up "apt-get install failed"
