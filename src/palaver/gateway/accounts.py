@@ -1,0 +1,118 @@
+"""Auth's private REST, typed."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import quote
+
+from palaver.contracts.accounts import (
+    Model,
+    ProfileChange,
+    Refresh,
+    Revocations,
+    Sessions,
+    SignIn,
+    SignUp,
+    TokenPair,
+    User,
+    UserPage,
+)
+from palaver.runtime.http import RestClient
+
+M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The device that a request came from, as its sessions are listed and its rates are counted."""
+
+    address: str
+    agent: str
+
+
+class Accounts:
+    """What auth can be asked. Every call raises the `PalaverError` that auth meant, or `unavailable`."""
+
+    def __init__(self, rest: RestClient) -> None:
+        self._rest = rest
+
+    async def sign_up(self, account: SignUp, client: Client) -> User:
+        """The new account. Raises `conflict`, `invalid`, `rate_limited`."""
+        return await self._ask(User, "POST", "/users", body=account, client=client)
+
+    async def sign_in(self, pair: SignIn, client: Client) -> TokenPair:
+        """A new session. Raises `unauthenticated`, `rate_limited`, `overloaded`."""
+        return await self._ask(TokenPair, "POST", "/sessions", body=pair, client=client)
+
+    async def refresh(self, refresh: Refresh, client: Client) -> TokenPair:
+        """The session's next pair. Raises `unauthenticated`."""
+        return await self._ask(TokenPair, "POST", "/sessions/refresh", body=refresh, client=client)
+
+    async def sessions(self, token: str) -> Sessions:
+        """The caller's live sessions."""
+        return await self._ask(Sessions, "GET", "/sessions", token=token)
+
+    async def end_session(self, token: str, session: str) -> None:
+        """Ends one of the caller's sessions: an id, or `current`. Raises `not_found`."""
+        await self._call("DELETE", f"/sessions/{quote(session, safe='')}", token=token)
+
+    async def me(self, token: str) -> User:
+        """The caller."""
+        return await self._ask(User, "GET", "/users/me", token=token)
+
+    async def change_profile(self, token: str, change: ProfileChange) -> User:
+        """The caller, changed. Raises `invalid`."""
+        return await self._ask(User, "PATCH", "/users/me", token=token, body=change)
+
+    async def find_by_email(self, token: str, email: str) -> User:
+        """The user with that email. Raises `not_found`."""
+        return await self._ask(User, "GET", "/users/by-email", token=token, query={"email": email})
+
+    async def search(self, token: str, words: str, limit: int, cursor: str) -> UserPage:
+        """Users whose names start with `words` (one or two), without the caller, by cursor."""
+        query = {"q": words, "limit": str(limit)}
+        if cursor:
+            query["cursor"] = cursor
+        return await self._ask(UserPage, "GET", "/users/search", token=token, query=query)
+
+    async def search_by_offset(self, token: str, words: str, limit: int, offset: int) -> UserPage:
+        """The same by offset, with the total, as old generations page."""
+        query = {"q": words, "limit": str(limit), "offset": str(offset), "with_total": "true"}
+        return await self._ask(UserPage, "GET", "/users/search", token=token, query=query)
+
+    async def revocations(self, after: int) -> Revocations:
+        """Sessions that ended after a position."""
+        return await self._ask(Revocations, "GET", "/revocations", query={"after": str(after)})
+
+    async def _ask(
+        self,
+        model: type[M],
+        method: str,
+        path: str,
+        *,
+        body: Model | None = None,
+        query: dict[str, str] | None = None,
+        token: str = "",
+        client: Client | None = None,
+    ) -> M:
+        answer = await self._call(method, path, body=body, query=query, token=token, client=client)
+        return model.model_validate_json(answer)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Model | None = None,
+        query: dict[str, str] | None = None,
+        token: str = "",
+        client: Client | None = None,
+    ) -> bytes:
+        headers = {}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        if client is not None:
+            headers |= {"x-client-address": client.address, "x-client-agent": client.agent}
+        sent = None
+        if body is not None:
+            sent = body.model_dump_json(exclude_unset=True).encode()
+        return await self._rest.call(method, path, body=sent, query=query, headers=headers)

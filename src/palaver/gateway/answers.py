@@ -1,0 +1,39 @@
+"""Answers' bodies and times, as bytes."""
+
+import msgspec
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from palaver.contracts.times import rfc3339
+
+_SECOND = 1_000_000
+_encode = msgspec.json.Encoder().encode
+
+
+def answer_json(body: object, status: int = 200) -> Response:
+    """A JSON answer of dataclasses, structs, lists and dictionaries."""
+    return Response(_encode(body), status, media_type="application/json")
+
+
+def answer_model(model: BaseModel, status: int = 200) -> Response:
+    """A JSON answer of a contract's model."""
+    return Response(model.__pydantic_serializer__.to_json(model), status, media_type="application/json")
+
+
+def time_text(us: int) -> str:
+    """`rfc3339`, which it asks once a second of history: pages of messages have many times of few seconds."""
+    second, rest = divmod(us, _SECOND)
+    prefix = _seconds.get(second)
+    if prefix is None:
+        if len(_seconds) > 4_096:
+            _seconds.clear()
+        prefix = _seconds[second] = rfc3339(second * _SECOND)[:20]
+    return f"{prefix}{rest:06d}Z"
+
+
+_seconds: dict[int, str] = {}
+
+
+def optional_time(us: int) -> str | None:
+    """A time that may not have come: 0 is null."""
+    return time_text(us) if us else None

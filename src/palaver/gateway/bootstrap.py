@@ -1,0 +1,97 @@
+"""Builds the gateway's parts and wires them; nothing else does."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+
+from palaver.gateway.accounts import Accounts
+from palaver.gateway.app import build_app
+from palaver.gateway.dialogs import Dialogs, open_channel
+from palaver.gateway.health import Upstream
+from palaver.gateway.parts import Parts
+from palaver.gateway.revocations import Revocations
+from palaver.gateway.sockets import SocketServer
+from palaver.runtime.http import RestClient, serving_http
+from palaver.runtime.settings import Settings
+from palaver.runtime.telemetry import log
+from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
+
+HEALTH_SECONDS = 2.0
+
+
+async def serve(
+    settings: Settings, stopping: asyncio.Event, ready: Callable[[int], None] | None = None
+) -> None:
+    """Serves until `stopping` is set, then drains. `ready` is told the port once connections are taken.
+
+    Raises `OSError` where the port is taken.
+    """
+    own = settings.gateway
+    async with contextlib.AsyncExitStack() as stack:
+        auth = await stack.enter_async_context(rest_client(own.auth_url))
+        health = [
+            Upstream("auth", await stack.enter_async_context(rest_client(own.auth_url, HEALTH_SECONDS))),
+            Upstream(
+                "messenger", await stack.enter_async_context(rest_client(own.messenger_url, HEALTH_SECONDS))
+            ),
+        ]
+        channel = await stack.enter_async_context(open_channel(own.messenger_target))
+        accounts = Accounts(auth)
+        revocations = Revocations(accounts, settings.auth.access_token_seconds + LEEWAY_SECONDS)
+        verifier = TokenVerifier(keys_fetcher(auth))
+        sockets = SocketServer(own, verifier, revocations, channel)
+        revocations.listen(sockets.close_session)
+        parts = Parts(own, accounts, Dialogs(channel), verifier, revocations, tuple(health))
+        await stack.enter_async_context(running(revocations.run()))
+        await sockets.start()
+        options: dict[str, Any] = {
+            "ws": sockets.protocol,
+            "proxy_headers": True,
+            "forwarded_allow_ips": own.trusted_proxies,
+            "timeout_graceful_shutdown": own.drain_seconds,
+        }
+        async with serving_http(build_app(parts), own.host, own.port, **options) as server:
+            port = server.servers[0].sockets[0].getsockname()[1]
+            log.info("listening", host=own.host, port=port)
+            if ready is not None:
+                ready(port)
+            await stopping.wait()
+            # From here on nobody new comes in; requests in flight are answered while the sockets drain
+            for listener in server.servers:
+                listener.close()
+            await sockets.stop()
+        log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def rest_client(url: str, seconds: float = 10.0) -> AsyncIterator[RestClient]:
+    """A client that is closed with the block."""
+    client = RestClient(url, seconds)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def keys_fetcher(auth: RestClient) -> Callable[[], Any]:
+    """Gets auth's public keys (RFC 7517)."""
+
+    async def fetch_keys() -> Any:
+        return msgspec.json.decode(await auth.call("GET", "/.well-known/jwks.json"))
+
+    return fetch_keys
+
+
+@contextlib.asynccontextmanager
+async def running(work: Any) -> AsyncIterator[None]:
+    """Runs `work` beside the block, and cancels it at its end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,167 @@
+"""The messenger's unary gRPC, typed."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+import msgspec
+
+from palaver.contracts import messenger_pb2 as pb
+from palaver.contracts.errors import (
+    INTERNAL,
+    OVERLOADED,
+    RESTARTING,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    PalaverError,
+    WireError,
+    error_from_wire,
+)
+from palaver.contracts.messenger_pb2_grpc import MessengerStub
+
+DEADLINE_SECONDS = 10.0
+# A messenger that restarts is back within this time, mostly; a call that may be repeated waits so long for it
+RETRY_SECONDS = 3.0
+ERROR_KEY = "palaver-error-bin"
+
+A = TypeVar("A")
+
+_KINDS = {
+    grpc.StatusCode.UNAVAILABLE: UNAVAILABLE,
+    # So ends a call that outlived a stopping messenger's grace
+    grpc.StatusCode.CANCELLED: RESTARTING,
+    grpc.StatusCode.DEADLINE_EXCEEDED: UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: OVERLOADED,
+    grpc.StatusCode.UNAUTHENTICATED: UNAUTHENTICATED,
+}
+
+
+def open_channel(target: str) -> grpc.aio.Channel:
+    """The one long-lived channel of a gateway. It connects, and connects again, by itself."""
+    return grpc.aio.insecure_channel(
+        target,
+        options=[
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
+            # A page of long messages is larger than gRPC's 4 MiB, and both ends are ours
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            # A proxy of the environment is for the outer world
+            ("grpc.enable_http_proxy", 0),
+        ],
+    )
+
+
+class Dialogs:
+    """What the messenger can be asked, each time in the name of a token's user.
+
+    Every call raises the `PalaverError` that the messenger meant, or `unavailable`. Calls that may be
+    repeated are, once, where the messenger was away.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated without types
+
+    async def open_direct_chat(self, token: str, companion_id: bytes) -> pb.Chat:
+        """The one chat of the caller and the companion; `existed` tells whether it was there."""
+        request = pb.OpenDirectChatRequest(companion_id=companion_id)
+        return await self._call(self._stub.OpenDirectChat, token, request, again=request)
+
+    async def create_group(self, token: str, title: str, member_ids: Sequence[bytes], key: str) -> pb.Chat:
+        """A new group, or the one that the caller created with the same key."""
+        request = pb.CreateGroupRequest(title=title, member_ids=member_ids, idempotency_key=key)
+        return await self._call(self._stub.CreateGroup, token, request, again=request)
+
+    async def get_chat(self, token: str, chat_id: bytes) -> pb.Chat:
+        """One chat of the caller. Raises `not_found`."""
+        request = pb.GetChatRequest(chat_id=chat_id)
+        return await self._call(self._stub.GetChat, token, request, again=request)
+
+    async def list_chats(self, token: str, request: pb.ListChatsRequest) -> pb.ChatPage:
+        """Chats of the caller, newest activity first."""
+        return await self._call(self._stub.ListChats, token, request, again=request)
+
+    async def add_members(self, token: str, chat_id: bytes, user_ids: Sequence[bytes]) -> pb.Chat:
+        """The group with its new members."""
+        request = pb.AddMembersRequest(chat_id=chat_id, user_ids=user_ids)
+        return await self._call(self._stub.AddMembers, token, request)
+
+    async def remove_member(self, token: str, chat_id: bytes, user_id: bytes) -> None:
+        """Removes a member of a group; the caller's own id leaves it."""
+        request = pb.RemoveMemberRequest(chat_id=chat_id, user_id=user_id)
+        await self._call(self._stub.RemoveMember, token, request)
+
+    async def list_messages(self, token: str, request: pb.ListMessagesRequest) -> pb.MessagePage:
+        """Messages of a chat by seq, ascending. Raises `not_found`."""
+        return await self._call(self._stub.ListMessages, token, request, again=request)
+
+    async def send_messages(
+        self, token: str, chat_id: bytes, client_ids: Sequence[bytes], texts: Sequence[str], *, retry: bool
+    ) -> pb.SentMessages:
+        """The messages as stored, all or none. `retry`: they may have been stored already."""
+        request = pb.SendMessagesRequest(chat_id=chat_id, client_ids=client_ids, texts=texts, retry=retry)
+        again = request
+        if not retry:
+            again = pb.SendMessagesRequest(chat_id=chat_id, client_ids=client_ids, texts=texts, retry=True)
+        return await self._call(self._stub.SendMessages, token, request, again=again)
+
+    async def edit_message(self, token: str, chat_id: bytes, seq: int, text: str) -> pb.Message:
+        """The caller's message with its new text. Raises `not_found`, `forbidden`."""
+        request = pb.EditMessageRequest(chat_id=chat_id, seq=seq, text=text)
+        return await self._call(self._stub.EditMessage, token, request)
+
+    async def delete_message(self, token: str, chat_id: bytes, seq: int) -> pb.Message:
+        """What is left of the caller's message. Raises `not_found`, `forbidden`."""
+        request = pb.DeleteMessageRequest(chat_id=chat_id, seq=seq)
+        return await self._call(self._stub.DeleteMessage, token, request)
+
+    async def set_receipt(self, token: str, chat_id: bytes, received_seq: int, read_seq: int) -> pb.Receipt:
+        """The caller's receipt as stored."""
+        request = pb.SetReceiptRequest(chat_id=chat_id, received_seq=received_seq, read_seq=read_seq)
+        return await self._call(self._stub.SetReceipt, token, request, again=request)
+
+    async def _call(
+        self, method: Callable[..., Awaitable[A]], token: str, request: Any, *, again: Any = None
+    ) -> A:
+        metadata = (("authorization", f"Bearer {token}"),)
+        try:
+            return await method(request, timeout=DEADLINE_SECONDS, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            meant = error_of_call(error)
+            if again is None or not is_worth_repeating(error, meant):
+                raise meant from error
+        try:
+            return await method(again, timeout=RETRY_SECONDS, metadata=metadata, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise error_of_call(error) from error
+
+
+def is_worth_repeating(error: grpc.aio.AioRpcError, meant: PalaverError) -> bool:
+    """Whether the messenger itself was away or going away, and not something behind it."""
+    if meant.kind is RESTARTING:
+        return True
+    return error.code() is grpc.StatusCode.UNAVAILABLE and wire_error_of(error) is None
+
+
+def wire_error_of(error: grpc.aio.AioRpcError) -> WireError | None:
+    """The error that the messenger attached, if it answered at all."""
+    trailing: Any = error.trailing_metadata() or ()  # its stubs forget that it is a sequence of pairs
+    for key, value in trailing:
+        if key == ERROR_KEY and isinstance(value, bytes):
+            try:
+                return msgspec.json.decode(value, type=WireError)
+            except msgspec.DecodeError:
+                return None
+    return None
+
+
+def error_of_call(error: grpc.aio.AioRpcError) -> PalaverError:
+    """The error that the messenger meant."""
+    wire = wire_error_of(error)
+    if wire is not None:
+        return error_from_wire(wire)
+    kind = _KINDS.get(error.code(), INTERNAL)
+    retry_after = 1.0 if kind in (UNAVAILABLE, OVERLOADED, RESTARTING) else 0.0
+    return PalaverError(kind, retry_after=retry_after, grpc=error.code().name, details=error.details())

@@ -1,0 +1,128 @@
+"""The OpenAPI document, and the page that shows it."""
+
+import json
+import re
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import RedirectResponse, Response
+
+from palaver.gateway.old import ERROR_SCHEMA
+from palaver.gateway.v2.problems import SCHEMA as PROBLEM_SCHEMA
+
+DESCRIPTION = """\
+Direct messaging: accounts, chats, messages.
+
+New clients use **v2**: Bearer tokens, pages by cursor, errors as problem details (RFC 9457). Live messages
+come through its socket, `GET /v2/ws`. **v1** and **v0** serve clients that were built for them.
+
+Any path that is not here answers 404, any other method 405, in the error shape of its generation."""
+
+TAGS = [
+    {"name": "v2", "description": "For new clients."},
+    {"name": "v1", "description": "For clients of the first microservices. Errors: `{code: 0, message}`."},
+    {"name": "v0", "description": "For clients of the monolith. Errors: `{code: 0, message}`."},
+    {"name": "operations", "description": "For those who run Palaver."},
+]
+
+_LONG_NAME = re.compile(r"palaver__gateway__(v\d)__\w+?__([A-Za-z]+)")
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/docs")
+async def show_docs() -> Response:
+    """The page."""
+    return get_swagger_ui_html(openapi_url="openapi.json", title="Palaver API")
+
+
+@router.get("/swagger/index.html")
+async def lead_to_docs() -> Response:
+    """Where the first generations had the page."""
+    return RedirectResponse("../docs")
+
+
+def install(app: FastAPI) -> None:
+    """Makes `app.openapi()` our document, made once."""
+    made: dict[str, Any] = {}
+
+    def openapi() -> dict[str, Any]:
+        if not made:
+            made.update(describe(app))
+        return made
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to change the document
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The document of everything that the gateway serves."""
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        tags=app.openapi_tags,
+        routes=app.routes,
+    )
+    schemas = document["components"]["schemas"]
+    schemas |= {"Problem": PROBLEM_SCHEMA, "OldError": ERROR_SCHEMA}
+    # FastAPI's shape of validation errors, which we never answer
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            drop_default_validation(operation)
+    return with_short_names(document)
+
+
+def with_short_names(document: dict[str, Any]) -> dict[str, Any]:
+    """Schemas of one name in several generations: FastAPI names them by module, we call v1's `V1…`."""
+    schemas = document["components"]["schemas"]
+    text = json.dumps(document)
+    for name in sorted(schemas):
+        found = _LONG_NAME.fullmatch(name)
+        if found:
+            generation = "" if found[1] == "v2" else found[1].upper()
+            text = text.replace(f'"{name}"', f'"{generation}{found[2]}"')
+            text = text.replace(f'/{name}"', f'/{generation}{found[2]}"')
+    short: dict[str, Any] = json.loads(text)
+    return short
+
+
+def drop_default_validation(operation: dict[str, Any]) -> None:
+    """Old generations answer 400 where FastAPI supposes 422."""
+    content = operation["responses"].get("422", {}).get("content", {})
+    if "HTTPValidationError" in str(content):
+        del operation["responses"]["422"]
+
+
+def document_of_generation(document: dict[str, Any], generation: str) -> dict[str, Any]:
+    """The part of the document that promises one generation: its operations and the schemas they use."""
+    paths = {
+        path: kept
+        for path, operations in document["paths"].items()
+        if (kept := {m: o for m, o in operations.items() if generation in o.get("tags", ())})
+    }
+    schemas = document["components"]["schemas"]
+    used: dict[str, Any] = {}
+    waiting = [paths]
+    while waiting:
+        for name in references_in(waiting.pop()):
+            if name not in used:
+                used[name] = schemas[name]
+                waiting.append(schemas[name])
+    components = {**document["components"], "schemas": dict(sorted(used.items()))}
+    tags = [tag for tag in document["tags"] if tag["name"] == generation]
+    return {**document, "tags": tags, "paths": paths, "components": components}
+
+
+def references_in(part: Any) -> set[str]:
+    """Names of the schemas that a part of the document refers to."""
+    if isinstance(part, dict):
+        own = {part["$ref"].rpartition("/")[2]} if isinstance(part.get("$ref"), str) else set()
+        return own.union(*(references_in(value) for value in part.values()))
+    if isinstance(part, list):
+        return set().union(*(references_in(value) for value in part))
+    return set()

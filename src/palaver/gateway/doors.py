@@ -1,0 +1,129 @@
+"""What every HTTP request passes before its handler. Plain ASGI: a wrapper costs microseconds."""
+
+import re
+import time
+
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from palaver.contracts.errors import INTERNAL, TOO_LARGE, UNSUPPORTED_DATA, PalaverError
+from palaver.gateway.errors import answer_error, is_old_path
+from palaver.runtime.telemetry import log
+
+_JSON = re.compile(rb"\s*application/([!-.0-~]+\+)?json\s*(;.*)?", re.IGNORECASE)
+_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
+_CONTENT_TYPE = (b"content-type", b"application/json")
+
+REQUESTS = Counter("palaver_http_requests", "Requests answered.", ["generation", "method", "status"])
+SECONDS = Histogram(
+    "palaver_http_request_seconds",
+    "Time from a request's head to its answer's head.",
+    ["generation"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"))
+
+
+class Refusals:
+    """Answers what nobody else did: an error that got here is `internal`, logged, and told to nobody."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Measures too: it sees every answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        started = time.perf_counter()
+        status = 0
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                measure(path, scope["method"], status, time.perf_counter() - started)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except PalaverError as error:
+            if status:
+                raise
+            await answer_error(error, path)(scope, receive, note)
+        except Exception as error:
+            log.error("request_failed", path=path, method=scope["method"], exc_info=error)
+            if status:
+                raise  # the answer has begun: only cutting the connection can tell
+            await answer_error(PalaverError(INTERNAL), path)(scope, receive, note)
+
+
+def measure(path: str, method: str, status: int, seconds: float) -> None:
+    """Counts an answer. Labels are few by design: no path, and no method that a client makes up."""
+    generation = "old" if is_old_path(path) else "v2" if path.startswith("/v2/") else "none"
+    REQUESTS.labels(generation, method if method in METHODS else "other", status).inc()
+    SECONDS.labels(generation).observe(seconds)
+
+
+class BodyLimit:
+    """Refuses bodies of more than `most` bytes, whether they say their length or not."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises `too_large`, before the body is read where its length is said."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        length = header_of(scope, b"content-length")
+        if length is not None and (len(length) > 18 or not length.isdigit() or int(length) > self._most):
+            raise self._refusal()
+        taken = 0
+
+        async def receive_counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._most:
+                raise self._refusal()
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+    def _refusal(self) -> PalaverError:
+        return PalaverError(TOO_LARGE, f"the body is larger than {self._most} bytes")
+
+
+class JsonOnly:
+    """Bodies are JSON. v2 clients must say so; old ones said whatever their library said by itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises `unsupported_data`."""
+        if scope["type"] == "http" and scope["method"] in _WITH_BODY:
+            if is_old_path(scope["path"]):
+                others = [header for header in scope["headers"] if header[0] != b"content-type"]
+                scope = {**scope, "headers": [*others, _CONTENT_TYPE]}
+            elif has_body(scope) and not _JSON.fullmatch(header_of(scope, b"content-type") or b""):
+                raise PalaverError(UNSUPPORTED_DATA, "send JSON, as content-type application/json")
+        await self._app(scope, receive, send)
+
+
+def has_body(scope: Scope) -> bool:
+    """Whether the request announces a body (RFC 9112 §6)."""
+    length = header_of(scope, b"content-length")
+    return length not in (None, b"0") or header_of(scope, b"transfer-encoding") is not None
+
+
+def header_of(scope: Scope, name: bytes) -> bytes | None:
+    """The first header of that name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None

@@ -1,0 +1,30 @@
+"""What request handlers work with."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from palaver.gateway.accounts import Accounts
+from palaver.gateway.dialogs import Dialogs
+from palaver.gateway.health import Upstream
+from palaver.gateway.revocations import Revocations
+from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.tokens import TokenVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One gateway's parts, built once by the bootstrap."""
+
+    settings: GatewaySettings
+    accounts: Accounts
+    dialogs: Dialogs
+    verifier: TokenVerifier
+    revocations: Revocations
+    upstreams: tuple[Upstream, ...]
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the gateway that serves the request."""
+    parts: Parts = request.scope["app"].state.parts
+    return parts

@@ -1,0 +1,35 @@
+"""v1's status of a message. v2 has receipts of members instead, from which it follows."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from palaver.contracts import messenger_pb2 as pb
+
+Status = Literal["created", "received", "read", "deleted"]
+
+
+class Statuses:
+    """Derives statuses from the receipts of a `MessagePage`."""
+
+    def __init__(self, receipts: Iterable[pb.Receipt]) -> None:
+        self._receipts = list(receipts)
+        self._least: dict[bytes, tuple[int, int]] = {}
+
+    def status_of(self, message: pb.Message) -> Status:
+        """`deleted`; else how far the last of all members but the sender has come."""
+        if message.deleted_at:
+            return "deleted"
+        sender = message.sender_id
+        least = self._least.get(sender)
+        if least is None:
+            least = self._least[sender] = self._least_without(sender)
+        received, read = least
+        if read >= message.seq:
+            return "read"
+        return "received" if received >= message.seq else "created"
+
+    def _least_without(self, sender: bytes) -> tuple[int, int]:
+        others = [receipt for receipt in self._receipts if receipt.user_id != sender]
+        if not others:
+            return 0, 0
+        return min(r.received_seq for r in others), min(r.read_seq for r in others)
