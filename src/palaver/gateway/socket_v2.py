@@ -39,17 +39,15 @@ class SocketsV2:
             raise PalaverError(INVALID, str(error), field=field_of(str(error))) from None
         except (msgspec.DecodeError, UnicodeError) as error:
             raise PalaverError(MALFORMED, f"the frame cannot be understood: {error}") from None
-        match asked:
-            case frames.Send():
-                return self._read_send(asked)
-            case frames.SendReceipt():
-                return read_receipt(asked)
-            case frames.SendTyping():
-                return Type(id_from_text(asked.chat_id, "chat_id"))
-            case frames.Resume():
-                return read_resume(asked)
-            case frames.Ping():
-                return Answer(write(frames.Pong(asked.id)))
+        if isinstance(asked, frames.Send):
+            return self._read_send(asked)
+        if isinstance(asked, frames.SendReceipt):
+            return read_receipt(asked)
+        if isinstance(asked, frames.SendTyping):
+            return Type(id_from_text(asked.chat_id, "chat_id"))
+        if isinstance(asked, frames.Resume):
+            return read_resume(asked)
+        return Answer(write(frames.Pong(asked.id)))
 
     def _read_send(self, asked: frames.Send) -> Command:
         check_text(asked.text, "text", self._most_characters)
@@ -162,12 +160,14 @@ class SocketsV2:
     def refusal(self, error: PalaverError) -> tuple[int, str, bytes]:
         """See `Generation.refusal` (RFC 9457)."""
         kind = error.kind
-        body = {"type": f"urn:palaver:error:{kind.code}", "title": kind.title, "status": kind.http}
-        return (
-            kind.http,
-            "application/problem+json",
-            _encode({**body, "detail": error.message, "code": kind.code}),
-        )
+        body = {
+            "type": f"urn:palaver:error:{kind.code}",
+            "title": kind.title,
+            "status": kind.http,
+            "detail": error.message,
+            "code": kind.code,
+        }
+        return kind.http, "application/problem+json", _encode(body)
 
 
 def write(asked: frames.FromServer) -> bytes:

@@ -30,12 +30,14 @@ from palaver.gateway.socket_v2 import SocketsV2
 from palaver.gateway.wire import Upgrade, UpgradeRequest, Wire, http_answer
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.telemetry import log
-from palaver.runtime.tokens import TokenVerifier
+from palaver.runtime.tokens import Claims, TokenVerifier
 
 # Looks at each socket, in a ping's time: silent for 2, it is pinged; for 4, it is closed.
 SWEEPS_A_PING = 2
 # A closed socket whose peer does not answer the close is dropped after so long.
 CLOSE_SECONDS = 2.0
+# The close of a slow reader stands behind all that it has not read yet.
+SLOW_CLOSE_SECONDS = 10.0
 TYPING_SECONDS = 1.0
 # A socket with less than this waiting has taken its page of a resume.
 DRAINED_BYTES = 65_536
@@ -67,14 +69,12 @@ class Socket:
         "wire",
     )
 
-    def __init__(
-        self, server: "SocketServer", generation: Generation, token: str, user: bytes, session: bytes
-    ):
+    def __init__(self, server: "SocketServer", generation: Generation, token: str, claims: Claims) -> None:
         self._server = server
         self.generation = generation
         self.token = token
-        self.user_id = user
-        self.session_id = session
+        self.user_id = claims.user_id
+        self.session_id = claims.session_id
         self.number = 0
         self.opened_at = 0
         self.quiet_sweeps = 0
@@ -186,7 +186,7 @@ class SocketServer:
             raise PalaverError(SESSION_REVOKED)
         if self._of_user[claims.user_id] >= self.settings.sockets_per_user:
             raise PalaverError(RATE_LIMITED, "too many open sockets", retry_after=10.0)
-        return Socket(self, generation, token, claims.user_id, claims.session_id).wire
+        return Socket(self, generation, token, claims).wire
 
     def _refuse(self, request: UpgradeRequest, error: PalaverError) -> bytes:
         generation = self._generations.get(request.path) or self._generations["/v2/ws"]
@@ -262,11 +262,10 @@ class SocketServer:
             self._ask_resume(socket)
 
     def _ask_resume(self, socket: Socket) -> None:
-        if socket.resuming is not None:
+        cursors = socket.resuming
+        if cursors is not None:
             self._link.batch.resumes.add(
-                socket=socket.number,
-                chat_ids=list(socket.resuming),
-                after_seqs=list(socket.resuming.values()),
+                socket=socket.number, chat_ids=list(cursors), after_seqs=list(cursors.values())
             )
             self._link.wake()
 
@@ -316,15 +315,7 @@ class SocketServer:
         """See `link.Hears`."""
         for opened in batch.opened:
             self._hear_opened(opened.socket, opened.opened_at, opened.error)
-        for receipt in batch.receipts:
-            for socket in self._found(receipt.sockets):
-                socket.write(socket.generation.receipt(receipt))
-        for typing in batch.typings:
-            for socket in self._found(typing.sockets):
-                socket.write(socket.generation.typing(typing))
-        for presence in batch.presences:
-            for socket in self._found(presence.sockets):
-                socket.write(socket.generation.presence(presence))
+        self._hear_members(batch)
         for refused in batch.errors:
             for socket in self._found([refused.socket]):
                 error = error_from_proto(refused.error)
@@ -335,6 +326,17 @@ class SocketServer:
         for socket in self._found(batch.resumed):
             socket.resuming = None
             socket.write(socket.generation.resumed())
+
+    def _hear_members(self, batch: MessengerBatch) -> None:
+        for receipt in batch.receipts:
+            for socket in self._found(receipt.sockets):
+                socket.write(socket.generation.receipt(receipt))
+        for typing in batch.typings:
+            for socket in self._found(typing.sockets):
+                socket.write(socket.generation.typing(typing))
+        for presence in batch.presences:
+            for socket in self._found(presence.sockets):
+                socket.write(socket.generation.presence(presence))
 
     def _hear_opened(self, number: int, opened_at: int, error: str) -> None:
         socket = self._sockets.get(number)
@@ -373,12 +375,12 @@ class SocketServer:
             waiting = socket.wire.waiting()
             if waiting > self.settings.socket_queue_bytes and socket.number in self._sockets:
                 log.warning("slow reader cut off", waiting=waiting)
-                self._close(socket, SLOW_READER)
+                self._close(socket, SLOW_READER, SLOW_CLOSE_SECONDS)
 
-    def _close(self, socket: Socket, kind: ErrorKind) -> None:
+    def _close(self, socket: Socket, kind: ErrorKind, seconds: float = CLOSE_SECONDS) -> None:
         socket.wire.close(kind)
         self.remove(socket)
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, socket.wire.abort)
+        asyncio.get_running_loop().call_later(seconds, socket.wire.abort)
 
     async def _sweep(self) -> None:
         while True:
