@@ -1,0 +1,200 @@
+"""`palaver up`, with the real services."""
+
+import json
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from tests.running import SERVICES, Running, running_palaver, start_palaver, wait_until
+
+START_LIMIT_SECONDS = 3.0
+ALICE = {
+    "email": "alice@example.org",
+    "password": "correct horse",
+    "name": "Alice",
+    "surname": "Liddell",
+    "birthday": "1990-05-04T00:00:00Z",
+    "sex": "female",
+    "city": "Oxford",
+    "interests": "croquet",
+}
+
+
+def call(running: Running, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+    """Status and body of the gateway's answer."""
+    request = urllib.request.Request(
+        running.base_url + path,
+        None if body is None else json.dumps(body).encode(),
+        {"content-type": "application/json"},
+        method=method,
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def sign_in(running: Running) -> str:
+    """Alice's access token."""
+    status, body = call(running, "POST", "/auth/sign-in", {k: ALICE[k] for k in ("email", "password")})
+    assert status == 200, body
+    return json.loads(body)["access_token"]
+
+
+def seconds_to_ready(directory: Path) -> float:
+    """How long a cold start takes, with the interpreter's own."""
+    directory.mkdir()
+    began = time.monotonic()
+    with running_palaver(directory):
+        return time.monotonic() - began
+
+
+def test_ready_within_three_seconds(tmp_path: Path) -> None:
+    """A newcomer would wonder whether it hangs, and a restart would be a long outage."""
+    # The best of three: other programs on the machine are not what is measured
+    for attempt in range(3):
+        taken = seconds_to_ready(tmp_path / str(attempt))
+        if taken <= START_LIMIT_SECONDS:
+            return
+    pytest.fail(f"ready after {taken:.1f} s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_all_and_is_no_failure(tmp_path: Path, number: signal.Signals) -> None:
+    """Services would stay behind, or a service manager would report a failure at every stop."""
+    with running_palaver(tmp_path) as running:
+        pids = running.pids
+        assert set(pids) == set(SERVICES)
+        assert running.stop(number) == 0
+        assert not [pid for pid in pids.values() if psutil.pid_exists(pid)]
+        assert "did not stop in time" not in running.output
+
+
+def test_what_is_shown_is_where_it_is(palaver: Running) -> None:
+    """A newcomer would be sent to pages that are not there."""
+    assert call(palaver, "GET", "/docs")[0] == 200
+    assert str(palaver.data_dir) in palaver.output
+    for service in SERVICES:
+        lines = palaver.log(service).splitlines()
+        assert lines
+        assert {json.loads(line)["service"] for line in lines} == {service}
+    assert "Rate limits are off" in palaver.output
+
+
+def test_rates_are_limited_without_the_option(tmp_path: Path) -> None:
+    """A public server would run without limits, or a warning would cry wolf."""
+    with running_palaver(tmp_path, rates=True, env={"PALAVER_AUTH__SIGN_UPS_PER_ADDRESS": "1"}) as running:
+        assert "Rate limits" not in running.output
+        assert call(running, "POST", "/auth/sign-up", ALICE)[0] == 200
+        assert call(running, "POST", "/auth/sign-up", ALICE | {"email": "bob@example.org"})[0] == 429
+
+
+def test_only_the_gateway_listens_beyond_loopback(palaver: Running) -> None:
+    """The network could reach private ports, which believe whoever calls."""
+    for service, pid in palaver.pids.items():
+        listening = {
+            c.laddr.ip for c in psutil.Process(pid).net_connections("inet") if c.status == psutil.CONN_LISTEN
+        }
+        assert listening == ({"0.0.0.0"} if service == "gateway" else {"127.0.0.1"}), service
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_killed_service_comes_back(palaver: Running, service: str) -> None:
+    """One crash would be an outage until somebody looks."""
+    assert call(palaver, "POST", "/auth/sign-up", ALICE)[0] == 200
+    others = {name: pid for name, pid in palaver.pids.items() if name != service}
+    old = palaver.kill(service)
+    assert palaver.wait_restarted(service, old) != old
+    assert {name: pid for name, pid in palaver.pids.items() if name != service} == others
+    assert sign_in(palaver)
+
+
+def test_a_second_start_keeps_data(tmp_path: Path) -> None:
+    """An update would cost all accounts."""
+    with running_palaver(tmp_path) as running:
+        assert call(running, "POST", "/auth/sign-up", ALICE)[0] == 200
+    with running_palaver(tmp_path) as running:
+        assert sign_in(running)
+
+
+def test_a_killed_palaver_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The next start would meet the old services on its ports and databases."""
+    with running_palaver(tmp_path) as running:
+        pids = running.pids.values()
+        running.process.kill()
+        running.process.wait()
+        with running_palaver(tmp_path) as again:
+            assert not [pid for pid in pids if psutil.pid_exists(pid)]
+            assert set(again.pids) == set(SERVICES)
+
+
+def test_two_run_side_by_side(tmp_path: Path) -> None:
+    """A trial of a new version would need a second machine."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with running_palaver(tmp_path / "a") as a, running_palaver(tmp_path / "b") as b:
+        assert call(a, "POST", "/auth/sign-up", ALICE)[0] == 200
+        assert call(b, "POST", "/auth/sign-up", ALICE)[0] == 200
+
+
+def test_one_directory_is_for_one(tmp_path: Path) -> None:
+    """Two would write into the same databases."""
+    with running_palaver(tmp_path) as running:
+        (tmp_path / "second").mkdir()
+        second = start_palaver(
+            tmp_path / "second", arguments=["--data-dir", str(running.data_dir), "--port", "0"]
+        )
+        assert second.process.wait(30) == 1
+        assert second.output == (
+            f"palaver: data directory {running.data_dir} is in use by another `palaver up` "
+            f"(process {running.process.pid})\n"
+        )
+        assert set(running.pids) == set(SERVICES)
+
+
+def test_a_taken_port_starts_nothing(tmp_path: Path) -> None:
+    """Half of the services would run, and the reason would be in a file."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        running = start_palaver(tmp_path, arguments=["--port", str(port)])
+        assert running.process.wait(30) == 1
+    assert (
+        running.output == f"palaver: cannot listen on 0.0.0.0:{port} (gateway.port): Address already in use\n"
+    )
+    assert not list(running.data_dir.glob("*.db"))
+
+
+def test_a_database_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    """Services would be restarted for ever over a database that needs a hand."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "auth.db").write_text("not a database " * 1000)
+    running = start_palaver(tmp_path, arguments=["--port", "0"])
+    try:
+        assert running.process.wait(30) == 1
+        assert "palaver: auth ended with code 1 before it was ready" in running.output
+        assert "file is not a database" in running.output
+        assert "Palaver is ready" not in running.output
+    finally:
+        running.stop()
+
+
+async def test_stopping_tells_sockets_to_come_back(palaver: Running) -> None:
+    """Clients would take a restart for the end of their session, or come back all at once."""
+    assert call(palaver, "POST", "/auth/sign-up", ALICE)[0] == 200
+    token = sign_in(palaver)
+    url = f"{palaver.ws_url}/messenger/ws?token={token}"
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
+        palaver.process.send_signal(signal.SIGTERM)
+        frame = await ws.receive(20)
+        assert frame.type is aiohttp.WSMsgType.CLOSE
+        assert frame.data == 1012
+    wait_until(lambda: palaver.process.poll() == 0, "a clean end")
