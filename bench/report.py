@@ -1,0 +1,68 @@
+"""The report of a bench: Markdown for people, JSON for the next bench."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.figures import Figure, Figures, rounded
+
+
+def render_markdown(title: str, facts: Mapping[str, str], figures: Figures, against: str = "") -> str:
+    """The whole report. `against`: the suffix of shapes of the other version, for a table of ratios."""
+    lines = [f"# {title}", ""]
+    lines += [f"- {name}: {value}" for name, value in facts.items()]
+    asked = [figure for figure in figures if figure.asked is not None]
+    lines += ["", "## What was asked", "", *figure_table(asked, asked=True)]
+    if against:
+        lines += ["", f"## Against {against.strip(' @')}", "", *ratio_table(figures, against)]
+    lines += ["", "## All figures", "", *figure_table(list(figures), asked=False)]
+    return "\n".join(lines) + "\n"
+
+
+def figure_table(figures: list[Figure], *, asked: bool) -> list[str]:
+    """A table of medians with their spread, and, where `asked`, the limits and whether they are met."""
+    head = ["shape", "figure", "unit", "median", "min to max", "runs"] + (["asked", "met"] if asked else [])
+    rows = []
+    for figure in figures:
+        row = [figure.shape, figure.name, figure.unit, rounded(figure.median)]
+        row += [f"{rounded(min(figure.values))} to {rounded(max(figure.values))}", str(len(figure.values))]
+        rows.append(row + ([str(figure.asked), figure.verdict] if asked else []))
+    return table(head, rows)
+
+
+def ratio_table(figures: Figures, against: str) -> list[str]:
+    """Medians of this version by those of the other, for every figure that both have."""
+    rows = []
+    for figure in figures:
+        other = figures.find(figure.shape + against, figure.name)
+        if other is not None and other.median:
+            ratio = figure.median / other.median
+            row = [figure.shape, figure.name, figure.unit, rounded(figure.median), rounded(other.median)]
+            rows.append([*row, f"{ratio:.2f}"])
+    return table(["shape", "figure", "unit", "this", "other", "this : other"], rows)
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def render_json(facts: Mapping[str, str], figures: Figures) -> str:
+    """Facts and every run's values."""
+    found: list[dict[str, Any]] = []
+    for figure in figures:
+        values = {"median": figure.median, "min": min(figure.values), "max": max(figure.values)}
+        met = {"": None, "yes": True, "no": False}[figure.verdict]
+        found.append({**asdict(figure), **values, "met": met})
+    return json.dumps({"facts": dict(facts), "figures": found}, indent=1, ensure_ascii=False) + "\n"
+
+
+def write_report(directory: Path, name: str, markdown: str, content: str) -> Path:
+    """Writes both files; the path of the Markdown one."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.md"
+    path.write_text(markdown)
+    (directory / f"{name}.json").write_text(content)
+    return path

@@ -1,0 +1,212 @@
+"""The shapes of load, and what was asked of each."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bench.figures import at_least, at_most
+from bench.growth import fill
+from bench.rounds import Bench, Loaded, relay, run_load
+from bench.server import Server
+
+GENERATIONS = ("v1", "v2")
+V2_RATE = at_least(0.9)
+V2_LATENCY = at_most(1.1)
+GROWTH = at_most(1.2)
+
+
+def one(bench: Bench) -> None:
+    """One pair, one message in flight."""
+    for suffix, source in bench.rounds():
+        done: dict[str, Loaded] = {}
+        for generation in GENERATIONS:
+            shape = f"1 pair, {generation}{suffix}"
+            with bench.server(source) as server:
+                loaded = done[generation] = talk(bench, server, "pairs", generation, pairs=1, in_flight=1)
+            bench.add_rate(shape, "messages", loaded)
+            bench.add_latency(shape, loaded, p50=at_most(1.2))
+            bench.add_cpu(shape, "messages", loaded)
+        compare_latency(bench, f"1 pair, v2 : v1{suffix}", done)
+
+
+def pairs(bench: Bench) -> None:
+    """50 pairs with 8 messages in flight each, and a relay that stores nothing."""
+    for suffix, source in bench.rounds():
+        done: dict[str, Loaded] = {}
+        for generation in GENERATIONS:
+            shape = f"50 pairs of 8, {generation}{suffix}"
+            with bench.server(source) as server:
+                loaded = done[generation] = talk(bench, server, "pairs", generation, pairs=50, in_flight=8)
+            bench.add_rate(shape, "messages", loaded, at_least(15_000))
+            bench.add_latency(shape, loaded, p99=at_most(60))
+            bench.add_cpu(shape, "messages", loaded)
+            bench.figures.add(shape, "lost", "messages", loaded.result["lost"], at_most(0))
+            if source is None:
+                measure_relay(bench, generation)
+        ratio = done["v2"].rate / done["v1"].rate
+        bench.figures.add(f"50 pairs of 8, v2 : v1{suffix}", "rate", "", ratio, V2_RATE)
+
+
+def measure_relay(bench: Bench, generation: str) -> None:
+    """The ceiling: the same load on a relay."""
+    shape = f"a relay that stores nothing, {generation}"
+    with relay() as address:
+        options = talk_options(bench, generation, pairs=50, in_flight=8, relay=True)
+        loaded = run_load("pairs", address, options)
+    bench.add_rate(shape, "messages", loaded)
+    bench.add_latency(shape, loaded)
+    own = loaded.result["load_cpu_seconds"] / loaded.result["messages"] * 1000
+    bench.figures.add(shape, "cpu load", "s/1,000 messages", own)
+
+
+def paced(bench: Bench) -> None:
+    """100 messages a second over 50 pairs."""
+    for suffix, source in bench.rounds():
+        done: dict[str, Loaded] = {}
+        for generation in GENERATIONS:
+            shape = f"paced 100/s, {generation}{suffix}"
+            with bench.server(source) as server:
+                loaded = done[generation] = talk(bench, server, "paced", generation, pairs=50, rate=100)
+            bench.add_rate(shape, "messages", loaded)
+            bench.add_latency(shape, loaded, p50=at_most(2), p99=at_most(8))
+            bench.add_cpu(shape, "messages", loaded)
+        compare_latency(bench, f"paced 100/s, v2 : v1{suffix}", done)
+
+
+def talk(bench: Bench, server: Server, load: str, generation: str, **options: Any) -> Loaded:
+    """One run of pairs that talk."""
+    return bench.load(server, load, **talk_options(bench, generation, **options))
+
+
+def talk_options(bench: Bench, generation: str, **options: Any) -> dict[str, Any]:
+    """What every load of pairs needs to be told."""
+    times = {"seconds": bench.seconds(10, 3), "warm_seconds": bench.seconds(2, 1)}
+    return {"generation": generation, **times, **options}
+
+
+def compare_latency(bench: Bench, shape: str, done: dict[str, Loaded]) -> None:
+    """v2's median latency by v1's."""
+    ratio = done["v2"].result["latency_ms"]["p50"] / done["v1"].result["latency_ms"]["p50"]
+    bench.figures.add(shape, "p50", "", ratio, V2_LATENCY)
+
+
+def sign_in(bench: Bench) -> None:
+    """8 sign-ins in parallel, by what the password hash alone gives just before and just after."""
+    for suffix, source in bench.rounds():
+        shape = f"sign-in, 8 parallel{suffix}"
+        seconds = bench.seconds(8, 3)
+        with bench.server(source, settings={}) as server:
+            before = hash_rate(seconds / 2)
+            loaded = bench.load(server, "sign_in", parallel=8, seconds=seconds, warm_seconds=1)
+            after = hash_rate(seconds / 2)
+        alone = (before + after) / 2
+        bench.add_rate(shape, "sign-ins", loaded)
+        bench.figures.add(shape, "hash alone", "hashes/s", alone)
+        bench.figures.add(shape, "sign-ins : hashes alone", "", loaded.rate / alone, at_least(0.9))
+        bench.add_latency(shape, loaded)
+        bench.add_cpu(shape, "sign-ins", loaded)
+
+
+def hash_rate(seconds: float) -> float:
+    """Password hashes a second with the settings' cost and threads."""
+    return run_load("hash", ("", 0), {"seconds": seconds}).rate
+
+
+def history(bench: Bench) -> None:
+    """The last 50 messages of a chat of 100,000, read by 8 in parallel."""
+    total = 10_000 if bench.quick else 100_000
+    for suffix, source in bench.sources.items():
+        with bench.server(source) as server:
+            filled = bench.load(server, "fill", total=total).result
+            filled_rate = filled["total"] / filled["seconds"]
+            bench.figures.add(f"filling a chat, 100 a frame{suffix}", "rate", "messages/s", filled_rate)
+            times = {"seconds": bench.seconds(6, 2), "warm_seconds": 1}
+            for _ in range(bench.runs):
+                done: dict[str, Loaded] = {}
+                for generation in GENERATIONS:
+                    shape = f"last 50 messages of {total:,}, 8 readers, {generation}{suffix}"
+                    page = {"generation": generation, "chat_id": filled["chat_id"], "total": total}
+                    page["token"] = filled["token"]
+                    loaded = done[generation] = bench.load(server, "history", readers=8, **page, **times)
+                    bench.add_rate(shape, "reads", loaded, at_least(1_500))
+                    bench.add_latency(shape, loaded)
+                    bench.add_cpu(shape, "reads", loaded)
+                ratio = done["v2"].rate / done["v1"].rate
+                bench.figures.add(f"last 50 messages, v2 : v1{suffix}", "rate", "", ratio, V2_RATE)
+
+
+def idle(bench: Bench) -> None:
+    """2,000 sockets that say nothing: what they add to the memory of gateway and messenger."""
+    sockets = 200 if bench.quick else 2_000
+    for suffix, source in bench.rounds():
+        for generation in GENERATIONS:
+            shape = f"{sockets:,} idle sockets, {generation}{suffix}"
+            options = {"sockets": sockets, "sockets_a_user": 20, "settle_seconds": bench.seconds(3, 1)}
+            with bench.server(source) as server:
+                loaded = bench.load(server, "idle", generation=generation, **options)
+            for kind, asked in (("pss", at_most(30)), ("uss", None), ("rss", None)):
+                each = {
+                    name: (getattr(loaded.after[name], kind) - getattr(loaded.before[name], kind))
+                    / 1024
+                    / sockets
+                    for name in ("gateway", "messenger")
+                }
+                both = sum(each.values())
+                bench.figures.add(shape, f"{kind}, gateway + messenger", "KiB each", both, asked)
+                if kind == "pss":
+                    bench.say(f"  {shape}: {both:.1f} KiB each {each}")
+                    for name, value in each.items():
+                        bench.figures.add(shape, f"{kind}, {name}", "KiB each", value)
+            bench.figures.add(shape, "opened", "sockets/s", loaded.result["opened_per_second"])
+
+
+def group(bench: Bench) -> None:
+    """A group of 500, all online: from one member's send to the last of the other 499 sockets."""
+    members = 50 if bench.quick else 500
+    for suffix, source in bench.rounds():
+        for generation in GENERATIONS:
+            shape = f"group of {members}, {generation}{suffix}"
+            options = {"members": members, "messages": 50, "warm_messages": 10, "pause_seconds": 0.05}
+            with bench.server(source) as server:
+                loaded = bench.load(server, "group", generation=generation, **options)
+            bench.add_latency(shape, loaded, p50=at_most(30))
+            bench.add_cpu(shape, "messages", loaded)
+            bench.say(f"  {shape}: {loaded.result['latency_ms']}")
+
+
+def growth(bench: Bench) -> None:
+    """Sends, reads and lists where there is little, and where there is much."""
+    messages = (1_000, 20_000 if bench.quick else 1_000_000)
+    chats = (10, 1_000 if bench.quick else 10_000)
+    sizes = {"send": messages, "last 50": messages, "chats": chats}
+    for suffix, source in bench.sources.items():
+        with bench.server(source) as server:
+            plants = bench.load(server, "plant").result
+            server.stop()
+            fill(server.data_dir, plants, messages, chats)
+            server.start()
+            options = {"plants": plants, "turns": 100 if bench.quick else 400, "warm_turns": 50}
+            for _ in range(bench.runs):
+                result = bench.load(server, "growth", generation="v1", **options).result
+                for name, (small, large) in sizes.items():
+                    shape = f"growth of {name}, {small:,} to {large:,}{suffix}"
+                    add_growth(bench, shape, *(result[size][name]["p50"] for size in ("small", "large")))
+
+
+def add_growth(bench: Bench, shape: str, small: float, large: float) -> None:
+    """Medians of the small and the large one, and their ratio."""
+    bench.figures.add(shape, "p50, small", "ms", small)
+    bench.figures.add(shape, "p50, large", "ms", large)
+    bench.figures.add(shape, "large : small", "", large / small, GROWTH)
+    bench.say(f"  {shape}: {small:.2f} ms to {large:.2f} ms")
+
+
+SHAPES: dict[str, Callable[[Bench], None]] = {
+    "one": one,
+    "pairs": pairs,
+    "paced": paced,
+    "sign-in": sign_in,
+    "history": history,
+    "idle": idle,
+    "group": group,
+    "growth": growth,
+}
