@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 import uvloop
+from picows import ws_create_server
 
 from bench import relay
 from bench.people import relay_pairs
@@ -14,7 +15,7 @@ from bench.wire import MARK, content_length, frame_of, open_socket
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
 async def test_frames_of_all_sizes_come_through(size: int) -> None:
     """A frame that is read wrongly would be counted wrongly, or stall the load."""
-    server = await relay.ws_create_server(relay.accept, "127.0.0.1", 0)
+    server = await ws_create_server(relay.accept, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
     heard: asyncio.Queue[bytes] = asyncio.Queue()
     pair = relay_pairs(1)[0]
@@ -41,7 +42,7 @@ def test_a_talk_keeps_its_messages_in_flight(generation: str) -> None:
     """A load that loses count sends less, or more, than the shape says."""
 
     async def run() -> Tally:
-        server = await relay.ws_create_server(relay.accept, "127.0.0.1", 0)
+        server = await ws_create_server(relay.accept, "127.0.0.1", 0)
         tally = Tally()
         tally.counting = True
         talk = Talk(relay_pairs(1)[0], generation, 3, tally)
