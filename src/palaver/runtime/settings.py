@@ -98,6 +98,8 @@ class MessengerSettings(Section):
     messages_per_second: float = Field(100.0, gt=0, description="Messages a second that a user may sustain.")
     messages_burst: int = Field(500, ge=1, description="Messages that a user may send at once after a pause.")
     members_per_group: int = Field(1_000, ge=2, description="Most members of a group.")
+    text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
+    messages_per_request: int = Field(100, ge=1, description="Most messages in one request.")
     batch_messages: int = Field(1_000, ge=1, description="Most messages of one transaction.")
     sender_share: float = Field(
         0.125, gt=0, le=1, description="Share of a batch that one sender may take while others wait."
