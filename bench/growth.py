@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from bench.figures import percentiles
 from bench.people import Address, Pair, User, make_pairs, make_users
 from bench.read import last_page_request, timed
-from bench.talk import Talk, Tally, Told
+from bench.talk import ATTACH_SECONDS, Talk, Tally, Told
 from bench.wire import MARK, open_http, request_of
 
 ROWS = 10_000
@@ -56,6 +56,7 @@ async def run_growth(address: Address, options: dict[str, Any], tell: Told) -> d
     }
     for talk in talks.values():
         await talk.open(address)
+    await asyncio.sleep(ATTACH_SECONDS)
     tell("begin")
     for turn in range(-options["warm_turns"], options["turns"]):
         for size in SIZES:

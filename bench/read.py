@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.figures import percentiles
 from bench.people import PASSWORD, Address, make_pairs, make_users
-from bench.talk import PATHS, Tally, Told
+from bench.talk import ATTACH_SECONDS, PATHS, Tally, Told
 from bench.wire import MARK, Http, frame_of, open_http, open_socket, request_of
 
 MESSAGES_A_FRAME = 100
@@ -127,6 +127,7 @@ async def run_fill(address: Address, options: dict[str, Any], _tell: Told) -> di
     path = PATHS["v1"]
     receiver = await open_socket(address, f"{path}?token={pair.recipient.token}", heard)
     sender = await open_socket(address, f"{path}?token={pair.sender.token}")
+    await asyncio.sleep(ATTACH_SECONDS)
     message = {"text": f"{MARK.decode()} {'x' * 60}", "status": "created"}
     payload = json.dumps({"chat_id": pair.chat_id, "messages": [message] * MESSAGES_A_FRAME})
     frame = frame_of(

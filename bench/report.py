@@ -1,12 +1,15 @@
 """The report of a bench: Markdown for people, JSON for the next bench."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.figures import Figure, Figures, rounded
+
+SPEED = ("rate", "p50", "p99", "max")
+CPU = ("cpu gateway", "cpu messenger", "cpu auth", "cpu relay", "cpu load")
 
 
 def render_markdown(title: str, facts: Mapping[str, str], figures: Figures, against: str = "") -> str:
@@ -17,7 +20,18 @@ def render_markdown(title: str, facts: Mapping[str, str], figures: Figures, agai
     lines += ["", "## What was asked", "", *figure_table(asked, asked=True)]
     if against:
         lines += ["", f"## Against {against.strip(' @')}", "", *ratio_table(figures, against)]
-    lines += ["", "## All figures", "", *figure_table(list(figures), asked=False)]
+    lines += ["", "## Speed", "", "Medians, and from the least to the greatest run.", ""]
+    lines += pivot_table(figures, SPEED)
+    lines += [
+        "",
+        "## CPU",
+        "",
+        "Seconds per 1,000 messages, reads or sign-ins: medians, least to greatest.",
+        "",
+    ]
+    lines += pivot_table(figures, CPU)
+    rest = [figure for figure in figures if figure.asked is None and figure.name not in (*SPEED, *CPU)]
+    lines += ["", "## Other figures", "", *figure_table(rest, asked=False)]
     return "\n".join(lines) + "\n"
 
 
@@ -30,6 +44,23 @@ def figure_table(figures: list[Figure], *, asked: bool) -> list[str]:
         row += [f"{rounded(min(figure.values))} to {rounded(max(figure.values))}", str(len(figure.values))]
         rows.append(row + ([str(figure.asked), figure.verdict] if asked else []))
     return table(head, rows)
+
+
+def pivot_table(figures: Figures, names: Sequence[str]) -> list[str]:
+    """A row for each shape that has one of the figures, a column for each figure."""
+    shapes = dict.fromkeys(figure.shape for figure in figures if figure.name in names and figure.unit)
+    rows = [[shape, *(spread(figures.find(shape, name)) for name in names)] for shape in shapes]
+    return table(["shape", *names], rows)
+
+
+def spread(figure: Figure | None) -> str:
+    """A figure in a cell."""
+    if figure is None:
+        return ""
+    unit = f" {figure.unit}" if figure.unit.endswith("/s") else ""
+    least, greatest = min(figure.values), max(figure.values)
+    around = f" ({rounded(least)} to {rounded(greatest)})" if len(figure.values) > 1 else ""
+    return f"{rounded(figure.median)}{unit}{around}"
 
 
 def ratio_table(figures: Figures, against: str) -> list[str]:

@@ -11,8 +11,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.figures import Figures, Limit, at_most
-from bench.server import CHEAP_HASHES, SERVICES, Server, Usage
+from bench.server import CHEAP_HASHES, Server, Usage, process_usage
 
 COLD_START = at_most(3)
 _names = count(1)
@@ -94,7 +96,7 @@ class Bench:
     def add_cpu(self, shape: str, what: str, loaded: Loaded) -> None:
         """CPU seconds per 1,000 messages or requests, of each process."""
         thousands = loaded.result["messages"] / 1000 or 1
-        for service in SERVICES:
+        for service in loaded.after:
             self.figures.add(shape, f"cpu {service}", f"s/1,000 {what}", loaded.cpu(service) / thousands)
         own = loaded.result["load_cpu_seconds"] / thousands
         self.figures.add(shape, "cpu load", f"s/1,000 {what}", own)
@@ -122,13 +124,14 @@ def run_load(
 
 
 @contextlib.contextmanager
-def relay() -> Iterator[tuple[str, int]]:
-    """The address of a running relay."""
+def relay() -> Iterator[tuple[tuple[str, int], Callable[[], dict[str, Usage]]]]:
+    """The address of a running relay, and what tells its usage."""
     with subprocess.Popen(
         [sys.executable, "-m", "bench.relay"], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         try:
-            yield "127.0.0.1", int(process.stdout.readline())
+            address = "127.0.0.1", int(process.stdout.readline())
+            yield address, lambda: {"relay": process_usage(psutil.Process(process.pid))}
         finally:
             process.kill()

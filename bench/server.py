@@ -77,13 +77,9 @@ class Server:
             name = service_of(process)
             if name is None:
                 continue
-            times, memory = process.cpu_times(), process.memory_full_info()
-            before = used.get(name, Usage(0, 0, 0, 0))
+            one, others = process_usage(process), used.get(name, Usage(0, 0, 0, 0))
             used[name] = Usage(
-                before.cpu + times.user + times.system,
-                before.uss + memory.uss,
-                before.pss + memory.pss,
-                before.rss + memory.rss,
+                one.cpu + others.cpu, one.uss + others.uss, one.pss + others.pss, one.rss + others.rss
             )
         return used
 
@@ -113,6 +109,12 @@ class Server:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+def process_usage(process: psutil.Process) -> Usage:
+    """What one process has used until now."""
+    times, memory = process.cpu_times(), process.memory_full_info()
+    return Usage(times.user + times.system, memory.uss, memory.pss, memory.rss)
 
 
 def service_of(process: psutil.Process) -> str | None:

@@ -49,13 +49,12 @@ def pairs(bench: Bench) -> None:
 def measure_relay(bench: Bench, generation: str) -> None:
     """The ceiling: the same load on a relay."""
     shape = f"a relay that stores nothing, {generation}"
-    with relay() as address:
+    with relay() as (address, usage):
         options = talk_options(bench, generation, pairs=50, in_flight=8, relay=True)
-        loaded = run_load("pairs", address, options)
+        loaded = run_load("pairs", address, options, usage)
     bench.add_rate(shape, "messages", loaded)
     bench.add_latency(shape, loaded)
-    own = loaded.result["load_cpu_seconds"] / loaded.result["messages"] * 1000
-    bench.figures.add(shape, "cpu load", "s/1,000 messages", own)
+    bench.add_cpu(shape, "messages", loaded)
 
 
 def paced(bench: Bench) -> None:

@@ -15,6 +15,8 @@ PATHS = {"v1": "/messenger/ws", "v2": "/v2/ws"}
 ERRORS = {"v1": b'{"topic":"messenger","action":"error"', "v2": b'{"type":"error"'}
 PADDING = "The quick brown fox jumps over the lazy dog."
 DRAIN_SECONDS = 10.0
+# A socket is told of messages once the messenger knows it, which in v1 nothing says
+ATTACH_SECONDS = 0.5
 
 Told = Callable[[str], None]
 _numbers = count(1)
@@ -120,6 +122,7 @@ async def open_talks(address: Address, options: dict[str, Any], tally: Tally) ->
     talks = [Talk(pair, options["generation"], options["in_flight"], tally) for pair in pairs]
     for talk in talks:
         await talk.open(address)
+    await asyncio.sleep(ATTACH_SECONDS)
     return talks
 
 
@@ -216,6 +219,7 @@ async def run_group(address: Address, options: dict[str, Any], tell: Told) -> di
     for user in users:
         listen = heard if user is not users[0] else None
         sockets.append(await open_socket(address, f"{PATHS[generation]}?token={user.token}", listen))
+    await asyncio.sleep(ATTACH_SECONDS)
     template = template_of(generation, chat["id"])
     latencies: list[float] = []
     for number in range(-options["warm_messages"], options["messages"]):
