@@ -1,0 +1,82 @@
+"""Chats, members, messages, their keys, and presence."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+Id = sa.LargeBinary(16)
+
+
+def upgrade() -> None:
+    """Makes the first tables."""
+    make_chats()
+    make_members()
+    make_messages()
+    op.create_table(
+        "presence",
+        sa.Column("user_id", Id, primary_key=True),
+        sa.Column("last_seen_at", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def make_chats() -> None:
+    """Chats, found by id, by pair and by activity."""
+    op.create_table(
+        "chats",
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("kind", sa.SmallInteger, nullable=False),
+        sa.Column("title", sa.String(200), nullable=False),
+        sa.Column("pair", sa.LargeBinary(32), unique=True),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("created_by", Id, nullable=False),
+        sa.Column("last_seq", sa.BigInteger, nullable=False),
+        sa.Column("active_at", sa.BigInteger, nullable=False),
+        sa.Column("members_version", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("chats_by_activity", "chats", ["active_at"])
+
+
+def make_members() -> None:
+    """Members, found by chat, and by user in the order of their chats' activity."""
+    op.create_table(
+        "members",
+        sa.Column("chat_id", Id, sa.ForeignKey("chats.id"), primary_key=True),
+        sa.Column("user_id", Id, primary_key=True),
+        sa.Column("joined_at", sa.BigInteger, nullable=False),
+        sa.Column("left_seq", sa.BigInteger),
+        sa.Column("received_seq", sa.BigInteger, nullable=False),
+        sa.Column("read_seq", sa.BigInteger, nullable=False),
+        sa.Column("active_at", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("members_by_activity", "members", ["user_id", "active_at", "chat_id"])
+
+
+def make_messages() -> None:
+    """Messages by their place, and the keys that make a client id unique for ever."""
+    op.create_table(
+        "messages",
+        sa.Column("chat_id", Id, primary_key=True),
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("id", Id, nullable=False),
+        sa.Column("sender_id", Id, nullable=False),
+        sa.Column("client_id", Id, nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("edited_at", sa.BigInteger),
+        sa.Column("deleted_at", sa.BigInteger),
+        sa.Column("trace_id", sa.String(32), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "message_keys",
+        sa.Column("client_id", Id, primary_key=True),
+        sa.Column("chat_id", Id, primary_key=True),
+        sa.Column("sender_id", Id, primary_key=True),
+        sa.Column("seq", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )

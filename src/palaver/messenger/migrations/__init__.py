@@ -1,0 +1,5 @@
+"""The versions of the messenger's schema, in order."""
+
+from pathlib import Path
+
+MIGRATIONS = Path(__file__).parent
