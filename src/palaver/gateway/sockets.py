@@ -60,6 +60,7 @@ class Socket:
         "generation",
         "number",
         "opened_at",
+        "outgoing",
         "quiet_sweeps",
         "resuming",
         "session_id",
@@ -77,6 +78,7 @@ class Socket:
         self.session_id = claims.session_id
         self.number = 0
         self.opened_at = 0
+        self.outgoing: list[bytes] = []
         self.quiet_sweeps = 0
         self.typed_at = 0.0
         self.resuming: dict[bytes, int] | None = None
@@ -99,6 +101,7 @@ class Socket:
         except Exception:
             log.exception("frame not handled", generation=type(self.generation).__name__)
             self.write(self.generation.refused(PalaverError(INTERNAL), None, b""))
+        self._server.flush()
 
     def drained(self) -> None:
         """See `wire.Hears`."""
@@ -109,9 +112,11 @@ class Socket:
         self._server.remove(self)
 
     def write(self, frames: bytes) -> None:
-        """Tells the client. One that reads too slowly is cut off (promise P9)."""
-        if frames and self.wire.write(frames) > self._server.settings.socket_queue_bytes:
-            self._server.suspect_slow(self)
+        """Tells the client, at the next `SocketServer.flush`."""
+        if frames:
+            if not self.outgoing:
+                self._server.to_flush.append(self)
+            self.outgoing.append(frames)
 
 
 class SocketServer:
@@ -134,6 +139,7 @@ class SocketServer:
         self._sockets: dict[int, Socket] = {}
         self._of_user: Counter[bytes] = Counter()
         self._last_number = 0
+        self.to_flush: list[Socket] = []
         self._suspects: list[Socket] = []
         self._paused: set[int] = set()
         self._stopping = False
@@ -167,6 +173,16 @@ class SocketServer:
         """Closes the sockets of a session that has ended."""
         for socket in [s for s in self._sockets.values() if s.session_id == session_id]:
             self._close(socket, SESSION_REVOKED)
+
+    def flush(self) -> None:
+        """Writes out what sockets are to be told: all frames of a batch that are for one socket leave in one
+        system call. A socket that reads too slowly is cut off (promise P9)."""
+        sockets, self.to_flush = self.to_flush, []
+        for socket in sockets:
+            frames, socket.outgoing = socket.outgoing, []
+            waiting = socket.wire.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            if waiting > self.settings.socket_queue_bytes:
+                self.suspect_slow(socket)
 
     def count(self) -> int:
         """Open sockets."""
@@ -320,12 +336,13 @@ class SocketServer:
             for socket in self._found([refused.socket]):
                 error = error_from_proto(refused.error)
                 socket.write(socket.generation.refused(error, None, refused.chat_id))
-        for socket in self._found(batch.paused):
-            self._paused.add(socket.number)
-            self.note_drained(socket)
         for socket in self._found(batch.resumed):
             socket.resuming = None
             socket.write(socket.generation.resumed())
+        self.flush()
+        for socket in self._found(batch.paused):
+            self._paused.add(socket.number)
+            self.note_drained(socket)
 
     def _hear_members(self, batch: MessengerBatch) -> None:
         for receipt in batch.receipts:

@@ -9,7 +9,7 @@ import logging
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import parse_qsl
 
 from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
@@ -98,9 +98,10 @@ class Wire(WSListener):
     # ---- called by the socket ----
 
     def write(self, frames: bytes) -> int:
-        """Queues frames; those of one turn of the event loop leave together. Returns the bytes that wait."""
+        """Writes frames. Returns the bytes that wait for the peer to read."""
         tcp = self.tcp
-        assert tcp is not None
+        if tcp is None or tcp.is_closing():
+            return 0
         tcp.write(frames)
         return tcp.get_write_buffer_size()
 
@@ -186,8 +187,8 @@ class Upgrade(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """uvicorn gives its connection away."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are not asyncio.Transport's children
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """First the request, as uvicorn read it; then whatever the client sends too early."""

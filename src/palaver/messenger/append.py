@@ -16,9 +16,11 @@ from palaver.messenger.domain import Message
 if TYPE_CHECKING:
     from palaver.messenger.attachment import Attachment
 
-# Members' copies of a chat's activity are exact up to this many members; a larger group's lag a little,
-# because a thousand rows a message would be the most expensive part of it.
+# Members' copies of a chat's activity are exact up to this many members. A larger group's are moved by the
+# first message after a pause, and lag a little while one message follows the other: a thousand rows a
+# message would be the most expensive part of it. Recovery after a broken stream looks back for longer.
 EXACT_ACTIVITY_MEMBERS = 16
+ACTIVITY_PAUSE_US = 3_000_000
 
 Key = tuple[bytes, bytes, bytes]
 
@@ -61,7 +63,7 @@ class ChatRow(NamedTuple):
 
 
 class MessageRow(NamedTuple):
-    """A new row of `messages`, in the order of its columns that are not null."""
+    """A new row of `messages`, in the order of its columns."""
 
     chat_id: bytes
     seq: int
@@ -70,7 +72,7 @@ class MessageRow(NamedTuple):
     client_id: bytes
     text: str
     created_at: int
-    trace_id: str | None
+    trace_id: str
 
 
 @dataclass(slots=True)
@@ -131,7 +133,7 @@ def plan_append(
             continue
         plan.chats[chat_id] = (last_seq, append.created_at)
         plan.receipts[chat_id, append.sender_id] = last_seq
-        if len(audience.members) <= EXACT_ACTIVITY_MEMBERS:
+        if len(audience.members) <= EXACT_ACTIVITY_MEMBERS or now - active_at > ACTIVITY_PAUSE_US:
             plan.activity[chat_id] = append.created_at
     return plan
 
@@ -146,7 +148,7 @@ def place_messages(
 ) -> int:
     """Adds the append's new messages to `rows`. Returns the chat's last seq after them."""
     chat_id, sender_id = append.audience.chat_id, append.sender_id
-    created_at, trace_id = append.created_at, append.trace_id or None
+    created_at, trace_id = append.created_at, append.trace_id
     found: list[Message | MessageRow] = []
     ids = append.ids = []
     repeated = False
@@ -170,7 +172,7 @@ def place_messages(
 
 def message_of_row(row: MessageRow) -> Message:
     """The message that a new row stores."""
-    return Message(*row[:7], trace_id=row.trace_id or "")
+    return Message(*row[:7], trace_id=row.trace_id)
 
 
 def messages_of(append: Append) -> list[Message]:

@@ -53,7 +53,7 @@ class Audience:
         self.members = members
         self.pending = 0
         self.filling = False
-        self.held: dict[int, "Append"] = {}
+        self.held: dict[int, Append] = {}
         self.unsettled: set[bytes] = set()
 
 

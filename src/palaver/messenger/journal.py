@@ -32,6 +32,11 @@ class Writes:
     receipts_now: dict[tuple[bytes, bytes], tuple[int, int, bool]] = field(default_factory=dict)
 
 
+# The sqlite3 module looks for an adapter of each parameter that is bytes or None, which costs 0.5 µs a time;
+# of bytearrays, texts and numbers it knows that there is none.
+as_blob = bytearray
+
+
 class Journal(Protocol):
     """Writes batches. Everything else of the database is read and written by plain statements."""
 
@@ -93,15 +98,19 @@ def write_plan(raw: sqlite3.Connection, plan: Plan) -> None:
     """Writes new messages, their keys, and what moves with them."""
     if not plan.messages:
         return
-    keys = [(row.chat_id, row.sender_id, row.client_id, row.seq) for row in plan.messages]
+    rows = [
+        (as_blob(chat_id), seq, as_blob(message_id), as_blob(sender), as_blob(client_id), *rest)
+        for chat_id, seq, message_id, sender, client_id, *rest in plan.messages
+    ]
+    keys = [(client_id, chat_id, sender, seq) for chat_id, seq, _, sender, client_id, *_ in rows]
     try:
-        run_rows(raw, "INSERT INTO message_keys (chat_id, sender_id, client_id, seq) VALUES {}", keys)
+        run_rows(raw, "INSERT INTO message_keys (client_id, chat_id, sender_id, seq) VALUES {}", keys)
     except sqlite3.IntegrityError as error:
         raise KeyCollisionError from error
     run_rows(
         raw,
         "INSERT INTO messages (chat_id, seq, id, sender_id, client_id, text, created_at, trace_id) VALUES {}",
-        plan.messages,
+        rows,
     )
     run_rows(
         raw,
@@ -179,7 +188,7 @@ def read_messages_by_key(raw: sqlite3.Connection, keys: Sequence[Key]) -> dict[K
         marks = ",".join(["(?,?,?)"] * size)
         rows = raw.execute(
             "SELECT m.chat_id, m.seq, m.id, m.sender_id, k.client_id, m.text, m.created_at, "  # noqa: S608 - question marks only
-            "ifnull(m.edited_at, 0), ifnull(m.deleted_at, 0), ifnull(m.trace_id, '') "
+            "ifnull(m.edited_at, 0), ifnull(m.deleted_at, 0), m.trace_id "
             f"FROM message_keys AS k JOIN messages AS m ON m.chat_id = k.chat_id AND m.seq = k.seq "
             f"WHERE (k.chat_id, k.sender_id, k.client_id) IN (VALUES {marks})",
             list(chain.from_iterable(keys[start : start + size])),

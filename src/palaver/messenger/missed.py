@@ -21,7 +21,7 @@ _columns = (
     messages.c.created_at,
     func.coalesce(messages.c.edited_at, 0),
     func.coalesce(messages.c.deleted_at, 0),
-    func.coalesce(messages.c.trace_id, ""),
+    messages.c.trace_id,
 )
 _after_query = (
     select(*_columns)
@@ -41,7 +41,12 @@ _bound_query = (
     .join(chats, chats.c.id == members.c.chat_id)
     .where(members.c.chat_id == bindparam("chat_id"), members.c.user_id == bindparam("user_id"))
 )
-_active_query = select(chats.c.id).where(chats.c.active_at >= bindparam("since"))
+_active_query = (
+    select(members.c.chat_id)
+    .where(members.c.user_id.in_(bindparam("users", expanding=True)))
+    .where(members.c.active_at >= bindparam("since"))
+    .distinct()
+)
 
 
 def read_after(connection: Connection, chat_id: bytes, after: int, until: int) -> list[Message]:
@@ -67,9 +72,9 @@ def read_readable_page(
     return read_after(connection, chat_id, after, until), until
 
 
-def read_active_chats(connection: Connection, since: int) -> list[bytes]:
-    """The chats that got messages since a time."""
-    return [row[0] for row in connection.execute(_active_query, {"since": since})]
+def read_active_chats(connection: Connection, users: Sequence[bytes], since: int) -> list[bytes]:
+    """The users' chats that got messages since a time."""
+    return [row[0] for row in connection.execute(_active_query, {"users": list(users), "since": since})]
 
 
 def read_since(

@@ -1,6 +1,7 @@
 """Resume: telling one socket, or one gateway, what it missed, from the store."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
@@ -20,7 +21,8 @@ DRAIN_SECONDS = 60.0
 EVERYTHING = 2**62
 # A message that is in the journal is told within this time.
 FLOOR_SECONDS = 60.0
-# Chats read in one transaction after a broken stream.
+# Users, and chats, read in one transaction after a broken stream.
+USERS_AT_ONCE = 500
 CHATS_AT_ONCE = 100
 
 
@@ -94,9 +96,11 @@ async def catch_up(attachment: Attachment, database: Database, replica: "Replica
     It may have been told a part of it; the gateway knows, and passes over that.
     """
     try:
-        chat_ids = await database.read(read_active_chats, attachment.since)
-        for start in range(0, len(chat_ids), CHATS_AT_ONCE):
-            some = chat_ids[start : start + CHATS_AT_ONCE]
+        users = list({socket.user_id for socket in attachment.sockets.values()})
+        active: set[bytes] = set()
+        for some in slices(users, USERS_AT_ONCE):
+            active.update(await database.read(read_active_chats, some, attachment.since))
+        for some in slices(list(active), CHATS_AT_ONCE):
             for chat_id, messages in await database.read(read_since, some, attachment.since):
                 await replica.tell_missed(attachment, chat_id, messages)
     except Exception:
@@ -104,3 +108,9 @@ async def catch_up(attachment: Attachment, database: Database, replica: "Replica
         raise
     finally:
         attachment.release_deliveries()
+
+
+def slices(items: list[bytes], size: int) -> Iterator[list[bytes]]:
+    """The items, `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -36,8 +36,6 @@ chats = Table(
     Column("active_at", BigInteger, nullable=False),
     # Counts changes of members: a send that was checked against older members is checked again
     Column("members_version", Integer, nullable=False, default=1),
-    # Recovery after a broken stream asks for what was active since then
-    Index("chats_by_activity", "active_at"),
     sqlite_with_rowid=False,
 )
 
@@ -51,8 +49,8 @@ members = Table(
     Column("left_seq", BigInteger),
     Column("received_seq", BigInteger, nullable=False, default=0),
     Column("read_seq", BigInteger, nullable=False, default=0),
-    # The chat's activity, kept here so that a page of a user's chats is one walk over an index; for groups
-    # larger than `EXACT_ACTIVITY_MEMBERS` it may lag by `LAZY_ACTIVITY_SECONDS`
+    # The chat's activity, kept here so that a page of a user's chats is one walk over an index; of a large
+    # group it may lag by a few seconds (see `append.py`)
     Column("active_at", BigInteger, nullable=False),
     Index("members_by_activity", "user_id", "active_at", "chat_id"),
     sqlite_with_rowid=False,
@@ -71,18 +69,19 @@ messages = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("edited_at", BigInteger),
     Column("deleted_at", BigInteger),
-    Column("trace_id", String(32)),
+    Column("trace_id", String(32), nullable=False, default=""),
     # Rows lie in the order of their chat and seq: a page of history is one piece of the file
     sqlite_with_rowid=False,
 )
 
-# Apart from the messages, because it stays when those move to an archive
+# Apart from the messages, because it stays when those move to an archive. The client id comes first: those
+# that are UUIDv7 grow with time, so that a batch's keys share a few pages instead of one a chat
 message_keys = Table(
     "message_keys",
     metadata,
+    Column("client_id", Id, primary_key=True),
     Column("chat_id", Id, primary_key=True),
     Column("sender_id", Id, primary_key=True),
-    Column("client_id", Id, primary_key=True),
     Column("seq", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
