@@ -13,8 +13,7 @@ from palaver.runtime.sql import Database
 from palaver.runtime.telemetry import log
 
 if TYPE_CHECKING:
-    pass
-
+    from palaver.messenger.append import Append
 
 Then = Callable[["Audience | PalaverError"], None]
 
