@@ -11,7 +11,7 @@ import typer
 import palaver
 from palaver.runtime.children import die_with_parent
 from palaver.runtime.settings import Settings, load_settings
-from palaver.runtime.start import StartError
+from palaver.runtime.start import StartError, make_data_directory
 
 # What an operator can mend about an address to listen on; other errors keep their traceback.
 ADDRESS_ERRORS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
@@ -123,6 +123,7 @@ def migrate(config: Config = None) -> None:
         palaver migrate --config /etc/palaver.toml
     """
     settings = load_settings(config)
+    make_data_directory(settings.data_dir)
     from palaver.auth.bootstrap import migrate_database as migrate_auth
     from palaver.messenger.bootstrap import migrate_database as migrate_messenger
 
@@ -140,6 +141,7 @@ def rotate(config: Config = None) -> None:
         palaver keys rotate --config /etc/palaver.toml
     """
     settings = load_settings(config)
+    make_data_directory(settings.data_dir)
     from palaver.auth.bootstrap import rotate_keys
 
     print(f"New access tokens are signed with key {rotate_keys(settings)}.")
@@ -190,11 +192,12 @@ def start_service(name: str, config: Path | None, parent: int | None) -> None:
     if parent is not None:
         die_with_parent(parent)
     settings = load_settings(config)
+    if name != "gateway" or settings.telemetry.log_to == "file":
+        make_data_directory(settings.data_dir)
     from palaver.runtime.lifecycle import run_service
     from palaver.runtime.telemetry import configure_logging
 
     serve = serve_of(name)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     configure_logging(name, settings.telemetry, settings.data_dir)
     try:
         run_service(lambda stopping: serve(settings, stopping))

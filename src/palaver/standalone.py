@@ -17,7 +17,7 @@ from pathlib import Path
 
 from palaver.runtime.children import Child, open_log
 from palaver.runtime.settings import PREFIX, Settings, settings_environment
-from palaver.runtime.start import StartError
+from palaver.runtime.start import StartError, make_data_directory
 from palaver.runtime.supervision import Say, supervise
 
 LOOPBACK = "127.0.0.1"
@@ -129,13 +129,12 @@ def lock_directory(path: Path) -> Iterator[int]:
 
     Raises `StartError`.
     """
+    make_data_directory(path)
+    make_data_directory(path / "logs")
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (path / "logs").mkdir(mode=0o700, exist_ok=True)
         lock = os.open(path / "palaver.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
-        raise StartError(f"cannot write to data directory {path}: {reason}") from None
+        raise StartError(f"cannot write to data directory {path}: {error.strerror}") from None
     try:
         if not take_lock(lock):
             owner = os.pread(lock, 20, 0).decode(errors="replace").strip()

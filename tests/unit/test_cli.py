@@ -96,6 +96,15 @@ def test_an_unwritable_directory_starts_nothing(tmp_path: Path) -> None:
     assert done.stderr == f"palaver: cannot write to data directory {tmp_path}/file: Not a directory\n"
 
 
+@pytest.mark.parametrize("command", ["auth", "messenger", "migrate", "keys rotate"])
+def test_a_service_names_an_unwritable_directory(tmp_path: Path, command: str) -> None:
+    """An operator would have to read a traceback of the database's driver."""
+    (tmp_path / "file").touch()
+    done = run(*command.split(), PALAVER_DATA_DIR=str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert done.stderr == f"palaver: cannot write to data directory {tmp_path}/file: Not a directory\n"
+
+
 def test_the_command_line_imports_no_service() -> None:
     """Every start would pay for libraries that only other services use."""
     heavy = ("aiohttp", "alembic", "argon2", "fastapi", "grpc", "sqlalchemy", "uvicorn", "palaver.auth")

@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ from palaver.standalone import (
     settings_with_ports,
     summary,
 )
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """Other tests do not inherit what is tested here."""
+    old = os.umask(0o022)
+    yield
+    os.umask(old)
 
 
 def settled(environ: dict[str, str] | None = None, port: int | None = None, rates: bool = True) -> Settings:
@@ -118,7 +127,7 @@ def test_the_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "a" / "data"
     with lock_directory(path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
-        assert stat.S_IMODE((path / "logs").stat().st_mode) == 0o700
+        assert stat.S_IMODE((path / "palaver.lock").stat().st_mode) == 0o600
 
 
 def test_a_directory_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

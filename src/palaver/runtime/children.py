@@ -47,7 +47,6 @@ class Child:
                 stderr=log,
                 env=self.environment,
                 start_new_session=True,
-                umask=0o077,
                 pass_fds=() if self.keeps_open is None else (self.keeps_open,),
             )
         self.exited = asyncio.create_task(asyncio.to_thread(self.process.wait))
@@ -92,8 +91,8 @@ class Child:
 
 
 def open_log(path: Path) -> BinaryIO:
-    """The file, for appending, which only its owner may read. Raises `OSError`."""
-    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab", buffering=0)
+    """The file, for appending. Raises `OSError`."""
+    return path.open("ab")
 
 
 async def is_ready(host: str, port: int) -> bool:
