@@ -3,6 +3,7 @@
 The algorithm is fixed; what the token's header says of it is not asked.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ from uuid import UUID
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from palaver.contracts.errors import UNAUTHENTICATED, PalaverError
+from palaver.contracts.errors import UNAUTHENTICATED, UNAVAILABLE, PalaverError
 
 ALGORITHM = "EdDSA"
 ISSUER = "palaver"
@@ -65,6 +66,8 @@ class TokenVerifier:
         self._clock = clock
         self._keys: Keys = {}
         self._fetched_at = 0.0
+        self._fetching = asyncio.Lock()
+        self._away = False
         self._seen: OrderedDict[str, Claims] = OrderedDict()
 
     def verify_known(self, token: str) -> Claims | None:
@@ -90,14 +93,27 @@ class TokenVerifier:
 
     async def _key_of(self, token: str) -> Ed25519PublicKey:
         key_id = key_id_of(token)
-        now = self._clock()
-        if key_id not in self._keys and now - self._fetched_at >= KEYS_SECONDS:
-            self._fetched_at = now
-            self._keys = keys_from_jwks(await self._fetch_keys())
+        if key_id not in self._keys:
+            # One call for all who wait: without the lock the first would ask, and the others be refused
+            async with self._fetching:
+                if key_id not in self._keys:
+                    await self._look_for_keys()
         key = self._keys.get(key_id)
-        if key is None:
-            raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason="unknown key")
-        return key
+        if key is not None:
+            return key
+        if self._away:
+            # Nobody knows whether the token is good; 401 would make its holder throw a good one away
+            raise PalaverError(UNAVAILABLE, "tokens cannot be verified now", retry_after=KEYS_SECONDS)
+        raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason="unknown key")
+
+    async def _look_for_keys(self) -> None:
+        now = self._clock()
+        if 0 <= now - self._fetched_at < KEYS_SECONDS:
+            return
+        self._fetched_at = now
+        self._away = True
+        self._keys = keys_from_jwks(await self._fetch_keys())
+        self._away = False
 
 
 def key_id_of(token: str) -> str:
