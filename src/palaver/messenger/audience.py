@@ -75,16 +75,28 @@ class Audiences:
         """The audience of a chat, if it is in memory."""
         return self._known.get(chat_id)
 
+    def member_of(self, chat_id: bytes, user_id: bytes) -> Audience | None:
+        """The audience of a chat that the user is a member of, if that is known without reading."""
+        audience = self._known.get(chat_id)
+        if (
+            audience is None
+            or not audience.version
+            or user_id not in audience.members
+            or chat_id in self._loading
+        ):
+            return None
+        return audience
+
     def for_member(self, chat_id: bytes, user_id: bytes, then: Then) -> None:
         """Calls `then` with the audience of a chat that the user is a member of, or with the error.
 
         Now where it is in memory, soon where it must be read. Calls for one chat keep their order.
         """
-        audience = self._known.get(chat_id)
-        known = audience is not None and audience.version != 0 and chat_id not in self._loading
-        if known and audience is not None and user_id in audience.members:
+        audience = self.member_of(chat_id, user_id)
+        known = self._known.get(chat_id)
+        if audience is not None:
             then(audience)
-        elif known and self._is_alone():
+        elif known is not None and known.version and chat_id not in self._loading and self._is_alone():
             then(no_chat())
         else:
             # Not in memory; or not a member, as far as this replica has heard

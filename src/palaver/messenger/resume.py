@@ -26,15 +26,21 @@ USERS_AT_ONCE = 500
 CHATS_AT_ONCE = 100
 
 
+def hold_back(socket: Socket, cursors: dict[bytes, int]) -> None:
+    """From now on the chats' messages are not told to the socket live. Call it in the turn of the event
+    loop in which the resume was asked for: a message told live after that would be told twice."""
+    socket.resuming = True
+    socket.floors = dict.fromkeys(cursors, EVERYTHING)
+    socket.held_back.clear()
+
+
 async def resume(socket: Socket, cursors: dict[bytes, int], database: Database) -> None:
     """Tells a socket all that came behind its cursors, then that this was all.
 
-    Meanwhile new messages of those chats are not told to it live, but read from the journal in their turn:
-    it gets each once, and in order.
+    Since `hold_back` new messages of those chats are not told to it live, but read from the journal in
+    their turn: it gets each once, and in order.
     """
     attachment = socket.attachment
-    socket.resuming = True
-    socket.floors = dict.fromkeys(cursors, EVERYTHING)
     try:
         await attachment.caught_up.wait()
         for chat_id, after in cursors.items():

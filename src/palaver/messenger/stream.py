@@ -17,7 +17,7 @@ from palaver.contracts.times import now_us
 from palaver.messenger.append import Append
 from palaver.messenger.attachment import Attachment, Socket
 from palaver.messenger.audience import Audience
-from palaver.messenger.resume import catch_up, resume
+from palaver.messenger.resume import catch_up, hold_back, resume
 from palaver.runtime.sql import Database
 from palaver.runtime.telemetry import log
 from palaver.runtime.tokens import TokenVerifier
@@ -147,26 +147,16 @@ class Streams:
         if not is_well_formed(send):
             attachment.refuse_send(send.request, PalaverError(MALFORMED, "malformed send"))
             return
-        request, retry, trace_id = send.request, send.retry, send.traceparent[3:35]
-        client_ids, texts = list(send.client_ids), list(send.texts)
+        audience = self._replica.audiences.member_of(send.chat_id, socket.user_id)
+        if audience is not None:
+            self._replica.admit(append_of(send, socket, audience))
+            return
 
-        def admit(audience: Audience | PalaverError) -> None:
-            if isinstance(audience, PalaverError):
-                attachment.refuse_send(request, audience)
-                return
-            self._replica.admit(
-                Append(
-                    audience,
-                    socket.user_id,
-                    client_ids,
-                    texts,
-                    retry,
-                    trace_id,
-                    attachment,
-                    socket.number,
-                    request,
-                )
-            )
+        def admit(found: Audience | PalaverError) -> None:
+            if isinstance(found, PalaverError):
+                attachment.refuse_send(send.request, found)
+            else:
+                self._replica.admit(append_of(send, socket, found))
 
         self._replica.audiences.for_member(send.chat_id, socket.user_id, admit)
 
@@ -205,6 +195,7 @@ class Streams:
             )
         else:
             cursors = dict(zip(asked.chat_ids, asked.after_seqs, strict=True))
+            hold_back(socket, cursors)
             start(resume(socket, cursors, self._database), tasks)
 
 
@@ -215,12 +206,28 @@ def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> No
     task.add_done_callback(tasks.discard)
 
 
+def append_of(send: Send, socket: Socket, audience: Audience) -> Append:
+    """What the committer is asked for by a send."""
+    return Append(
+        audience,
+        socket.user_id,
+        list(send.client_ids),
+        list(send.texts),
+        send.retry,
+        send.traceparent[3:35],
+        socket.attachment,
+        socket.number,
+        send.request,
+    )
+
+
 def is_well_formed(send: Send) -> bool:
     """Whether a send has the shape that the contract asks for; what is in it the gateway has checked."""
     count = len(send.texts)
-    return (
-        0 < count <= MOST_TEXTS
-        and len(send.client_ids) == count
-        and len(send.chat_id) == ID_BYTES
-        and all(len(client_id) == ID_BYTES for client_id in send.client_ids)
-    )
+    if not 0 < count <= MOST_TEXTS or len(send.client_ids) != count or len(send.chat_id) != ID_BYTES:
+        return False
+    # A loop and not a generator, whose frame would cost more than the check
+    for client_id in send.client_ids:  # noqa: SIM110
+        if len(client_id) != ID_BYTES:
+            return False
+    return True
