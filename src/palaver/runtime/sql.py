@@ -6,6 +6,7 @@ thread and not one a statement.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pathlib import Path
 from threading import local
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 P = ParamSpec("P")
@@ -54,12 +55,12 @@ class SqliteDatabase:
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.read`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._run, "BEGIN", work, args, kwargs)
+        return await loop.run_in_executor(self._readers, self._run, False, work, args, kwargs)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.write`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, self._run, "BEGIN IMMEDIATE", work, args, kwargs)
+        return await loop.run_in_executor(self._writer, self._run, True, work, args, kwargs)
 
     async def close(self) -> None:
         """See `Database.close`."""
@@ -70,22 +71,32 @@ class SqliteDatabase:
             connection.close()
         self._engine.dispose()
 
-    def _run(self, begin: str, work: Callable[..., T], args: Any, kwargs: Any) -> T:
+    def _run(self, writes: bool, work: Callable[..., T], args: Any, kwargs: Any) -> T:
         connection: Connection | None = getattr(self._own, "connection", None)
         if connection is None:
             connection = self._own.connection = self._engine.connect()
             self._opened.append(connection)
+            if not writes:
+                # A statement that changes something must not slip past the one writer
+                connection.exec_driver_sql("PRAGMA query_only=ON")
+                connection.rollback()
         with connection.begin():
             # The driver's own transaction control is off (see below): SQLAlchemy's begin() says nothing yet
-            connection.exec_driver_sql(begin)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
             return work(connection, *args, **kwargs)
 
 
 def sqlite_engine(path: Path) -> Engine:
-    """An engine whose connections are durable, may be used from any thread, and leave BEGIN to the caller."""
+    """An engine whose connections are durable, may be used from any thread, and leave BEGIN to the caller.
+
+    Makes the file, readable by its owner alone, where there is none. Raises `OSError` where that fails.
+    """
+    make_private(path)
     engine = create_engine(
-        f"sqlite:///{path}",
+        URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
+        # An error's text reaches logs; the parameters of its statement may be a password's hash or a message
+        hide_parameters=True,
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "cached_statements": 512},
     )
 
@@ -104,3 +115,17 @@ def sqlite_engine(path: Path) -> Engine:
             connection.execute(f"PRAGMA {pragma}").close()
 
     return engine
+
+
+def make_private(path: Path) -> None:
+    """Makes the file with mode 0600, and its directory, where it makes that too, with 0700.
+
+    SQLite gives the mode of the database to the files that it keeps beside it.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(handle).st_mode & 0o077:
+            os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)
