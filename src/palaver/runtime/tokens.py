@@ -54,15 +54,18 @@ def sign_token(claims: Claims, key: Ed25519PrivateKey, key_id: str) -> str:
 class TokenVerifier:
     """Verifies tokens, remembering those that it has seen, until they expire.
 
-    `fetch_keys` gets auth's JWKS document; it is called when a token names a key that is not known yet.
+    `fetch_keys` gets auth's JWKS document; it is called when a token names a key that is not known yet, once
+    in `keys_seconds` at most.
     """
 
     def __init__(
         self,
         fetch_keys: Callable[[], Awaitable[dict[str, Any]]],
         clock: Callable[[], float] = time.time,
+        keys_seconds: float = KEYS_SECONDS,
     ) -> None:
         self._fetch_keys = fetch_keys
+        self._keys_seconds = keys_seconds
         self._clock = clock
         self._keys: Keys = {}
         self._fetched_at = 0.0
@@ -103,12 +106,12 @@ class TokenVerifier:
             return key
         if self._away:
             # Nobody knows whether the token is good; 401 would make its holder throw a good one away
-            raise PalaverError(UNAVAILABLE, "tokens cannot be verified now", retry_after=KEYS_SECONDS)
+            raise PalaverError(UNAVAILABLE, "tokens cannot be verified now", retry_after=self._keys_seconds)
         raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason="unknown key")
 
     async def _look_for_keys(self) -> None:
         now = self._clock()
-        if 0 <= now - self._fetched_at < KEYS_SECONDS:
+        if 0 <= now - self._fetched_at < self._keys_seconds:
             return
         self._fetched_at = now
         self._away = True
