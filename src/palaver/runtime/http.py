@@ -14,7 +14,12 @@ from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError, WireEr
 
 
 class Server(uvicorn.Server):
-    """uvicorn that leaves signals to the service, which stops its parts in order."""
+    """uvicorn that leaves signals to the service, which stops its parts in order.
+
+    `port`: where it listens.
+    """
+
+    port = 0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -36,6 +41,7 @@ async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> As
     )
     server = Server(config)
     listener = config_socket(host, port)
+    server.port = listener.getsockname()[1]
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
         while not server.started:
