@@ -1,0 +1,108 @@
+"""The Ed25519 keys that sign access tokens: one signs, retired ones verify until their last token expires."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
+from sqlalchemy import Connection, insert, or_, select, update
+
+from palaver.auth.schema import signing_keys
+from palaver.contracts.errors import UNAVAILABLE, PalaverError
+from palaver.contracts.ids import new_id
+from palaver.contracts.times import now_us
+from palaver.runtime.sql import Database
+from palaver.runtime.tokens import ALGORITHM
+
+# Another process may rotate the keys: look this often, in seconds
+RELOAD_SECONDS = 0.5
+# Clocks differ, and a replica may sign with a retired key until it looks again
+MARGIN_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key and when it was retired, in microseconds since the epoch; 0 while it signs."""
+
+    kid: str
+    private: Ed25519PrivateKey
+    retired_at: int
+
+
+class Keys:
+    """The keys in the database, read again where they may have changed."""
+
+    def __init__(
+        self, database: Database, access_token_seconds: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database = database
+        self._kept_us = (access_token_seconds + MARGIN_SECONDS) * 1_000_000
+        self._clock = clock
+        self._keys: list[SigningKey] = []
+        self._read_at = float("-inf")
+
+    async def load(self) -> None:
+        """Reads the keys, whatever is known of them. Called once before anything else."""
+        self._read_at = self._clock()
+        self._keys = await self._database.read(read_keys, now_us() - self._kept_us)
+
+    async def signing(self) -> SigningKey:
+        """The key that signs. Raises `unavailable` where there is none."""
+        await self._reload()
+        if not self._keys or self._keys[0].retired_at:
+            raise PalaverError(UNAVAILABLE, "there is no key to sign with")
+        return self._keys[0]
+
+    async def jwks(self) -> dict[str, Any]:
+        """The public keys of tokens that may be alive, as a JWKS document (RFC 7517 §5, RFC 8037 §2)."""
+        await self._reload()
+        return {"keys": [jwk_of(key) for key in self._keys]}
+
+    async def _reload(self) -> None:
+        if self._clock() - self._read_at >= RELOAD_SECONDS:
+            await self.load()
+
+
+def jwk_of(key: SigningKey) -> dict[str, Any]:
+    """The public half of a key."""
+    public = OKPAlgorithm.to_jwk(key.private.public_key(), as_dict=True)
+    return {**public, "kid": key.kid, "use": "sig", "alg": ALGORITHM}
+
+
+def read_keys(connection: Connection, retired_after: int) -> list[SigningKey]:
+    """The key that signs, then those that were retired after a time, newest first."""
+    alive = or_(signing_keys.c.retired_at.is_(None), signing_keys.c.retired_at > retired_after)
+    newest_first = (signing_keys.c.retired_at.is_not(None), signing_keys.c.created_at.desc())
+    rows = connection.execute(select(signing_keys).where(alive).order_by(*newest_first))
+    return [SigningKey(row.kid, private_of_pem(row.private_pem), row.retired_at or 0) for row in rows]
+
+
+def ensure_key(connection: Connection, now: int) -> None:
+    """Makes the first key."""
+    signs = select(signing_keys.c.kid).where(signing_keys.c.retired_at.is_(None))
+    if connection.execute(signs).first() is None:
+        rotate(connection, now)
+
+
+def rotate(connection: Connection, now: int) -> str:
+    """Makes a key that signs from now on and retires the one before. Returns its id."""
+    connection.execute(update(signing_keys).where(signing_keys.c.retired_at.is_(None)).values(retired_at=now))
+    private = Ed25519PrivateKey.generate()
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    kid = new_id().hex()
+    connection.execute(
+        insert(signing_keys), {"kid": kid, "private_pem": pem.decode(), "created_at": now, "retired_at": None}
+    )
+    return kid
+
+
+def private_of_pem(pem: str) -> Ed25519PrivateKey:
+    """The key of its stored form."""
+    private = serialization.load_pem_private_key(pem.encode(), None)
+    assert isinstance(private, Ed25519PrivateKey)
+    return private

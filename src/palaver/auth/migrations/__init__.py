@@ -1,0 +1,5 @@
+"""The versions of auth's schema, in order."""
+
+from pathlib import Path
+
+MIGRATIONS = Path(__file__).parent

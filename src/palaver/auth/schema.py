@@ -1,0 +1,98 @@
+"""Auth's tables. Ids are 16 bytes, times microseconds since the epoch."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+Id = LargeBinary(16)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # Normalised: the one place that makes an email unique
+    Column("email", String(320), nullable=False),
+    Column("password_hash", String(255), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("surname", String(100), nullable=False),
+    Column("birthday", Date, nullable=False),
+    Column("sex", String(6), nullable=False),
+    Column("city", String(1000), nullable=False),
+    Column("interests", String(1000), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # Case-folded, in UTF-8. Bytes compare alike in every engine, whatever its collations, so that a prefix is
+    # one range of an index
+    Column("name_folded", LargeBinary(1200), nullable=False),
+    Column("surname_folded", LargeBinary(1200), nullable=False),
+    # The rest of a row is kept out of these: each search reads an index alone until it knows its page
+    Index("users_by_email", "email", unique=True),
+    Index("users_by_surname", "surname_folded", "name_folded", "id"),
+    Index("users_by_name", "name_folded", "surname_folded", "id"),
+    sqlite_with_rowid=False,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_used_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("agent", String(400), nullable=False),
+    Column("address", String(64), nullable=False),
+    # Null while it lives
+    Column("ended_at", BigInteger),
+    Index("sessions_by_user", "user_id", "created_at"),
+    Index("sessions_by_expiry", "expires_at"),
+    Index("sessions_by_end", "ended_at"),
+    sqlite_with_rowid=False,
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    # SHA-256: the token has 256 bits of its own, so that nobody can guess it from a leaked hash
+    Column("hash", LargeBinary(32), primary_key=True),
+    Column("session_id", Id, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # Null for the one that the session's holder has
+    Column("used_at", BigInteger),
+    Index("refresh_tokens_by_session", "session_id"),
+    Index("refresh_tokens_by_use", "used_at"),
+    sqlite_with_rowid=False,
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    # Never given out twice, also after old rows are gone: readers keep the last one that they saw
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("session_id", Id, nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
+    Index("revocations_by_end", "ended_at"),
+    sqlite_autoincrement=True,
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", String(64), primary_key=True),
+    # PKCS #8, RFC 5958
+    Column("private_pem", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # Null for the one that signs
+    Column("retired_at", BigInteger),
+)

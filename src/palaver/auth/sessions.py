@@ -1,0 +1,183 @@
+"""Signing in, staying signed in, and signing out."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+from uuid import UUID
+
+from prometheus_client import Counter
+from sqlalchemy import Connection
+
+from palaver.auth import session_rows, user_rows
+from palaver.auth.domain import Client, Session, check_hashable, normalise_email
+from palaver.auth.guesses import Guesses
+from palaver.auth.keys import Keys
+from palaver.auth.passwords import Passwords
+from palaver.auth.session_rows import Refusal
+from palaver.contracts.accounts import Refresh, SignIn, TokenPair
+from palaver.contracts.errors import NOT_FOUND, SESSION_REVOKED, UNAUTHENTICATED, PalaverError
+from palaver.contracts.ids import new_id
+from palaver.contracts.times import now_us
+from palaver.runtime.settings import AuthSettings
+from palaver.runtime.sql import Database
+from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SECOND = 1_000_000
+# Ended sessions are told of for so long after their last access token has expired: a gateway that was away
+# for a day still learns of them
+MARGIN_SECONDS = 86_400
+
+_sign_ins = Counter("palaver_auth_sign_ins", "Sign-ins by how they ended", ["outcome"])
+_refreshes = Counter("palaver_auth_refreshes", "Refreshes by how they ended", ["outcome"])
+
+
+class Sessions:
+    """The sessions of users, and the two tokens that each of them has."""
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        keys: Keys,
+        settings: AuthSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._keys = keys
+        self._settings = settings
+        self._guesses = Guesses(settings, clock) if settings.rates else None
+        # The keys are at hand: looking for a new one costs nothing that a forger could multiply
+        self._verifier = TokenVerifier(keys.jwks, keys_seconds=0)
+
+    async def sign_in(self, form: SignIn, client: Client) -> TokenPair:
+        """A new session. The user's others go on.
+
+        Raises `invalid`, `unauthenticated`, `rate_limited`, `overloaded`.
+        """
+        email = normalise_email(form.email)
+        check_hashable(form.password)
+        try:
+            user_id, known = await self._authenticate(email, form.password, client)
+        except PalaverError as error:
+            _sign_ins.labels(error.kind.code).inc()
+            raise
+        new_hash = await self._passwords.rehash(form.password, known)
+        now = now_us()
+        session = Session(
+            new_id(), user_id, now, now, self._expiry(now), client.agent[:400], client.address[:64]
+        )
+        refresh_token = secrets.token_urlsafe(32)
+        rehashed = (known, new_hash) if new_hash else None
+        await self._database.write(session_rows.add_session, session, hash_of(refresh_token), rehashed)
+        _sign_ins.labels("ok").inc()
+        return await self._pair(session, refresh_token, now)
+
+    async def _authenticate(self, email: str, password: str, client: Client) -> tuple[bytes, str]:
+        """The id of the user with this email and password, and the password's hash."""
+        if self._guesses is None:
+            found = await self._check(email, password)
+        else:
+            async with self._guesses.guess(email, client.address) as guess:
+                found = await self._check(email, password)
+                guess.wrong = found is None
+        if found is None:
+            raise PalaverError(UNAUTHENTICATED, "the email or the password is wrong")
+        return found
+
+    async def _check(self, email: str, password: str) -> tuple[bytes, str] | None:
+        known = await self._database.read(user_rows.read_password, email)
+        right = await self._passwords.verify(password, known[1] if known else None)
+        return known if right else None
+
+    async def refresh(self, form: Refresh) -> TokenPair:
+        """The session's next pair of tokens. Raises `unauthenticated`, `session_revoked`."""
+        token = secrets.token_urlsafe(32)
+        now = now_us()
+        found = await self._database.write(
+            session_rows.use_refresh_token,
+            hash_of(form.refresh_token),
+            hash_of(token),
+            now,
+            self._expiry(now),
+        )
+        _refreshes.labels(found.value if isinstance(found, Refusal) else "ok").inc()
+        if found is Refusal.UNKNOWN:
+            raise PalaverError(UNAUTHENTICATED, "the refresh token is not valid")
+        if isinstance(found, Refusal):
+            raise PalaverError(SESSION_REVOKED, "the session has ended: sign in again")
+        return await self._pair(found, token, now)
+
+    async def verify(self, access_token: str) -> Claims:
+        """Who holds the token. Raises `unauthenticated`. `read` and `write` see if its session lives."""
+        return await self._verifier.verify(access_token)
+
+    async def read(
+        self, claims: Claims, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`Database.read` for somebody whose session lives. Raises `session_revoked`."""
+
+        def read_in_session(connection: Connection) -> T:
+            session_rows.require_session(connection, claims.session_id, now_us())
+            return work(connection, *args, **kwargs)
+
+        return await self._database.read(read_in_session)
+
+    async def write(
+        self, claims: Claims, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`Database.write` for somebody whose session lives. Raises `session_revoked`."""
+
+        def write_in_session(connection: Connection) -> T:
+            session_rows.require_session(connection, claims.session_id, now_us())
+            return work(connection, *args, **kwargs)
+
+        return await self._database.write(write_in_session)
+
+    async def live(self, claims: Claims) -> list[Session]:
+        """The caller's live sessions, newest first."""
+        return await self.read(claims, session_rows.list_sessions, claims.user_id, now_us())
+
+    async def end(self, claims: Claims, session_id: bytes) -> None:
+        """Ends one of the caller's sessions. Raises `not_found`."""
+        if not await self.write(claims, session_rows.end_session, claims.user_id, session_id, now_us()):
+            raise PalaverError(NOT_FOUND, "you have no such session")
+
+    async def revocations(self, after: int) -> tuple[list[bytes], int]:
+        """The sessions that ended after a position, and the next position to ask from."""
+        return await self._database.read(session_rows.read_revocations, after)
+
+    async def prune(self) -> None:
+        """Forgets tokens and sessions that nobody can use or ask for any more."""
+        access = self._settings.access_token_seconds + MARGIN_SECONDS
+        refresh = self._settings.refresh_token_seconds + MARGIN_SECONDS
+        more = True
+        while more:
+            now = now_us()
+            before = now - access * SECOND
+            more = await self._database.write(session_rows.prune, now - refresh * SECOND, before, before)
+
+    def _expiry(self, now: int) -> int:
+        return now + self._settings.refresh_token_seconds * SECOND
+
+    async def _pair(self, session: Session, refresh_token: str, now: int) -> TokenPair:
+        key = await self._keys.signing()
+        seconds = self._settings.access_token_seconds
+        claims = Claims(session.user_id, session.id, now // SECOND, now // SECOND + seconds)
+        return TokenPair(
+            access_token=sign_token(claims, key.private, key.kid),
+            refresh_token=refresh_token,
+            expires_in=seconds,
+            user_id=UUID(bytes=session.user_id),
+            session_id=UUID(bytes=session.id),
+        )
+
+
+def hash_of(token: str) -> bytes:
+    """What is stored of a refresh token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
