@@ -52,7 +52,8 @@ def users_of(view: ChatView) -> set[bytes]:
 
 
 def version_of(connection: Connection, chat_id: bytes) -> int:
-    return connection.execute(select(chats.c.members_version).where(chats.c.id == chat_id)).scalar_one()
+    query = select(chats.c.members_version).where(chats.c.id == chat_id)
+    return int(connection.execute(query).scalar_one())
 
 
 def test_the_schema_is_what_the_scripts_make(connection: Connection) -> None:

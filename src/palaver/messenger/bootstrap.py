@@ -1,0 +1,142 @@
+"""Builds the messenger's parts and wires them; nothing else does."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import msgspec
+from sqlalchemy import Connection, text
+
+from palaver.contracts.errors import PalaverError
+from palaver.messenger.dialogs import Dialogs
+from palaver.messenger.directory import Directory
+from palaver.messenger.health import health_app
+from palaver.messenger.migrations import MIGRATIONS
+from palaver.messenger.replica import Replica
+from palaver.messenger.rpc import Rpc, add_messenger
+from palaver.runtime.grpc import serving_grpc
+from palaver.runtime.http import RestClient, serving_http
+from palaver.runtime.migrations import migrate
+from palaver.runtime.settings import Settings
+from palaver.runtime.sql import SqliteDatabase, sqlite_engine
+from palaver.runtime.start import StartError
+from palaver.runtime.telemetry import log
+from palaver.runtime.tokens import TokenVerifier
+
+# How long a stopping messenger waits for unary calls
+GRACE_SECONDS = 5.0
+AUTH_SECONDS = 2.0
+
+
+async def serve(
+    settings: Settings, stopping: asyncio.Event, ready: Callable[[int, int], None] | None = None
+) -> None:
+    """Serves until `stopping` is set, then drains. `ready` is told the HTTP and the gRPC port once both
+    take connections.
+
+    Raises `OSError` where a port is taken, `StartError`, and `SchemaTooNewError`.
+    """
+    own = settings.messenger
+    await asyncio.to_thread(migrate_database, settings)
+    async with contextlib.AsyncExitStack() as stack:
+        database = SqliteDatabase(database_file(settings))
+        stack.push_async_callback(database.close)
+        auth = RestClient(own.auth_url, AUTH_SECONDS)
+        stack.push_async_callback(auth.close)
+        keys = SigningKeys(auth)
+        verifier = TokenVerifier(keys.fetch)
+        live = Replica(database, verifier, own)
+        rpc = Rpc(Dialogs(database, Directory(auth), live, own), live)
+        checks = {"journal": lambda: is_readable(database), "auth": keys.were_heard}
+
+        def add_services(server: grpc.aio.Server) -> None:
+            add_messenger(server, rpc, verifier, live.attach)
+
+        http = await stack.enter_async_context(serving_http(health_app(checks), own.host, own.http_port))
+        _, grpc_port = await stack.enter_async_context(
+            serving_grpc(add_services, own.host, own.grpc_port, GRACE_SECONDS)
+        )
+        # The innermost: it ends the gateways' streams, which the gRPC server would wait for
+        await stack.enter_async_context(running(live))
+        http_port = http.port
+        log.info("listening", host=own.host, http_port=http_port, grpc_port=grpc_port)
+        if ready is not None:
+            ready(http_port, grpc_port)
+        await stopping.wait()
+        log.info("stopping")
+    log.info("stopped")
+
+
+def migrate_database(settings: Settings) -> bool:
+    """Brings the database to the newest schema, making it where there is none. False: it was there already.
+
+    Raises `SchemaTooNewError`, and `StartError` for a database that is not of this kind.
+    """
+    engine = sqlite_engine(database_file(settings))
+    try:
+        with engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return migrate(connection, MIGRATIONS)
+    finally:
+        engine.dispose()
+
+
+def database_file(settings: Settings) -> Path:
+    """Where the journal is. Raises `StartError`."""
+    url = settings.messenger.database_url
+    if not url:
+        return settings.data_dir / "messenger.db"
+    path = url.removeprefix("sqlite:///")
+    if path == url or not path:
+        raise StartError("setting messenger.database_url: only sqlite:///PATH is known")
+    return Path(path)
+
+
+@contextlib.asynccontextmanager
+async def running(live: Replica) -> AsyncIterator[None]:
+    """Runs the live part during the block."""
+    await live.start()
+    try:
+        yield
+    finally:
+        await live.stop()
+
+
+async def is_readable(database: SqliteDatabase) -> bool:
+    """Whether the journal answers."""
+
+    def read(connection: Connection) -> object:
+        return connection.execute(text("SELECT 1")).scalar()
+
+    try:
+        await database.read(read)
+    except Exception:
+        log.exception("journal not readable")
+        return False
+    return True
+
+
+class SigningKeys:
+    """The keys with which auth signs."""
+
+    def __init__(self, auth: RestClient) -> None:
+        self._auth = auth
+        self._heard = False
+
+    async def fetch(self) -> dict[str, Any]:
+        """Auth's JWKS document (RFC 7517). Raises `unavailable`."""
+        content = await self._auth.call("GET", "/.well-known/jwks.json")
+        document: dict[str, Any] = msgspec.json.decode(content, type=dict)
+        self._heard = True
+        return document
+
+    async def were_heard(self) -> bool:
+        """Whether auth has ever answered. Later on the messenger does without it for most of its work, and
+        an auth that restarts must not take it out of service."""
+        if not self._heard:
+            with contextlib.suppress(PalaverError, msgspec.DecodeError):
+                await self.fetch()
+        return self._heard

@@ -1,0 +1,204 @@
+"""The messenger's gRPC: each call is one use case, in the name of the token's user."""
+
+import time
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeVar
+
+import grpc.aio
+from prometheus_client import Counter, Histogram
+
+from palaver.contracts import messenger_pb2 as pb
+from palaver.contracts.errors import UNAUTHENTICATED, PalaverError
+from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
+from palaver.messenger.dialogs import Dialogs
+from palaver.messenger.live import Live
+from palaver.messenger.wire import (
+    chat_to_wire,
+    chats_to_wire,
+    message_to_wire,
+    messages_to_wire,
+    page_to_wire,
+    receipt_to_wire,
+)
+from palaver.runtime.grpc import abort_call
+from palaver.runtime.telemetry import log
+from palaver.runtime.tokens import TokenVerifier
+
+_seconds = Histogram(
+    "palaver_messenger_call_seconds",
+    "Time of unary gRPC calls",
+    ["method"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+_refused = Counter(
+    "palaver_messenger_calls_refused",
+    "Unary gRPC calls refused, by code of the error catalogue",
+    ["method", "code"],
+)
+
+
+class Caller(NamedTuple):
+    """Who calls, and the trace that the call belongs to (W3C trace context); empty where it names none."""
+
+    user_id: bytes
+    trace_id: str
+
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+# Serves one gateway's stream until it ends: (batches, context)
+Attach = Callable[[Any, Any], Awaitable[None]]
+
+
+class Rpc:
+    """The unary calls. Each gets who calls and what is asked, and raises what the use case raises."""
+
+    def __init__(self, dialogs: Dialogs, live: Live) -> None:
+        self._dialogs = dialogs
+        self._is_online = live.is_online
+
+    async def open_direct_chat(self, caller: Caller, asked: pb.OpenDirectChatRequest) -> pb.Chat:
+        """See `Dialogs.open_direct_chat`."""
+        shown = await self._dialogs.open_direct_chat(caller.user_id, asked.companion_id)
+        return chat_to_wire(shown, self._is_online)
+
+    async def find_direct_chat(self, caller: Caller, asked: pb.FindDirectChatRequest) -> pb.Chat:
+        """See `Dialogs.find_direct_chat`."""
+        shown = await self._dialogs.find_direct_chat(caller.user_id, asked.companion_id)
+        return chat_to_wire(shown, self._is_online)
+
+    async def create_group(self, caller: Caller, asked: pb.CreateGroupRequest) -> pb.Chat:
+        """See `Dialogs.create_group`."""
+        shown = await self._dialogs.create_group(
+            caller.user_id, asked.title, asked.member_ids, asked.idempotency_key
+        )
+        return chat_to_wire(shown, self._is_online)
+
+    async def get_chat(self, caller: Caller, asked: pb.GetChatRequest) -> pb.Chat:
+        """See `Dialogs.get_chat`."""
+        return chat_to_wire(await self._dialogs.get_chat(caller.user_id, asked.chat_id), self._is_online)
+
+    async def list_chats(self, caller: Caller, asked: pb.ListChatsRequest) -> pb.ChatPage:
+        """See `Dialogs.list_chats`."""
+        shown = await self._dialogs.list_chats(
+            caller.user_id, asked.limit, asked.cursor, asked.offset, with_total=asked.with_total
+        )
+        return chats_to_wire(shown, self._is_online)
+
+    async def add_members(self, caller: Caller, asked: pb.AddMembersRequest) -> pb.Chat:
+        """See `Dialogs.add_members`."""
+        shown = await self._dialogs.add_members(caller.user_id, asked.chat_id, asked.user_ids)
+        return chat_to_wire(shown, self._is_online)
+
+    async def remove_member(self, caller: Caller, asked: pb.RemoveMemberRequest) -> pb.Empty:
+        """See `Dialogs.remove_member`."""
+        await self._dialogs.remove_member(caller.user_id, asked.chat_id, asked.user_id)
+        return pb.Empty()
+
+    async def list_messages(self, caller: Caller, asked: pb.ListMessagesRequest) -> pb.MessagePage:
+        """See `Dialogs.list_messages`."""
+        page = await self._dialogs.list_messages(
+            caller.user_id,
+            asked.chat_id,
+            asked.limit,
+            before=asked.before_seq,
+            after=asked.after_seq,
+            from_start=asked.from_start,
+            mark_read=asked.mark_read,
+        )
+        return page_to_wire(page)
+
+    async def send_messages(self, caller: Caller, asked: pb.SendMessagesRequest) -> pb.SentMessages:
+        """See `Dialogs.send_messages`."""
+        messages = await self._dialogs.send_messages(
+            caller.user_id,
+            asked.chat_id,
+            list(asked.client_ids),
+            list(asked.texts),
+            retry=asked.retry,
+            trace_id=caller.trace_id,
+        )
+        return messages_to_wire(messages)
+
+    async def edit_message(self, caller: Caller, asked: pb.EditMessageRequest) -> pb.Message:
+        """See `Dialogs.edit_message`."""
+        return message_to_wire(
+            await self._dialogs.edit_message(caller.user_id, asked.chat_id, asked.seq, asked.text)
+        )
+
+    async def delete_message(self, caller: Caller, asked: pb.DeleteMessageRequest) -> pb.Message:
+        """See `Dialogs.delete_message`."""
+        return message_to_wire(await self._dialogs.delete_message(caller.user_id, asked.chat_id, asked.seq))
+
+    async def set_receipt(self, caller: Caller, asked: pb.SetReceiptRequest) -> pb.Receipt:
+        """See `Dialogs.set_receipt`."""
+        return receipt_to_wire(
+            await self._dialogs.set_receipt(caller.user_id, asked.chat_id, asked.received_seq, asked.read_seq)
+        )
+
+
+def add_messenger(server: grpc.aio.Server, rpc: Rpc, verifier: TokenVerifier, attach: Attach) -> None:
+    """Puts the service on a server. The stream verifies its sockets' tokens by itself."""
+    calls: dict[str, Callable[[Caller, Any], Awaitable[Any]]] = {
+        "OpenDirectChat": rpc.open_direct_chat,
+        "FindDirectChat": rpc.find_direct_chat,
+        "CreateGroup": rpc.create_group,
+        "GetChat": rpc.get_chat,
+        "ListChats": rpc.list_chats,
+        "AddMembers": rpc.add_members,
+        "RemoveMember": rpc.remove_member,
+        "ListMessages": rpc.list_messages,
+        "SendMessages": rpc.send_messages,
+        "EditMessage": rpc.edit_message,
+        "DeleteMessage": rpc.delete_message,
+        "SetReceipt": rpc.set_receipt,
+    }
+    handlers = {name: unary(name, call, verifier) for name, call in calls.items()}
+    servicer = SimpleNamespace(Attach=attach, **handlers)
+    add_MessengerServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated without types
+
+
+def unary(
+    name: str, call: Callable[[Caller, Q], Awaitable[A]], verifier: TokenVerifier
+) -> Callable[[Q, Any], Awaitable[A]]:
+    """What gRPC calls: it finds out who calls, and says errors as gRPC does."""
+    seconds = _seconds.labels(name)
+
+    async def answer(request: Q, context: Any) -> A:
+        began = time.perf_counter()
+        try:
+            return await call(await caller_of(context.invocation_metadata(), verifier), request)
+        except PalaverError as error:
+            _refused.labels(name, error.kind.code).inc()
+            if error.kind.http >= 500:
+                log.warning("call refused", method=name, code=error.kind.code, debug=error.debug)
+            await abort_call(context, error)
+        except Exception as error:
+            _refused.labels(name, "internal").inc()
+            log.exception("call failed", method=name)
+            await abort_call(context, error)
+        finally:
+            seconds.observe(time.perf_counter() - began)
+
+    return answer
+
+
+async def caller_of(metadata: Any, verifier: TokenVerifier) -> Caller:
+    """Whose token the metadata carries. Raises `unauthenticated`, and `unavailable` where auth is away."""
+    token = trace_id = ""
+    for key, value in metadata or ():
+        if key == "authorization":
+            token = value.removeprefix("Bearer ")
+        elif key == "traceparent":
+            trace_id = trace_id_of(value)
+    if not token:
+        raise PalaverError(UNAUTHENTICATED, "an access token is needed")
+    claims = verifier.verify_known(token) or await verifier.verify(token)
+    return Caller(claims.user_id, trace_id)
+
+
+def trace_id_of(traceparent: str) -> str:
+    """The trace id of a W3C traceparent, or an empty text where it is none."""
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""

@@ -1,0 +1,21 @@
+"""One messenger for a file's tests. Each makes its own users, so that they do not meet."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.contract.messenger.service import Messenger, running_messenger
+from tests.small_auth import SmallAuth, running_small_auth
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def auth() -> AsyncIterator[SmallAuth]:
+    async with running_small_auth() as auth:
+        yield auth
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def messenger(auth: SmallAuth, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Messenger]:
+    async with running_messenger(auth, tmp_path_factory.mktemp("messenger")) as messenger:
+        yield messenger
