@@ -102,7 +102,10 @@ def test_only_the_gateway_listens_beyond_loopback(palaver: Running) -> None:
     """The network could reach private ports, which believe whoever calls."""
     for service, pid in palaver.pids.items():
         listening = {
-            c.laddr.ip for c in psutil.Process(pid).net_connections("inet") if c.status == psutil.CONN_LISTEN
+            # gRPC writes its IPv4 address as an IPv6 one
+            c.laddr.ip.removeprefix("::ffff:")
+            for c in psutil.Process(pid).net_connections("inet")
+            if c.status == psutil.CONN_LISTEN
         }
         assert listening == ({"0.0.0.0"} if service == "gateway" else {"127.0.0.1"}), service
 
