@@ -9,7 +9,8 @@ from typing import Any
 from bench.figures import Figure, Figures, rounded
 
 SPEED = ("rate", "p50", "p99", "max")
-CPU = ("cpu gateway", "cpu messenger", "cpu auth", "cpu relay", "cpu load")
+OTHERS = "cores used by others"
+CPU = ("cpu gateway", "cpu messenger", "cpu auth", "cpu relay", "cpu load", OTHERS)
 
 
 def render_markdown(title: str, facts: Mapping[str, str], figures: Figures, against: str = "") -> str:

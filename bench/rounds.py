@@ -14,19 +14,26 @@ from typing import Any
 import psutil
 
 from bench.figures import Figures, Limit, at_most
+from bench.report import OTHERS
 from bench.server import CHEAP_HASHES, Server, Usage, process_usage
 
 COLD_START = at_most(3)
+# More than this of other programs spoils a run
+MUCH_CORES = 0.1
 _names = count(1)
 
 
 @dataclass
 class Loaded:
-    """What a load process said, and what the server used between its `begin` and its `end`."""
+    """What a load process said, and what the server used between its `begin` and its `end`.
+
+    `others`: CPU seconds of everything else on this machine meanwhile.
+    """
 
     result: dict[str, Any]
     before: dict[str, Usage]
     after: dict[str, Usage]
+    others: float = 0.0
 
     def cpu(self, service: str) -> float:
         """CPU seconds of a service."""
@@ -100,6 +107,10 @@ class Bench:
             self.figures.add(shape, f"cpu {service}", f"s/1,000 {what}", loaded.cpu(service) / thousands)
         own = loaded.result["load_cpu_seconds"] / thousands
         self.figures.add(shape, "cpu load", f"s/1,000 {what}", own)
+        cores = loaded.others / loaded.result["seconds"]
+        self.figures.add(shape, OTHERS, "cores", cores)
+        if cores > MUCH_CORES:
+            self.say(f"  other programs used {cores:.2f} cores meanwhile: distrust this run")
 
 
 def run_load(
@@ -111,6 +122,7 @@ def run_load(
     """Runs a load process. Raises `RuntimeError` where it fails."""
     command = [sys.executable, "-m", "bench.load", load, f"{address[0]}:{address[1]}", json.dumps(options)]
     seen: dict[str, dict[str, Usage]] = {"begin": {}, "end": {}}
+    busy: list[float] = []
     last = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -118,9 +130,20 @@ def run_load(
             last = line.strip()
             if last in seen:
                 seen[last] = usage()
+                busy.append(busy_seconds())
     if process.returncode:
         raise RuntimeError(f"the load {load} failed; its last words are above")
-    return Loaded(json.loads(last), seen["begin"], seen["end"])
+    loaded = Loaded(json.loads(last), seen["begin"], seen["end"])
+    if len(busy) == 2:
+        ours = sum(map(loaded.cpu, loaded.after)) + loaded.result.get("load_cpu_seconds", 0.0)
+        loaded.others = busy[1] - busy[0] - ours
+    return loaded
+
+
+def busy_seconds() -> float:
+    """CPU seconds that this machine has spent on anything, since it started."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
 
 
 @contextlib.contextmanager

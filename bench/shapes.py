@@ -142,7 +142,7 @@ def idle(bench: Bench) -> None:
             options = {"sockets": sockets, "sockets_a_user": 20, "settle_seconds": bench.seconds(3, 1)}
             with bench.server(source) as server:
                 loaded = bench.load(server, "idle", generation=generation, **options)
-            for kind, asked in (("pss", at_most(30)), ("uss", None), ("rss", None)):
+            for kind, asked in (("uss", at_most(30)), ("pss", None), ("rss", None)):
                 each = {
                     name: (getattr(loaded.after[name], kind) - getattr(loaded.before[name], kind))
                     / 1024
@@ -151,10 +151,10 @@ def idle(bench: Bench) -> None:
                 }
                 both = sum(each.values())
                 bench.figures.add(shape, f"{kind}, gateway + messenger", "KiB each", both, asked)
-                if kind == "pss":
+                if kind == "uss":
                     bench.say(f"  {shape}: {both:.1f} KiB each {each}")
                     for name, value in each.items():
-                        bench.figures.add(shape, f"{kind}, {name}", "KiB each", value)
+                        bench.figures.add(shape, f"uss, {name}", "KiB each", value)
             bench.figures.add(shape, "opened", "sockets/s", loaded.result["opened_per_second"])
 
 
