@@ -1,8 +1,10 @@
 """Auth's private REST, typed."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
+
+import msgspec
 
 from palaver.contracts.accounts import (
     Model,
@@ -82,6 +84,11 @@ class Accounts:
     async def revocations(self, after: int) -> Revocations:
         """Sessions that ended after a position."""
         return await self._ask(Revocations, "GET", "/revocations", query={"after": str(after)})
+
+    async def keys(self) -> dict[str, Any]:
+        """The public keys of access tokens, as a JWKS document (RFC 7517 §5)."""
+        answer = await self._call("GET", "/.well-known/jwks.json")
+        return msgspec.json.decode(answer, type=dict[str, Any])
 
     async def _ask(
         self,

@@ -5,8 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import msgspec
-
 from palaver.gateway.accounts import Accounts
 from palaver.gateway.app import build_app
 from palaver.gateway.dialogs import Dialogs, open_channel
@@ -20,6 +18,8 @@ from palaver.runtime.telemetry import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
 
 HEALTH_SECONDS = 2.0
+# An auth that is slow to answer keeps a gateway from starting for no longer than this
+CATCH_UP_SECONDS = 2.0
 
 
 async def serve(
@@ -41,10 +41,11 @@ async def serve(
         channel = await stack.enter_async_context(open_channel(own.messenger_target))
         accounts = Accounts(auth)
         revocations = Revocations(accounts, settings.auth.access_token_seconds + LEEWAY_SECONDS)
-        verifier = TokenVerifier(keys_fetcher(auth))
+        verifier = TokenVerifier(accounts.keys)
         sockets = SocketServer(own, verifier, revocations, channel)
         revocations.listen(sockets.close_session)
         parts = Parts(own, accounts, Dialogs(channel), verifier, revocations, tuple(health))
+        await revocations.catch_up(CATCH_UP_SECONDS)
         await stack.enter_async_context(running(revocations.run()))
         await sockets.start()
         options: dict[str, Any] = {
@@ -54,10 +55,9 @@ async def serve(
             "timeout_graceful_shutdown": own.drain_seconds,
         }
         async with serving_http(build_app(parts), own.host, own.port, **options) as server:
-            port = server.servers[0].sockets[0].getsockname()[1]
-            log.info("listening", host=own.host, port=port)
+            log.info("listening", host=own.host, port=server.port)
             if ready is not None:
-                ready(port)
+                ready(server.port)
             await stopping.wait()
             # From here on nobody new comes in; requests in flight are answered while the sockets drain
             for listener in server.servers:
@@ -74,15 +74,6 @@ async def rest_client(url: str, seconds: float = 10.0) -> AsyncIterator[RestClie
         yield client
     finally:
         await client.close()
-
-
-def keys_fetcher(auth: RestClient) -> Callable[[], Any]:
-    """Gets auth's public keys (RFC 7517)."""
-
-    async def fetch_keys() -> Any:
-        return msgspec.json.decode(await auth.call("GET", "/.well-known/jwks.json"))
-
-    return fetch_keys
 
 
 @contextlib.asynccontextmanager

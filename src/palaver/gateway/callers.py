@@ -47,7 +47,7 @@ class AccessToken(SecurityBase):
         token = read_token(request, bare=self._bare)
         parts = parts_of(request)
         claims = parts.verifier.verify_known(token) or await parts.verifier.verify(token)
-        if parts.revocations.has_ended(claims.session_id):
+        if parts.revocations.is_ended(claims.session_id):
             raise PalaverError(SESSION_REVOKED)
         return Caller(claims.user_id, claims.session_id, token)
 

@@ -86,7 +86,7 @@ class Dialogs:
     async def add_members(self, token: str, chat_id: bytes, user_ids: Sequence[bytes]) -> pb.Chat:
         """The group with its new members."""
         request = pb.AddMembersRequest(chat_id=chat_id, user_ids=user_ids)
-        return await self._call(self._stub.AddMembers, token, request)
+        return await self._call(self._stub.AddMembers, token, request, again=request)
 
     async def remove_member(self, token: str, chat_id: bytes, user_id: bytes) -> None:
         """Removes a member of a group; the caller's own id leaves it."""
@@ -110,12 +110,12 @@ class Dialogs:
     async def edit_message(self, token: str, chat_id: bytes, seq: int, text: str) -> pb.Message:
         """The caller's message with its new text. Raises `not_found`, `forbidden`."""
         request = pb.EditMessageRequest(chat_id=chat_id, seq=seq, text=text)
-        return await self._call(self._stub.EditMessage, token, request)
+        return await self._call(self._stub.EditMessage, token, request, again=request)
 
     async def delete_message(self, token: str, chat_id: bytes, seq: int) -> pb.Message:
         """What is left of the caller's message. Raises `not_found`, `forbidden`."""
         request = pb.DeleteMessageRequest(chat_id=chat_id, seq=seq)
-        return await self._call(self._stub.DeleteMessage, token, request)
+        return await self._call(self._stub.DeleteMessage, token, request, again=request)
 
     async def set_receipt(self, token: str, chat_id: bytes, received_seq: int, read_seq: int) -> pb.Receipt:
         """The caller's receipt as stored."""

@@ -9,6 +9,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import RedirectResponse, Response
 
+from palaver.contracts.errors import MALFORMED, PalaverError
 from palaver.gateway.old import ERROR_SCHEMA
 from palaver.gateway.v2.problems import SCHEMA as PROBLEM_SCHEMA
 
@@ -42,6 +43,13 @@ async def show_docs() -> Response:
 async def lead_to_docs() -> Response:
     """Where the first generations had the page."""
     return RedirectResponse("../docs")
+
+
+@router.get("/messenger/ws")
+@router.get("/v2/ws")
+async def explain_socket() -> Response:
+    """Answers those who ask for a socket without upgrading to it."""
+    raise PalaverError(MALFORMED, "this is a WebSocket: connect to it with ws:// or wss://")
 
 
 def install(app: FastAPI) -> None:

@@ -45,11 +45,22 @@ def date_of(value: Any) -> Any:
     raise PydanticCustomError("date", "must be a day of the calendar, as YYYY-MM-DD")
 
 
+def without_surrogates(value: str) -> str:
+    """Text as it is; half of a surrogate pair is refused, which JSON can smuggle in and UTF-8 can't say."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError(
+            "surrogate", "must be valid Unicode: it has half of a surrogate pair"
+        ) from None
+    return value
+
+
 def without_nul(value: str) -> str:
     """Text as it is; NUL is refused, which databases cut strings at or refuse themselves."""
     if "\0" in value:
         raise PydanticCustomError("nul", "must not contain the character NUL")
-    return value
+    return without_surrogates(value)
 
 
 def shown_as(example: Any, extra: Literal["forbid", "ignore"] = "forbid") -> ConfigDict:
@@ -72,6 +83,7 @@ Day = Annotated[
 ]
 Seq = Annotated[int, Field(strict=True, ge=0, le=LAST_SEQ)]
 Text = Annotated[str, AfterValidator(without_nul)]
+Secret = Annotated[str, AfterValidator(without_surrogates)]
 # Of answers, which are text already
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]

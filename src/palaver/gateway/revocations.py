@@ -1,6 +1,7 @@
 """Which sessions have ended while their access tokens still look good."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -36,7 +37,7 @@ class Revocations:
         self._position = 0
         self._away = False
 
-    def has_ended(self, session_id: bytes) -> bool:
+    def is_ended(self, session_id: bytes) -> bool:
         """Whether the session is known to have ended."""
         return session_id in self._ended
 
@@ -47,23 +48,35 @@ class Revocations:
     async def run(self) -> None:
         """Polls until cancelled."""
         while True:
-            await self.poll()
-            await asyncio.sleep(self._poll_seconds)
+            if not await self.poll():
+                await asyncio.sleep(self._poll_seconds)
 
-    async def poll(self) -> None:
-        """Asks once. A gateway that has just started learns of all that auth still remembers."""
+    async def catch_up(self, seconds: float) -> None:
+        """Learns of all that auth still remembers, or of what can be learned in `seconds`.
+
+        A gateway does so before it takes connections: else a restart would let ended sessions in again.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while await self.poll():
+                    pass
+
+    async def poll(self) -> bool:
+        """Asks once. Whether there may be more already: auth tells of many in pieces."""
         try:
             news = await self._accounts.revocations(self._position)
         except PalaverError as error:
             if not self._away:
                 log.warning("revocations_unknown", code=error.kind.code, **error.debug)
             self._away = True
-            return
+            return False
         self._away = False
+        more = bool(news.session_ids) and news.position > self._position
         self._position = news.position
         self._forget_old()
         for session in news.session_ids:
             self._end(session.bytes)
+        return more
 
     def _end(self, session_id: bytes) -> None:
         if session_id in self._ended:

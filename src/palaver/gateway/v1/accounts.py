@@ -11,7 +11,7 @@ from starlette.responses import Response
 from palaver.contracts import accounts as contract
 from palaver.gateway.answers import answer_json
 from palaver.gateway.callers import client_of
-from palaver.gateway.fields import Text, shown_as
+from palaver.gateway.fields import Secret, Text, shown_as
 from palaver.gateway.old import Birthday, refusals
 from palaver.gateway.parts import parts_of
 
@@ -40,7 +40,7 @@ class NewUser(BaseModel):
     )
 
     email: Annotated[Text, Field(max_length=320)]
-    password: Annotated[str, Field(min_length=1, max_length=10_000)]
+    password: Annotated[Secret, Field(min_length=1, max_length=10_000)]
     name: Annotated[Text, Field(min_length=1, max_length=100)]
     surname: Annotated[Text, Field(min_length=1, max_length=100)]
     birthday: Birthday
@@ -55,7 +55,7 @@ class Pair(BaseModel):
     model_config = shown_as({"email": "bob@email.com", "password": "1234567890"}, "ignore")
 
     email: Annotated[Text, Field(max_length=320)]
-    password: Annotated[str, Field(max_length=10_000)]
+    password: Annotated[Secret, Field(max_length=10_000)]
 
 
 class OldToken(BaseModel):

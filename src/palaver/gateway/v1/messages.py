@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from palaver.contracts import messenger_pb2 as pb
-from palaver.contracts.errors import MALFORMED, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.gateway.answers import answer_json, time_text
 from palaver.gateway.callers import OldCaller
@@ -80,12 +79,6 @@ async def list_messages(
     statuses = Statuses(page.receipts)
     messages = [message_of(message, statuses) for message in page.messages[:limit]]
     return answer_json(Messages(page.last_seq, limit, offset, messages))
-
-
-@router.get("/ws", include_in_schema=False)
-async def explain_socket() -> Response:
-    """Answers those who ask for the socket without upgrading to it."""
-    raise PalaverError(MALFORMED, "this is a WebSocket: connect to it with ws:// or wss://")
 
 
 def message_of(message: pb.Message, statuses: Statuses) -> Message:

@@ -17,6 +17,9 @@ from palaver.gateway.parts import parts_of
 
 router = APIRouter()
 
+# Behind the last user of any Palaver; auth takes no larger one
+LAST_OFFSET = 2**31
+
 _ID = "01940b7e-5a02-7f11-a6c3-91d2b47f0e58"
 _EXAMPLE = {
     "id": _ID,
@@ -100,7 +103,8 @@ async def find_users(
     offset: Offset = 0,
 ) -> Response:
     """Users whose name or surname starts with the word, or with the two words, without the caller."""
-    page = await parts_of(request).accounts.search_by_offset(caller.token, anthroponym, limit, offset)
+    accounts = parts_of(request).accounts
+    page = await accounts.search_by_offset(caller.token, anthroponym, limit, min(offset, LAST_OFFSET))
     users = [user_of(user) for user in page.users]
     return answer_json(FoundUsers(len(users) if page.total is None else page.total, users))
 

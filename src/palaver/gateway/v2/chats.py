@@ -31,7 +31,7 @@ class NewChat(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     companion_id: Id | None = None
-    title: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
+    title: Annotated[Text, Field(min_length=1, description="At most 200 characters.")] | None = None
     member_ids: (
         Annotated[list[Id], Field(min_length=1, description="The caller is a member without being named.")]
         | None

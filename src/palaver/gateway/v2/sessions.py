@@ -11,7 +11,7 @@ from palaver.contracts import accounts as contract
 from palaver.contracts.ids import text_from_id
 from palaver.gateway.answers import answer_model
 from palaver.gateway.callers import BearerCaller, client_of
-from palaver.gateway.fields import Id, Text, shown_as
+from palaver.gateway.fields import Id, Secret, Text, shown_as
 from palaver.gateway.parts import parts_of
 from palaver.gateway.v2.problems import WITH_BODY, problems
 
@@ -40,7 +40,7 @@ class SignIn(contract.Model):
     model_config = shown_as({"email": "alice@email.com", "password": "correct horse"})
 
     email: Annotated[Text, Field(max_length=320)]
-    password: Annotated[str, Field(max_length=10_000)]
+    password: Annotated[Secret, Field(max_length=10_000)]
 
 
 class Refresh(contract.Model):

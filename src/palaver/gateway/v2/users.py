@@ -11,7 +11,7 @@ from palaver.contracts import accounts as contract
 from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
 from palaver.gateway.answers import answer_json, answer_model
 from palaver.gateway.callers import BearerCaller, client_of
-from palaver.gateway.fields import Day, QueryNumber, Text, shown_as
+from palaver.gateway.fields import Day, QueryNumber, Secret, Text, shown_as
 from palaver.gateway.parts import parts_of
 from palaver.gateway.v2.problems import WITH_BODY, problems
 
@@ -37,7 +37,7 @@ class NewUser(contract.Model):
     model_config = shown_as({**_PROFILE, "password": "correct horse"})
 
     email: Annotated[Text, Field(max_length=320, description="Compared without regard to case.")]
-    password: Annotated[str, Field(min_length=8, max_length=256)]
+    password: Annotated[Secret, Field(min_length=8, max_length=256)]
     name: Annotated[Text, Field(min_length=1, max_length=100)]
     surname: Annotated[Text, Field(min_length=1, max_length=100)]
     birthday: Day
