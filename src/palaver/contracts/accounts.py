@@ -14,7 +14,8 @@ Words = Annotated[str, Field(max_length=1000)]
 class Model(BaseModel):
     """Refuses fields that it does not know, so that a misspelt one is an error and not a loss."""
 
-    model_config = ConfigDict(extra="forbid")
+    # An error of validation reaches logs; its input may be a password
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
 class SignUp(Model):
