@@ -109,15 +109,23 @@ class Wire(WSListener):
         """Bytes that wait for the peer to read."""
         return 0 if self.tcp is None else self.tcp.get_write_buffer_size()
 
+    def pause_reading(self) -> None:
+        """Hears nothing more; what the peer still sends stays unread."""
+        if self.tcp is not None and not self.tcp.is_closing():
+            self.tcp.pause_reading()
+
     def ping(self) -> None:
         """Asks the peer for a sign of life."""
         if self._transport is not None:
             self._transport.send_ping()
 
     def close(self, kind: ErrorKind) -> None:
-        """Closes with the code and title of an error."""
-        if self._transport is not None and not self._transport.is_close_frame_sent:
-            self._transport.send_close(kind.close, kind.title.encode())  # type: ignore[arg-type] # any number is taken
+        """Closes with the code and title of an error. Of what comes after, only the peer's close is heard."""
+        if self._transport is None or self._transport.is_close_frame_sent:
+            return
+        self._transport.send_close(kind.close, kind.title.encode())  # type: ignore[arg-type] # any number is taken
+        if self.tcp is not None and not self.tcp.is_closing():
+            self.tcp.resume_reading()
 
     def abort(self) -> None:
         """Drops the connection, and all that waits for the peer."""
