@@ -150,7 +150,15 @@ async def test_other_key_is_refused(verifier: TokenVerifier) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"sub": None}, {"sub": "alice"}, {"sid": 7}, {"iss": "else"}, {"exp": "soon"}, {"iat": None}, {"exp": None}],
+    [
+        {"sub": None},
+        {"sub": "alice"},
+        {"sid": 7},
+        {"iss": "else"},
+        {"exp": "soon"},
+        {"iat": None},
+        {"exp": None},
+    ],
 )
 async def test_strange_claims_are_refused(verifier: TokenVerifier, change: dict[str, Any]) -> None:
     """A token of another program that shares the key would be taken, or crash the request."""
@@ -193,7 +201,9 @@ async def test_all_who_wait_share_one_call(auth: Auth, verifier: TokenVerifier) 
     assert auth.calls == 1
 
 
-async def test_nobody_is_refused_while_auth_is_away(auth: Auth, verifier: TokenVerifier, clock: Clock) -> None:
+async def test_nobody_is_refused_while_auth_is_away(
+    auth: Auth, verifier: TokenVerifier, clock: Clock
+) -> None:
     """Clients would take 401 for the end of their session and throw good tokens away."""
     auth.away = True
     token = sign_token(CLAIMS, KEY, "k1")
