@@ -1,0 +1,15 @@
+"""The public address of the file's shared Palaver."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.people import Door, door_of
+from tests.running import Running
+
+
+@pytest.fixture
+async def door(shared_palaver: Running) -> AsyncIterator[Door]:
+    """The way in for the test's own, fresh users."""
+    async with door_of(shared_palaver) as found:
+        yield found
