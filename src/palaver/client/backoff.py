@@ -1,0 +1,34 @@
+"""How long to wait before coming back. Sans I/O: chance is injected, callers wait by themselves."""
+
+from collections.abc import Callable
+
+FIRST_SECONDS = 0.2
+LONGEST_SECONDS = 30.0
+# A connection that lived so long worked: its loss has nothing to do with the failures before.
+CALM_SECONDS = 10.0
+
+
+class Backoff:
+    """Exponential back-off with full jitter: each pause is anything between 0 and a bound that doubles.
+
+    `chance` gives numbers of [0, 1). With full jitter, clients that lost one server at one moment do not
+    come back at one moment.
+    """
+
+    def __init__(
+        self, chance: Callable[[], float], first: float = FIRST_SECONDS, longest: float = LONGEST_SECONDS
+    ) -> None:
+        self._chance = chance
+        self._first = first
+        self._longest = longest
+        self._failures = 0
+
+    def pause_after(self, lived: float = 0.0, retry_after: float = 0.0) -> float:
+        """Seconds to wait after a failure. `lived`: seconds that the connection had lived; `retry_after`:
+        seconds that the server asked for, which come first."""
+        if lived >= CALM_SECONDS:
+            self._failures = 0
+        # The bound on the exponent keeps the power finite after days without a server
+        bound = min(self._longest, self._first * 2.0 ** min(self._failures, 60))
+        self._failures += 1
+        return min(retry_after, self._longest) + self._chance() * bound

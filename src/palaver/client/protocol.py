@@ -1,0 +1,328 @@
+"""The client's end of the v2 socket, sans I/O: frames in, events and frames out. No clock, no socket.
+
+Whoever drives it connects, tells it of each frame and of each cut, and after every call takes what there is
+to take: `take_events`, `take_outcomes`, `take_unknown_chats`, and `frames_to_send`.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+
+from palaver.client.order import ChatOrder, changed_at
+from palaver.client.receipts import UnconfirmedReceipts
+from palaver.contracts.errors import (
+    CATALOGUE,
+    CONFLICT,
+    INTERNAL,
+    NOT_FOUND,
+    OVERLOADED,
+    UNAVAILABLE,
+    PalaverError,
+)
+from palaver.contracts.frames import (
+    ClientFrame,
+    Error,
+    Hello,
+    Message,
+    Presence,
+    Receipt,
+    Resume,
+    Resumed,
+    Send,
+    SendTyping,
+    Sent,
+    ServerFrame,
+    Typing,
+)
+
+Event = Message | Receipt | Typing | Presence | Error
+Outcome = Sent | PalaverError
+
+MOST_CURSORS = 1_000
+# Newest changes of so many messages are remembered, to tell each change once.
+MOST_CHANGES = 10_000
+# Live messages of one chat that wait until it is known where the user begins to read it.
+MOST_UNPLACED = 1_000
+
+RESUME_FAILURES = (UNAVAILABLE.code, OVERLOADED.code, INTERNAL.code)
+
+log = logging.getLogger("palaver.client")
+
+
+class ClientProtocol:
+    """What one socket has sent, seen and still waits for, across all its connections.
+
+    `cursors`: chat id -> last seq seen. `find_chats`: whether the driver looks up where to begin with a chat
+    that is not among them; otherwise it begins with the first message that comes.
+    """
+
+    def __init__(self, cursors: Mapping[str, int], *, find_chats: bool = True) -> None:
+        self._chats = {chat_id: ChatOrder(seq, seq) for chat_id, seq in cursors.items()}
+        self._find_chats = find_chats
+        self._unplaced: dict[str, list[tuple[int, Message | None]]] = {}
+        self._unacked: dict[str, Send] = {}
+        self._unsent: dict[str, None] = {}
+        self._receipts = UnconfirmedReceipts()
+        self._typing: dict[str, None] = {}
+        self._wanted: dict[str, None] = {}
+        self._asked: dict[str, tuple[int, int]] = {}
+        self._resume_failed = False
+        self._changes: OrderedDict[tuple[str, int], str] = OrderedDict()
+        self._events: list[Event] = []
+        self._outcomes: list[tuple[str, Outcome]] = []
+        self._unknown: list[str] = []
+        self.is_attached = False
+        self.user_id = ""
+
+    # ---- what the driver asks ----
+
+    @property
+    def cursors(self) -> dict[str, int]:
+        """Chat id -> the last seq that was given out, or that this socket sent itself."""
+        return {chat_id: order.cursor for chat_id, order in self._chats.items()}
+
+    def knows_chat(self, chat_id: str) -> bool:
+        """Whether it is known where the chat begins for this socket."""
+        return chat_id in self._chats
+
+    @property
+    def unacked(self) -> int:
+        """Sends that have no outcome yet."""
+        return len(self._unacked)
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether everything that was missed has been told."""
+        return self.is_attached and not self._asked and not self._wanted and not self._unplaced
+
+    def take_events(self) -> list[Event]:
+        """What happened, in the order in which to tell it."""
+        events, self._events = self._events, []
+        return events
+
+    def take_outcomes(self) -> list[tuple[str, Outcome]]:
+        """Client ids of sends that are over, with what came of each."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def take_unknown_chats(self) -> list[str]:
+        """Chats for which `start_chat` is to be called."""
+        unknown, self._unknown = self._unknown, []
+        return unknown
+
+    def frames_to_send(self) -> Iterator[ClientFrame]:
+        """What is to be written now, in this order. What a cut takes away is given again, but for typing."""
+        if not self.is_attached:
+            return
+        if self._wanted and not self._asked:
+            yield self._next_resume()
+        yield from self._receipts.to_say()
+        while self._typing:
+            yield SendTyping(self._typing.popitem()[0])
+        while self._unsent:
+            client_id = next(iter(self._unsent))
+            del self._unsent[client_id]
+            yield self._unacked[client_id]
+
+    # ---- what the user does ----
+
+    def send(self, chat_id: str, client_id: str, text: str) -> None:
+        """Sends a message, again after each cut, until it has an outcome.
+
+        Raises `conflict` where a send with this client id has none yet.
+        """
+        if client_id in self._unacked:
+            raise PalaverError(CONFLICT, "a send with this client id waits for its answer", field="client_id")
+        self._unacked[client_id] = Send(chat_id, client_id, text)
+        self._unsent[client_id] = None
+
+    def give_up(self, client_id: str) -> None:
+        """Nobody waits for this send any more. Where it was stored all the same, it is told as a message."""
+        self._unacked.pop(client_id, None)
+        self._unsent.pop(client_id, None)
+
+    def give_up_longest(self, error: PalaverError) -> None:
+        """The server found a frame too large: the longest send was it, and fails."""
+        if self._unacked:
+            longest = max(self._unacked, key=lambda client_id: len(self._unacked[client_id].text))
+            self.give_up(longest)
+            self._outcomes.append((longest, error))
+
+    def set_receipt(self, chat_id: str, received_seq: int, read_seq: int) -> None:
+        """Says how far the user has received and read a chat; seqs that are behind say nothing."""
+        self._receipts.add(chat_id, received_seq, read_seq)
+
+    def say_typing(self, chat_id: str) -> None:
+        """Says that the user is typing, unless cut off: nobody wants to know that later."""
+        if self.is_attached:
+            self._typing[chat_id] = None
+
+    def start_chat(self, chat_id: str, after_seq: int) -> None:
+        """The user has seen a chat up to `after_seq`. Does nothing where that is known."""
+        waiting = self._unplaced.pop(chat_id, [])
+        if chat_id in self._chats:
+            return
+        new = [seq for seq, message in waiting if message is None or not changed_at(message)]
+        order = self._chats[chat_id] = ChatOrder(after := min([after_seq, *(seq - 1 for seq in new)]), after)
+        for seq, message in waiting:
+            self._place(order, chat_id, seq, message)
+        self._wanted[chat_id] = None
+
+    # ---- what the connection does ----
+
+    def connection_lost(self) -> None:
+        """The connection was cut. Everything goes on with the next `hello`."""
+        self.is_attached = False
+        self._asked.clear()
+        self._typing.clear()
+        self._resume_failed = False
+
+    def receive_frame(self, frame: ServerFrame) -> None:
+        """Takes one frame. Raises `unavailable` where the connection is of no use: cut it and come back."""
+        match frame:
+            case Message():
+                self._receive_message(frame)
+            case Sent():
+                self._receive_sent(frame)
+            case Hello():
+                self._receive_hello(frame)
+            case Resumed():
+                self._receive_resumed()
+            case Error():
+                self._receive_error(frame)
+            case Receipt():
+                if frame.user_id == self.user_id:
+                    self._receipts.confirm(frame)
+                self._events.append(frame)
+            case Typing() | Presence():
+                self._events.append(frame)
+
+    def _receive_hello(self, hello: Hello) -> None:
+        self.is_attached = True
+        self.user_id = hello.user_id
+        self._asked.clear()
+        self._wanted = dict.fromkeys(self._chats)
+        self._unsent = dict.fromkeys(self._unacked)
+        self._receipts.say_again()
+
+    def _receive_message(self, message: Message) -> None:
+        sent = self._unacked.get(message.client_id)
+        if sent is None or (sent.chat_id, self.user_id) != (message.chat_id, message.sender_id):
+            self._take(message.chat_id, message.seq, message)
+            return
+        # An own send whose acknowledgement a cut took away comes back with what was missed
+        self.give_up(message.client_id)
+        ack = Sent(message.client_id, message.chat_id, message.seq, message.id, message.created_at)
+        self._outcomes.append((message.client_id, ack))
+        self._take(message.chat_id, message.seq, message if changed_at(message) else None)
+
+    def _receive_sent(self, sent: Sent) -> None:
+        if sent.client_id in self._unacked:
+            self.give_up(sent.client_id)
+            self._outcomes.append((sent.client_id, sent))
+            self._take(sent.chat_id, sent.seq, None)
+            return
+        order = self._chats.get(sent.chat_id)
+        if order is not None and sent.seq > order.cursor and sent.seq not in order.held:
+            # Given up, and stored all the same: the user learns of it as of any other message
+            order.hear_of(sent.seq)
+            self._wanted[sent.chat_id] = None
+
+    def _receive_error(self, error: Error) -> None:
+        if error.client_id:
+            if error.client_id in self._unacked:
+                self.give_up(error.client_id)
+                self._outcomes.append((error.client_id, error_of(error)))
+            return
+        if self._asked and error.field == "cursors":
+            raise PalaverError(UNAVAILABLE, f"the resume was refused: {error.message}")
+        if error.chat_id in self._asked and error.code == NOT_FOUND.code:
+            # Not the user's chat any more
+            del self._asked[error.chat_id]
+            del self._chats[error.chat_id]
+            self._wanted.pop(error.chat_id, None)
+        elif self._asked and not error.chat_id and error.code in RESUME_FAILURES:
+            # A `resumed` follows, which must not be believed
+            self._resume_failed = True
+            return
+        self._events.append(error)
+
+    def _receive_resumed(self) -> None:
+        if self._resume_failed:
+            raise PalaverError(UNAVAILABLE, "the server could not tell all that was missed")
+        asked, self._asked = self._asked, {}
+        for chat_id, hole in asked.items():
+            order = self._chats[chat_id]
+            if not order.is_behind:
+                continue
+            if order.hole == hole:
+                log.warning("seqs %d to %d of chat %s are not there", hole[0] + 1, hole[1] - 1, chat_id)
+                self._tell(chat_id, order.skip_hole())
+            if order.is_behind:
+                self._wanted[chat_id] = None
+
+    def _next_resume(self) -> Resume:
+        chat_ids = list(self._wanted)[:MOST_CURSORS]
+        for chat_id in chat_ids:
+            del self._wanted[chat_id]
+        self._asked = {chat_id: self._chats[chat_id].hole for chat_id in chat_ids}
+        return Resume({chat_id: self._chats[chat_id].cursor for chat_id in chat_ids})
+
+    # ---- order ----
+
+    def _take(self, chat_id: str, seq: int, message: Message | None) -> None:
+        """Takes one message of a chat; None: this socket's own."""
+        order = self._chats.get(chat_id)
+        if order is None and chat_id not in self._unplaced and not self._must_find(seq, message):
+            if message is not None and changed_at(message):
+                self._tell_change(message)
+                return
+            order = self._chats[chat_id] = ChatOrder(seq - 1, seq - 1)
+        if order is None:
+            waiting = self._unplaced.setdefault(chat_id, [])
+            if not waiting:
+                self._unknown.append(chat_id)
+            if len(waiting) < MOST_UNPLACED:
+                waiting.append((seq, message))
+            return
+        self._place(order, chat_id, seq, message)
+
+    def _must_find(self, seq: int, message: Message | None) -> bool:
+        """Whether it takes a look-up to know where an unknown chat begins. The change of a first message
+        says nothing about that; the message itself does."""
+        is_first = seq == 1 and not (message is not None and changed_at(message))
+        return self._find_chats and not is_first
+
+    def _place(self, order: ChatOrder, chat_id: str, seq: int, message: Message | None) -> None:
+        if seq <= order.cursor:
+            if message is not None and changed_at(message):
+                self._tell_change(message)
+            return
+        self._tell(chat_id, order.take(seq, message))
+        if order.is_behind and chat_id not in self._asked:
+            self._wanted[chat_id] = None
+
+    def _tell(self, chat_id: str, messages: list[Message]) -> None:
+        for message in messages:
+            if at := changed_at(message):
+                self._note_change((chat_id, message.seq), at)
+            self._events.append(message)
+
+    def _tell_change(self, message: Message) -> None:
+        key = (message.chat_id, message.seq)
+        at = changed_at(message)
+        if at > self._changes.get(key, ""):
+            self._note_change(key, at)
+            self._events.append(message)
+
+    def _note_change(self, key: tuple[str, int], at: str) -> None:
+        self._changes[key] = at
+        self._changes.move_to_end(key)
+        if len(self._changes) > MOST_CHANGES:
+            self._changes.popitem(last=False)
+
+
+def error_of(error: Error) -> PalaverError:
+    """The refusal that a frame tells of."""
+    kind = CATALOGUE.get(error.code, INTERNAL)
+    return PalaverError(kind, error.message, field=error.field, retry_after=error.retry_after)
