@@ -23,7 +23,7 @@ def upgrade() -> None:
 
 
 def make_chats() -> None:
-    """Chats, found by id, by pair and by activity."""
+    """Chats, found by id and by pair."""
     op.create_table(
         "chats",
         sa.Column("id", Id, primary_key=True),
@@ -37,7 +37,6 @@ def make_chats() -> None:
         sa.Column("members_version", sa.Integer, nullable=False),
         sqlite_with_rowid=False,
     )
-    op.create_index("chats_by_activity", "chats", ["active_at"])
 
 
 def make_members() -> None:
