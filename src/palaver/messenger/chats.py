@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from palaver.contracts.errors import FORBIDDEN, INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.messenger.domain import ChatView, no_such_chat
+from palaver.messenger.queries import Query
 from palaver.messenger.schema import DIRECT, GROUP, chats, members
 from palaver.messenger.views import load_chat
 
@@ -36,8 +37,9 @@ _standing = (
     .join(members, members.c.chat_id == chats.c.id)
     .where(chats.c.id == bindparam("chat_id"), members.c.user_id == bindparam("user_id"))
 )
+_plain_standing = Query(_standing)
 # Where rows can be locked: two changes of one chat's members wait for each other
-_locked_standing = _standing.with_for_update()
+_locked_standing = Query(_standing.with_for_update())
 _by_pair = select(chats.c.id).where(chats.c.pair == bindparam("pair"))
 
 _rejoin = update(members).where(
@@ -52,20 +54,15 @@ _change_version = (
 
 def read_standing(connection: Connection, chat_id: bytes, user_id: bytes) -> Standing:
     """What a present or former member is to a chat. Raises `not_found` for anybody else."""
-    return standing_by(connection, _standing, chat_id, user_id)
+    return standing_by(connection, _plain_standing, chat_id, user_id)
 
 
-def standing_by(
-    connection: Connection,
-    query: Select[tuple[int, bytes, int, int, int | None, int]],
-    chat_id: bytes,
-    user_id: bytes,
-) -> Standing:
+def standing_by(connection: Connection, query: Query, chat_id: bytes, user_id: bytes) -> Standing:
     """The standing that `query` finds. Raises `not_found`."""
-    row = connection.execute(query, {"chat_id": chat_id, "user_id": user_id}).first()
-    if row is None:
+    rows = query.rows(connection, {"chat_id": chat_id, "user_id": user_id})
+    if not rows:
         raise no_such_chat()
-    return Standing._make(row)
+    return Standing._make(rows[0])
 
 
 def check_member(standing: Standing) -> Standing:

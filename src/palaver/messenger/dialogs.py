@@ -154,8 +154,8 @@ class Dialogs:
         page = await self._database.read(
             history.read_page, chat_id, user_id, limit, before, after if forwards else None
         )
-        if mark_read and page.rows and not page.left and page.rows[-1].seq > page.read_seq:
-            seq = page.rows[-1].seq
+        seq = page.rows[-1][history.SEQ] if page.rows else 0
+        if mark_read and not page.left and seq > page.read_seq:
             self._live.imply_receipt(chat_id, user_id, seq, seq)
         return page
 

@@ -1,6 +1,7 @@
 """A chat's messages: reading them by seq, and changing one's own."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from palaver.contracts.errors import CONFLICT, FORBIDDEN, NOT_FOUND, PalaverError
 from palaver.messenger.chats import check_member, read_standing
 from palaver.messenger.domain import Message, Receipt
+from palaver.messenger.queries import Query
 from palaver.messenger.schema import DIRECT, members, messages
 
 # A page ends early at so many characters: it must fit a gRPC message, at up to 4 bytes each
@@ -26,12 +28,16 @@ class Page(NamedTuple):
     member.
     """
 
-    rows: Sequence[Any]
+    rows: Sequence[tuple[Any, ...]]
     last_seq: int
     read_seq: int
     left: bool
     receipts: Sequence[Receipt]
 
+
+# Places in a row
+SEQ = 1
+TEXT = 5
 
 _columns = select(
     messages.c.chat_id,
@@ -48,12 +54,12 @@ _columns = select(
 _one = _columns.where(messages.c.seq == bindparam("seq"))
 # Where rows can be locked: two changes of one message wait for each other
 _locked_one = _one.with_for_update()
-_backwards = (
+_backwards = Query(
     _columns.where(messages.c.seq <= bindparam("until"))
     .order_by(messages.c.seq.desc())
     .limit(bindparam("limit"))
 )
-_forwards = (
+_forwards = Query(
     _columns.where(messages.c.seq > bindparam("after"), messages.c.seq <= bindparam("until"))
     .order_by(messages.c.seq)
     .limit(bindparam("limit"))
@@ -62,9 +68,10 @@ _receipts = select(members.c.user_id, members.c.received_seq, members.c.read_seq
     members.c.chat_id == bindparam("chat_id")
 )
 _present_receipts = _receipts.where(members.c.left_seq.is_(None))
-_own_receipt = _receipts.where(members.c.user_id == bindparam("user_id"))
-_least_received = _present_receipts.order_by(members.c.received_seq).limit(2)
-_least_read = _present_receipts.order_by(members.c.read_seq).limit(2)
+_both_receipts = Query(_present_receipts)
+_own_receipt = Query(_receipts.where(members.c.user_id == bindparam("user_id")))
+_least_received = Query(_present_receipts.order_by(members.c.received_seq).limit(2))
+_least_read = Query(_present_receipts.order_by(members.c.read_seq).limit(2))
 _change = update(messages).where(
     messages.c.chat_id == bindparam("chat"), messages.c.seq == bindparam("place")
 )
@@ -94,17 +101,19 @@ def read_page(
     return Page(rows, end, standing.read_seq, left, receipts)
 
 
-def fetch_page(connection: Connection, query: Any, given: dict[str, Any]) -> list[Any]:
+def fetch_page(connection: Connection, query: Query, given: dict[str, Any]) -> list[tuple[Any, ...]]:
     """The rows of a page, fewer where their texts are long, but never none where there are any."""
-    rows: list[Any] = []
+    rows: list[tuple[Any, ...]] = []
     room = PAGE_CHARACTERS
-    with connection.execute(query, given) as result:
-        for part in result.partitions(FETCHED_ROWS):
+    with contextlib.closing(query.run(connection, given)) as cursor:
+        while part := cursor.fetchmany(FETCHED_ROWS):
             for row in part:
-                room -= len(row[5])
+                room -= len(row[TEXT])
                 if room < 0 and rows:
                     return rows
                 rows.append(row)
+            if len(part) < FETCHED_ROWS:
+                break
     return rows
 
 
@@ -116,13 +125,14 @@ def read_receipts(
     Somebody who left gets their own: how far others come later is not theirs to know.
     """
     given = {"chat_id": chat_id}
+    rows: Iterable[tuple[Any, ...]]
     if left:
-        rows = list(connection.execute(_own_receipt, {**given, "user_id": user_id}))
+        rows = _own_receipt.rows(connection, {**given, "user_id": user_id})
     elif direct:
-        rows = list(connection.execute(_present_receipts, given))
+        rows = _both_receipts.rows(connection, given)
     else:
-        least = {*connection.execute(_least_received, given), *connection.execute(_least_read, given)}
-        rows = sorted(least, key=lambda row: row[0])
+        # A set, since one member may be the least by both
+        rows = {*_least_received.rows(connection, given), *_least_read.rows(connection, given)}
     return [Receipt(*row) for row in rows]
 
 

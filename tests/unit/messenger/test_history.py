@@ -33,7 +33,7 @@ def refusal(kind: ErrorKind, work: Callable[..., object], *args: object) -> Pala
 
 
 def seqs(page: Page) -> list[int]:
-    return [row.seq for row in page.rows]
+    return [Message(*row).seq for row in page.rows]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_only_ones_own_messages_are_changed(connection: Connection, chat_id: byt
     """Without it the companion could put words into one's mouth, or delete one's words."""
     refusal(FORBIDDEN, edit_message, connection, chat_id, BOB, 5, "not mine", 90)
     refusal(FORBIDDEN, delete_message, connection, chat_id, BOB, 5, 90)
-    assert read_page(connection, chat_id, BOB, 1, 6, None).rows[0].text == "5"
+    assert Message(*read_page(connection, chat_id, BOB, 1, 6, None).rows[0]).text == "5"
 
 
 @pytest.mark.parametrize("seq", [0, 11, 2**64 - 1])
