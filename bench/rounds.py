@@ -81,6 +81,14 @@ class Bench:
             finally:
                 server.stop()
 
+    @contextlib.contextmanager
+    def servers(self) -> Iterator[dict[str, Server]]:
+        """A server of each version, side by side, for shapes that need much data before they begin."""
+        with contextlib.ExitStack() as stack:
+            yield {
+                suffix: stack.enter_context(self.server(source)) for suffix, source in self.sources.items()
+            }
+
     def load(self, server: Server, load: str, **options: Any) -> Loaded:
         """Runs one load against a server."""
         options.setdefault("name", f"bench{next(_names)}")

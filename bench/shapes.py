@@ -113,24 +113,25 @@ def hash_rate(seconds: float) -> float:
 def history(bench: Bench) -> None:
     """The last 50 messages of a chat of 100,000, read by 8 in parallel."""
     total = 10_000 if bench.quick else 100_000
-    for suffix, source in bench.sources.items():
-        with bench.server(source) as server:
+    with bench.servers() as servers:
+        pages = {}
+        for suffix, server in servers.items():
             filled = bench.load(server, "fill", total=total).result
-            filled_rate = filled["total"] / filled["seconds"]
-            bench.figures.add(f"filling a chat, 100 a frame{suffix}", "rate", "messages/s", filled_rate)
-            times = {"seconds": bench.seconds(6, 2), "warm_seconds": 1}
-            for _ in range(bench.runs):
-                done: dict[str, Loaded] = {}
-                for generation in GENERATIONS:
-                    shape = f"last 50 messages of {total:,}, 8 readers, {generation}{suffix}"
-                    page = {"generation": generation, "chat_id": filled["chat_id"], "total": total}
-                    page["token"] = filled["token"]
-                    loaded = done[generation] = bench.load(server, "history", readers=8, **page, **times)
-                    bench.add_rate(shape, "reads", loaded, at_least(1_500))
-                    bench.add_latency(shape, loaded)
-                    bench.add_cpu(shape, "reads", loaded)
-                ratio = done["v2"].rate / done["v1"].rate
-                bench.figures.add(f"last 50 messages, v2 : v1{suffix}", "rate", "", ratio, V2_RATE)
+            rate = filled["total"] / filled["seconds"]
+            bench.figures.add(f"filling a chat, 100 a frame{suffix}", "rate", "messages/s", rate)
+            pages[suffix] = {name: filled[name] for name in ("chat_id", "token", "total")}
+        for suffix, _ in bench.rounds():
+            done: dict[str, Loaded] = {}
+            for generation in GENERATIONS:
+                shape = f"last 50 messages of {total:,}, 8 readers, {generation}{suffix}"
+                options = {"seconds": bench.seconds(6, 2), "warm_seconds": 1, **pages[suffix]}
+                loaded = bench.load(servers[suffix], "history", generation=generation, readers=8, **options)
+                done[generation] = loaded
+                bench.add_rate(shape, "reads", loaded, at_least(1_500))
+                bench.add_latency(shape, loaded)
+                bench.add_cpu(shape, "reads", loaded)
+            ratio = done["v2"].rate / done["v1"].rate
+            bench.figures.add(f"last 50 messages, v2 : v1{suffix}", "rate", "", ratio, V2_RATE)
 
 
 def idle(bench: Bench) -> None:
@@ -177,18 +178,21 @@ def growth(bench: Bench) -> None:
     messages = (1_000, 20_000 if bench.quick else 1_000_000)
     chats = (10, 1_000 if bench.quick else 10_000)
     sizes = {"send": messages, "last 50": messages, "chats": chats}
-    for suffix, source in bench.sources.items():
-        with bench.server(source) as server:
-            plants = bench.load(server, "plant").result
+    with bench.servers() as servers:
+        plants = {}
+        for suffix, server in servers.items():
+            plants[suffix] = bench.load(server, "plant").result
             server.stop()
-            fill(server.data_dir, plants, messages, chats)
+            took = fill(server.data_dir, plants[suffix], messages, chats)
+            bench.say(f"  filled in {took:.0f} s")
             server.start()
-            options = {"plants": plants, "turns": 100 if bench.quick else 400, "warm_turns": 50}
-            for _ in range(bench.runs):
-                result = bench.load(server, "growth", generation="v1", **options).result
-                for name, (small, large) in sizes.items():
-                    shape = f"growth of {name}, {small:,} to {large:,}{suffix}"
-                    add_growth(bench, shape, *(result[size][name]["p50"] for size in ("small", "large")))
+        turns = {"turns": 100 if bench.quick else 400, "warm_turns": 50}
+        for suffix, _ in bench.rounds():
+            options = {"plants": plants[suffix], **turns}
+            result = bench.load(servers[suffix], "growth", generation="v1", **options).result
+            for name, (small, large) in sizes.items():
+                shape = f"growth of {name}, {small:,} to {large:,}{suffix}"
+                add_growth(bench, shape, *(result[size][name]["p50"] for size in ("small", "large")))
 
 
 def add_growth(bench: Bench, shape: str, small: float, large: float) -> None:
