@@ -76,8 +76,6 @@ class Attachment:
         # New messages wait here while what was missed is read, so that they come after it
         self._held: MessengerBatch | None = None
         self.since = 0
-        self.caught_up = asyncio.Event()
-        self.caught_up.set()
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
         self._written.set()
@@ -90,7 +88,6 @@ class Attachment:
     def hold_deliveries(self) -> None:
         """Holds deliveries back until `release_deliveries`."""
         self._held = MessengerBatch()
-        self.caught_up.clear()
 
     def release_deliveries(self) -> None:
         """Puts what was held behind what was told meanwhile; some of it may be told twice, and says so."""
@@ -99,7 +96,6 @@ class Attachment:
                 delivery.catch_up = True
             self.outbox.MergeFrom(self._held)
             self._held = None
-            self.caught_up.set()
             self.wake()
 
     def note_drained(self, number: int) -> None:
@@ -132,7 +128,8 @@ class Attachment:
                 self._wake.set()
             self._wake.clear()
             batch, self.outbox = self.outbox, MessengerBatch()
-            batch.clock = now_us()
+            # A gateway that is still catching up has not been told everything until now
+            batch.clock = now_us() if self._held is None else 0
             for part in split_batch(batch, BATCH_BYTES):
                 await write(part)
             if not self._wake.is_set():
@@ -154,12 +151,13 @@ def error_to_proto(error: Exception) -> Error:
 
 
 def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBatch]:
-    """The batch in pieces of about `most_bytes`: its deliveries in order, and the rest behind them."""
+    """The batch in pieces of about `most_bytes`: its deliveries in order, and the rest behind them. Only the
+    last has the time, up to which everything has been told."""
     if batch.ByteSize() <= most_bytes:
         yield batch
         return
     deliveries: list[Delivery] = list(batch.deliveries)
-    first = MessengerBatch(clock=batch.clock, opened=batch.opened)
+    first = MessengerBatch(opened=batch.opened)
     del batch.deliveries[:]
     del batch.opened[:]
     part, size = first, first.ByteSize()
@@ -168,6 +166,6 @@ def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBat
         size += delivery.ByteSize()
         if size > most_bytes:
             yield part
-            part, size = MessengerBatch(clock=batch.clock), 0
+            part, size = MessengerBatch(), 0
     yield part
     yield batch

@@ -104,11 +104,15 @@ class Audiences:
 
     def for_telling(self, chat_id: bytes, then: Callable[[Audience], None]) -> None:
         """Calls `then` with a chat's audience; not at all where there is none."""
+        self.for_chat(chat_id, lambda found: then(found) if isinstance(found, Audience) else None)
+
+    def for_chat(self, chat_id: bytes, then: Then) -> None:
+        """Calls `then` with a chat's audience, or with the error."""
         audience = self._known.get(chat_id)
         if audience is not None and audience.version and chat_id not in self._loading:
             then(audience)
         else:
-            self._load(chat_id, lambda found: then(found) if isinstance(found, Audience) else None)
+            self._load(chat_id, then)
 
     def forget(self, chat_id: bytes) -> None:
         """The chat's members changed: they are read anew before they are next needed."""

@@ -136,14 +136,19 @@ class Replica:
         return user_id in self.hub.online
 
     async def tell_missed(self, attachment: Attachment, chat_id: bytes, messages: list[Message]) -> None:
-        """Tells one gateway's sockets what they may have missed in a chat."""
-        told = asyncio.get_running_loop().create_future()
+        """Tells one gateway's sockets what they may have missed in a chat. Raises `unavailable`."""
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def tell(audience: Audience) -> None:
-            self.hub.tell_messages(audience, messages, missed_by=attachment)
-            told.set_result(None)
+        def tell(found: Audience | PalaverError) -> None:
+            if told.done():
+                return
+            if isinstance(found, Audience):
+                self.hub.tell_messages(found, messages, missed_by=attachment)
+                told.set_result(None)
+            else:
+                told.set_exception(found)
 
-        self.audiences.for_telling(chat_id, tell)
+        self.audiences.for_chat(chat_id, tell)
         await told
 
     def tell_typing(self, chat_id: bytes, user_id: bytes) -> None:

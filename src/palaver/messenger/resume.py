@@ -42,7 +42,6 @@ async def resume(socket: Socket, cursors: dict[bytes, int], database: Database) 
     """
     attachment = socket.attachment
     try:
-        await attachment.caught_up.wait()
         for chat_id, after in cursors.items():
             await resume_chat(socket, chat_id, after, database)
     except Exception as error:
@@ -99,21 +98,17 @@ async def wait_until_drained(socket: Socket) -> None:
 async def catch_up(attachment: Attachment, database: Database, replica: "Replica") -> None:
     """Tells a gateway that lost its stream what was committed since, then what was held back meanwhile.
 
-    It may have been told a part of it; the gateway knows, and passes over that.
+    It may have been told a part of it; the gateway knows, and passes over that. Raises what the database
+    raises: the stream must end then, so that the gateway asks again for all that it missed.
     """
-    try:
-        users = list({socket.user_id for socket in attachment.sockets.values()})
-        active: set[bytes] = set()
-        for some in slices(users, USERS_AT_ONCE):
-            active.update(await database.read(read_active_chats, some, attachment.since))
-        for some in slices(list(active), CHATS_AT_ONCE):
-            for chat_id, messages in await database.read(read_since, some, attachment.since):
-                await replica.tell_missed(attachment, chat_id, messages)
-    except Exception:
-        log.exception("gateway not caught up")
-        raise
-    finally:
-        attachment.release_deliveries()
+    users = list({socket.user_id for socket in attachment.sockets.values()})
+    active: set[bytes] = set()
+    for some in slices(users, USERS_AT_ONCE):
+        active.update(await database.read(read_active_chats, some, attachment.since))
+    for some in slices(list(active), CHATS_AT_ONCE):
+        for chat_id, messages in await database.read(read_since, some, attachment.since):
+            await replica.tell_missed(attachment, chat_id, messages)
+    attachment.release_deliveries()
 
 
 def slices(items: list[bytes], size: int) -> Iterator[list[bytes]]:

@@ -91,7 +91,9 @@ class Streams:
         for opening in batch.opens:
             await self._open(attachment, opening)
         if batch.reopened and attachment.since:
-            start(catch_up(attachment, self._database, self._replica), tasks)
+            # Before its sends: those that were stored already are told to the others by this, and answered
+            # after it; no new one can be told by this to its own sender
+            await catch_up(attachment, self._database, self._replica)
         for send in batch.sends:
             self._receive_send(attachment, send)
         for receipt in batch.receipts:
