@@ -28,6 +28,9 @@ class Messenger:
     http_port: int
     grpc_port: int
     channel: grpc.aio.Channel
+    # Where it runs in the test's own process
+    stopping: asyncio.Event | None = None
+    service: "asyncio.Task[None] | None" = None
     tokens: dict[bytes, str] = field(default_factory=dict)
 
     async def call(self, user_id: bytes, method: str, request: Any, **metadata: str) -> Any:
@@ -68,7 +71,7 @@ async def running_messenger(auth: SmallAuth, directory: Path, **settings: Any) -
         http_port, grpc_port = ports.result()
         options = [("grpc.max_receive_message_length", MESSAGE_BYTES)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}", options) as channel:
-            yield Messenger(auth, whole, http_port, grpc_port, channel)
+            yield Messenger(auth, whole, http_port, grpc_port, channel, stopping, service)
     finally:
         stopping.set()
         await service

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
-from palaver.messenger.bootstrap import migrate_database, serve
+from palaver.messenger.bootstrap import GRACE_SECONDS, migrate_database, serve
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.runtime.grpc import error_from_rpc
 from palaver.runtime.migrations import SchemaTooNewError, newest_version
@@ -190,6 +190,24 @@ async def test_a_stopped_messenger_is_away(tmp_path: Path) -> None:
     assert isinstance(error, PalaverError)
     assert error.kind is UNAVAILABLE
     assert error.retry_after > 0
+
+
+async def test_an_open_stream_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    """Without it each restart would take as long as the longest wait for calls."""
+    async with running_small_auth() as auth, running_messenger(auth, tmp_path) as messenger:
+        stub = MessengerStub(messenger.channel)  # type: ignore[no-untyped-call] # generated without types
+        stream = stub.Attach()
+        opening = pb.SocketOpen(socket=1, token=auth.token(auth.sign_up("Alice")))
+        hello = pb.AttachHello(gateway_id="test")
+        await stream.write(pb.GatewayBatch(hello=hello, opens=[opening]))
+        assert (await stream.read()).opened
+        began = asyncio.get_running_loop().time()
+        assert messenger.stopping is not None
+        assert messenger.service is not None
+        messenger.stopping.set()
+        await asyncio.wait_for(messenger.service, 30)
+        took = asyncio.get_running_loop().time() - began
+        assert took < GRACE_SECONDS / 2
 
 
 def test_migrating_says_whether_it_changed_anything(tmp_path: Path) -> None:
