@@ -62,9 +62,7 @@ class Running:
         pid = self.pids[service]
         victim = psutil.Process(pid)
         victim.kill()
-        wait_until(
-            lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE, f"{pid} is gone"
-        )
+        wait_until(lambda: is_gone(victim), f"{pid} is gone")
         return pid
 
     def wait_for_output(self, text: str, times: int = 1) -> None:
@@ -87,6 +85,14 @@ class Running:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(STOP_SECONDS)
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def services_of(pid: int) -> dict[str, int]:
