@@ -149,7 +149,7 @@ class SentReply(_message.Message):
     def __init__(self, request: _Optional[int] = ..., seqs: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[bytes]] = ..., created_at: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("request", "chat_id", "sender_id", "first_seq", "ids", "client_ids", "texts", "created_at", "sockets", "changed", "edited_at", "deleted_at", "catch_up", "traceparent")
+    __slots__ = ("request", "chat_id", "sender_id", "first_seq", "ids", "client_ids", "texts", "created_at", "sockets", "changed", "edited_at", "deleted_at", "catch_up", "traceparent", "resumed")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     CHAT_ID_FIELD_NUMBER: _ClassVar[int]
     SENDER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +164,7 @@ class Delivery(_message.Message):
     DELETED_AT_FIELD_NUMBER: _ClassVar[int]
     CATCH_UP_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
     request: int
     chat_id: bytes
     sender_id: bytes
@@ -178,7 +179,8 @@ class Delivery(_message.Message):
     deleted_at: int
     catch_up: bool
     traceparent: str
-    def __init__(self, request: _Optional[int] = ..., chat_id: _Optional[bytes] = ..., sender_id: _Optional[bytes] = ..., first_seq: _Optional[int] = ..., ids: _Optional[_Iterable[bytes]] = ..., client_ids: _Optional[_Iterable[bytes]] = ..., texts: _Optional[_Iterable[str]] = ..., created_at: _Optional[int] = ..., sockets: _Optional[_Iterable[int]] = ..., changed: _Optional[bool] = ..., edited_at: _Optional[int] = ..., deleted_at: _Optional[int] = ..., catch_up: _Optional[bool] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    resumed: bool
+    def __init__(self, request: _Optional[int] = ..., chat_id: _Optional[bytes] = ..., sender_id: _Optional[bytes] = ..., first_seq: _Optional[int] = ..., ids: _Optional[_Iterable[bytes]] = ..., client_ids: _Optional[_Iterable[bytes]] = ..., texts: _Optional[_Iterable[str]] = ..., created_at: _Optional[int] = ..., sockets: _Optional[_Iterable[int]] = ..., changed: _Optional[bool] = ..., edited_at: _Optional[int] = ..., deleted_at: _Optional[int] = ..., catch_up: _Optional[bool] = ..., traceparent: _Optional[str] = ..., resumed: _Optional[bool] = ...) -> None: ...
 
 class ReceiptEvent(_message.Message):
     __slots__ = ("chat_id", "user_id", "received_seq", "read_seq", "sockets")

@@ -71,8 +71,9 @@ class Told:
         self._since = 0
 
     def note(self, chat_id: bytes, seq: int) -> None:
-        """A message was passed on."""
-        self._new[chat_id] = seq
+        """A message was passed on. One that comes late moves nothing back."""
+        if seq > self.last_seq(chat_id):
+            self._new[chat_id] = seq
 
     def last_seq(self, chat_id: bytes) -> int:
         """The last seq passed on, or 0 where it is not remembered."""
@@ -271,6 +272,10 @@ class Link:
         self._told.pass_time(self._clock)
 
     def _receive_delivery(self, delivery: Delivery, sent: InFlight | None) -> None:
+        if delivery.resumed:
+            # One socket's: noted as passed on, it could hide a message from the others
+            self._hears.hear_delivery(delivery, sent, fresh_only=0)
+            return
         chat_id = delivery.chat_id if sent is None else sent.chat_id
         fresh_only = self._told.last_seq(chat_id) if delivery.catch_up else 0
         self._hears.hear_delivery(delivery, sent, fresh_only=fresh_only)

@@ -165,6 +165,7 @@ def add_delivery(
     *,
     changed: bool = False,
     missed: bool = False,
+    resumed: bool = False,
 ) -> None:
     """Adds one stored message to a gateway's outbox; a missed one before those that are held."""
     deliveries = attachment.outbox.deliveries if missed else attachment.deliveries
@@ -181,5 +182,6 @@ def add_delivery(
         edited_at=message.edited_at,
         deleted_at=message.deleted_at,
         catch_up=missed,
+        resumed=resumed,
     )
     attachment.wake()

@@ -66,7 +66,7 @@ async def resume_chat(socket: Socket, chat_id: bytes, after: int, database: Data
             break
         page, until = found
         for message in page:
-            add_delivery(attachment, message, [socket.number])
+            add_delivery(attachment, message, [socket.number], resumed=True)
             after = message.seq
         if after >= max(until, socket.held_back.get(chat_id, 0)):
             break
