@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from palaver.auth.domain import User
@@ -110,10 +110,8 @@ def find_users(
     Returns the place of its last user, where more come behind it.
     """
     places: set[Place] = set()
-    for match in matches_of_words(words):
-        found = select(*_PLACE).where(match, users.c.id != caller)
-        if after is not None:
-            found = found.where(tuple_(*_PLACE) > tuple_(*after))
+    for surname, name in ways_to_match(words):
+        found = select(*_PLACE).where(*conditions(surname, name, after), users.c.id != caller)
         found = found.order_by(*_PLACE).limit(offset + limit + 1)
         places.update(map(place_of_row, connection.execute(found)))
     page = sorted(places)[offset : offset + limit + 1]
@@ -124,7 +122,10 @@ def find_users(
 
 def count_found(connection: Connection, words: Sequence[bytes], caller: bytes) -> int:
     """How many users all pages of a search have."""
-    ids = [select(users.c.id).where(match, users.c.id != caller) for match in matches_of_words(words)]
+    ids = [
+        select(users.c.id).where(*conditions(surname, name, None), users.c.id != caller)
+        for surname, name in ways_to_match(words)
+    ]
     # UNION: who matches both ways counts once
     every = ids[0].union(*ids[1:]).subquery()
     return connection.execute(select(func.count()).select_from(every)).scalar_one()
@@ -138,16 +139,40 @@ def list_users(connection: Connection, caller: bytes, limit: int, offset: int) -
     return read_page(connection, page), connection.execute(total).scalar_one()
 
 
-def matches_of_words(words: Sequence[bytes]) -> list[ColumnElement[bool]]:
-    """The ways in which a user matches. Each is one range of one index; their OR would be a scan of all."""
-    name, surname = users.c.name_folded, users.c.surname_folded
+def ways_to_match(words: Sequence[bytes]) -> list[tuple[bytes | None, bytes | None]]:
+    """The prefixes of surname and name of each way in which a user matches.
+
+    Each is one range of one index; their OR would be a scan of all users.
+    """
     if len(words) == 1:
-        return [starts_with(surname, words[0]), starts_with(name, words[0])]
+        return [(words[0], None), (None, words[0])]
     first, second = words
-    return [
-        and_(starts_with(surname, second), starts_with(name, first)),
-        and_(starts_with(surname, first), starts_with(name, second)),
-    ]
+    return [(second, first), (first, second)]
+
+
+def conditions(surname: bytes | None, name: bytes | None, after: Place | None) -> list[ColumnElement[bool]]:
+    """What is true of the users who match in one way and come after a place."""
+    if surname is None:
+        assert name is not None
+        return [starts_with(users.c.name_folded, name), *([] if after is None else [comes_after(after)])]
+    # A page starts in the index where the last one ended, not where the prefix begins: ids are never empty
+    least, above = range_of_prefix(surname)
+    first = (least, b"", b"")
+    start = first if after is None else max(after, first)
+    found = [tuple_(*_PLACE) > tuple_(*start), users.c.surname_folded < above]
+    return found if name is None else [*found, starts_with(users.c.name_folded, name)]
+
+
+def comes_after(place: Place) -> ColumnElement[bool]:
+    """`(surname, name, id) > place`, spelt out: written so, SQLite would walk the surnames for it, and not
+    the range of names that is to be filtered."""
+    surname, name, id_ = place
+    columns = users.c
+    return or_(
+        columns.surname_folded > surname,
+        and_(columns.surname_folded == surname, columns.name_folded > name),
+        and_(columns.surname_folded == surname, columns.name_folded == name, columns.id > id_),
+    )
 
 
 def starts_with(column: ColumnElement[bytes], prefix: bytes) -> ColumnElement[bool]:
