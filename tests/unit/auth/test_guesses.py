@@ -1,0 +1,113 @@
+"""Budgets of wrong passwords."""
+
+import asyncio
+
+import pytest
+
+from palaver.auth.guesses import Guesses, address_key
+from palaver.contracts.errors import OVERLOADED, RATE_LIMITED, PalaverError
+from palaver.runtime.settings import AuthSettings
+
+ACCOUNT, ADDRESS = 3, 5
+
+
+class Clock:
+    """A clock that stands until it is set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def guesses(clock: Clock) -> Guesses:
+    settings = AuthSettings(wrong_passwords_per_account=ACCOUNT, wrong_passwords_per_address=ADDRESS)
+    return Guesses(settings, clock)
+
+
+async def guess(guesses: Guesses, wrong: bool, account: str = "a@b.test", address: str = "192.0.2.1") -> str:
+    """What a sign-in ends with. The hash takes a turn of the loop."""
+    try:
+        async with guesses.guess(account, address) as one:
+            await asyncio.sleep(0)
+            one.wrong = wrong
+    except PalaverError as error:
+        return error.kind.code
+    return "wrong" if wrong else "right"
+
+
+async def test_account_has_its_budget(guesses: Guesses, clock: Clock) -> None:
+    """Passwords could be guessed from many addresses, as many as the server can hash."""
+    found = [await guess(guesses, True, address=f"192.0.2.{number}") for number in range(ACCOUNT + 2)]
+    assert found == ["wrong"] * ACCOUNT + ["rate_limited"] * 2
+    # The right one too: else its refusal would tell who guesses that the others were wrong
+    assert await guess(guesses, False, address="192.0.2.77") == "rate_limited"
+    assert await guess(guesses, False, account="other@b.test", address="192.0.2.77") == "right"
+    clock.now += 60 / ACCOUNT
+    assert await guess(guesses, False, address="192.0.2.77") == "right"
+
+
+async def test_address_has_its_budget(guesses: Guesses) -> None:
+    """One password could be tried on every account."""
+    found = [await guess(guesses, True, account=f"{number}@b.test") for number in range(ADDRESS + 2)]
+    assert found == ["wrong"] * ADDRESS + ["rate_limited"] * 2
+    assert await guess(guesses, True, account="9@b.test", address="192.0.2.2") == "wrong"
+
+
+async def test_right_passwords_cost_nothing(guesses: Guesses) -> None:
+    """A user with many devices, or a bot, would be locked out by signing in."""
+    assert [await guess(guesses, False) for _ in range(50)] == ["right"] * 50
+
+
+async def test_guesses_at_once_cannot_overdraw(guesses: Guesses) -> None:
+    """Guesses sent at once would all be looked at before the first is found wrong."""
+    found = await asyncio.gather(*(guess(guesses, True) for _ in range(50)))
+    assert sorted(found) == ["rate_limited"] * (50 - ACCOUNT) + ["wrong"] * ACCOUNT
+
+
+async def test_right_passwords_at_once_are_not_refused(guesses: Guesses) -> None:
+    """All devices of a user that come back at once would be refused, though nobody sent a wrong password."""
+    assert await asyncio.gather(*(guess(guesses, False) for _ in range(50))) == ["right"] * 50
+
+
+async def test_wait_is_told_and_holds(guesses: Guesses, clock: Clock) -> None:
+    """A client would come back too early, and be refused again."""
+    for _ in range(ACCOUNT):
+        await guess(guesses, True)
+    with pytest.raises(PalaverError) as caught:
+        async with guesses.guess("a@b.test", "192.0.2.1"):
+            pytest.fail("the budget is empty")
+    assert caught.value.kind is RATE_LIMITED
+    assert 0 < caught.value.retry_after <= 60 / ACCOUNT
+    clock.now += caught.value.retry_after
+    assert await guess(guesses, True) == "wrong"
+
+
+async def test_guess_that_was_not_looked_at_costs_nothing(guesses: Guesses) -> None:
+    """A busy server would lock its users out."""
+    for _ in range(20):
+        with pytest.raises(PalaverError, match="busy"):
+            async with guesses.guess("a@b.test", "192.0.2.1"):
+                raise PalaverError(OVERLOADED)
+    assert await guess(guesses, False) == "right"
+
+
+async def test_those_who_wait_are_bounded(guesses: Guesses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of guesses would fill the memory."""
+    monkeypatch.setattr("palaver.auth.guesses.MOST_WAITING", 2)
+    found = await asyncio.gather(*(guess(guesses, True) for _ in range(ACCOUNT + 4)))
+    assert sorted(found) == ["overloaded"] * 2 + ["rate_limited"] * 2 + ["wrong"] * ACCOUNT
+
+
+def test_household_is_one_address() -> None:
+    """Whoever has IPv6 has 2^64 addresses, and would have as many budgets."""
+    assert address_key("2001:db8:1:2::1") == address_key("2001:db8:1:2:ffff::9")
+    assert address_key("2001:db8:1:2::1") != address_key("2001:db8:1:3::1")
+    assert address_key("::ffff:192.0.2.1") == address_key("192.0.2.1") != address_key("192.0.2.2")
+    assert address_key("not an address") == "not an address"
