@@ -27,12 +27,14 @@ _names = count(1)
 class Loaded:
     """What a load process said, and what the server used between its `begin` and its `end`.
 
-    `others`: CPU seconds of everything else on this machine meanwhile.
+    `middle`: what it had used at a line `middle`, where there was one. `others`: CPU seconds of everything
+    else on this machine meanwhile.
     """
 
     result: dict[str, Any]
     before: dict[str, Usage]
     after: dict[str, Usage]
+    middle: dict[str, Usage] = field(default_factory=dict)
     others: float = 0.0
 
     def cpu(self, service: str) -> float:
@@ -129,7 +131,7 @@ def run_load(
 ) -> Loaded:
     """Runs a load process. Raises `RuntimeError` where it fails."""
     command = [sys.executable, "-m", "bench.load", load, f"{address[0]}:{address[1]}", json.dumps(options)]
-    seen: dict[str, dict[str, Usage]] = {"begin": {}, "end": {}}
+    seen: dict[str, dict[str, Usage]] = {"begin": {}, "middle": {}, "end": {}}
     busy: list[float] = []
     last = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -141,10 +143,10 @@ def run_load(
                 busy.append(busy_seconds())
     if process.returncode:
         raise RuntimeError(f"the load {load} failed; its last words are above")
-    loaded = Loaded(json.loads(last), seen["begin"], seen["end"])
-    if len(busy) == 2:
+    loaded = Loaded(json.loads(last), seen["begin"], seen["end"], seen["middle"])
+    if busy:
         ours = sum(map(loaded.cpu, loaded.after)) + loaded.result.get("load_cpu_seconds", 0.0)
-        loaded.others = busy[1] - busy[0] - ours
+        loaded.others = busy[-1] - busy[0] - ours
     return loaded
 
 

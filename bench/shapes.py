@@ -6,7 +6,7 @@ from typing import Any
 from bench.figures import at_least, at_most
 from bench.growth import fill
 from bench.rounds import Bench, Loaded, relay, run_load
-from bench.server import Server
+from bench.server import Server, Usage
 
 GENERATIONS = ("v1", "v2")
 V2_RATE = at_least(0.9)
@@ -144,19 +144,27 @@ def idle(bench: Bench) -> None:
             with bench.server(source) as server:
                 loaded = bench.load(server, "idle", generation=generation, **options)
             for kind, asked in (("uss", at_most(30)), ("pss", None), ("rss", None)):
-                each = {
-                    name: (getattr(loaded.after[name], kind) - getattr(loaded.before[name], kind))
-                    / 1024
-                    / sockets
-                    for name in ("gateway", "messenger")
-                }
-                both = sum(each.values())
-                bench.figures.add(shape, f"{kind}, gateway + messenger", "KiB each", both, asked)
-                if kind == "uss":
-                    bench.say(f"  {shape}: {both:.1f} KiB each {each}")
-                    for name, value in each.items():
-                        bench.figures.add(shape, f"uss, {name}", "KiB each", value)
+                each = memory_each(loaded.before, loaded.after, kind, sockets)
+                bench.figures.add(
+                    shape, f"{kind}, gateway + messenger", "KiB each", sum(each.values()), asked
+                )
+            half = memory_each(loaded.middle, loaded.after, "uss", sockets - sockets // 2)
+            name = "uss, gateway + messenger, of the second half"
+            bench.figures.add(shape, name, "KiB each", sum(half.values()), at_most(30))
+            for name, value in half.items():
+                bench.figures.add(shape, f"uss, {name}, of the second half", "KiB each", value)
+            bench.say(f"  {shape}: {half} KiB each")
             bench.figures.add(shape, "opened", "sockets/s", loaded.result["opened_per_second"])
+
+
+def memory_each(
+    before: dict[str, Usage], after: dict[str, Usage], kind: str, sockets: int
+) -> dict[str, float]:
+    """KiB that each socket added to the memory of both services that know it."""
+    return {
+        name: (getattr(after[name], kind) - getattr(before[name], kind)) / 1024 / sockets
+        for name in ("gateway", "messenger")
+    }
 
 
 def group(bench: Bench) -> None:
