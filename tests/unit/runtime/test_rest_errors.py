@@ -148,3 +148,23 @@ async def test_unknown_path_and_method(rest: aiohttp.ClientSession) -> None:
     """The other service would get an answer that it cannot read."""
     assert (await answer(rest, "GET", "/nowhere"))[1]["code"] == "not_found"
     assert (await answer(rest, "DELETE", "/forms"))[1]["code"] == "method_not_allowed"
+
+
+async def test_half_of_a_request_is_none() -> None:
+    """A peer that leaves in the middle would have done something else than it meant to."""
+    said = [
+        {"type": "http.request", "body": b'{"password": "x"}', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Any:
+        return said.pop(0)
+
+    async def send(message: Any) -> None:
+        pytest.fail(f"something was answered: {message}")
+
+    async def app(*_: Any) -> None:
+        pytest.fail("the app was called")
+
+    await Guarded(app, BODY_BYTES)({"type": "http"}, receive, send)
+    assert said == []

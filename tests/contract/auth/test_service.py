@@ -1,0 +1,184 @@
+"""Auth as a process: start, health, keys, stop."""
+
+import asyncio
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from palaver.auth.bootstrap import migrate_database, rotate_keys, serve
+from palaver.auth.schema import metadata
+from palaver.runtime.migrations import SchemaTooNewError
+from palaver.runtime.sql import sqlite_engine
+from palaver.runtime.start import StartError
+from tests.contract.auth.service import PASSWORD, Rest, serving, settings_of
+
+NOTICED_SECONDS = 1.0
+
+
+async def test_health_and_numbers(rest: Rest) -> None:
+    """Operators would not see that auth is down, or how many sign-ins fail."""
+    await rest.somebody("alice@email.com")
+    await rest.sign_in("alice@email.com", "wrong password")
+    assert (await rest.call("GET", "/healthz")).status == 200
+    assert (await rest.call("GET", "/readyz")).body == {"ready": True}
+    numbers = (await rest.call("GET", "/metrics")).body
+    assert 'palaver_auth_sign_ins_total{outcome="ok"}' in numbers
+    assert 'palaver_auth_sign_ins_total{outcome="unauthenticated"}' in numbers
+    assert "process_cpu_seconds_total" in numbers
+
+
+async def test_not_ready_without_a_key(rest: Rest, tmp_path: Path) -> None:
+    """Requests would be sent to an auth that cannot sign anybody in."""
+    database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
+    database.execute("DELETE FROM signing_keys")
+    with capture_logs() as logs:
+        assert (await rest.call("GET", "/readyz")).refusal[:2] == (503, "unavailable")
+    assert "not_ready" in [line["event"] for line in logs]
+    database.execute("DROP TABLE signing_keys")
+    database.close()
+    assert (await rest.call("GET", "/readyz")).refusal[:2] == (503, "unavailable")
+    assert (await rest.call("GET", "/healthz")).status == 200
+
+
+async def test_running_auth_notices_a_rotation(tmp_path: Path) -> None:
+    """A key that was taken out of use would go on signing; or tokens of the old one would be refused."""
+    async with serving(tmp_path) as rest:
+        pair = await rest.somebody("alice@email.com")
+        kid = await asyncio.to_thread(rotate_keys, settings_of(tmp_path))
+        end = time.monotonic() + NOTICED_SECONDS
+        while kid not in [
+            one["kid"] for one in (await rest.call("GET", "/.well-known/jwks.json")).body["keys"]
+        ]:
+            assert time.monotonic() < end, "the rotation was not noticed"
+        new = (await rest.sign_in("alice@email.com")).body
+        for token in (pair["access_token"], new["access_token"]):
+            assert (await rest.call("GET", "/users/me", token)).status == 200
+        assert len((await rest.call("GET", "/.well-known/jwks.json")).body["keys"]) == 2
+
+
+async def test_files_belong_to_the_owner_alone(tmp_path: Path) -> None:
+    """Other users of the machine could read the signing keys."""
+    data_dir = tmp_path / "data"
+    async with serving(data_dir):
+        assert modes_of(data_dir) == (0o700, {0o600})
+
+
+def modes_of(path: Path) -> tuple[int, set[int]]:
+    """The mode of a directory and of what is in it."""
+    return path.stat().st_mode & 0o777, {file.stat().st_mode & 0o777 for file in path.iterdir()}
+
+
+async def test_nothing_secret_is_logged(tmp_path: Path) -> None:
+    """Whoever reads the logs could sign in as anybody."""
+    with capture_logs() as logs:
+        async with serving(tmp_path, wrong_passwords_per_account=1) as rest:
+            pair = await rest.somebody("alice@email.com")
+            await rest.refresh(pair["refresh_token"])
+            await rest.refresh(pair["refresh_token"])
+            for _ in range(3):
+                await rest.sign_in("alice@email.com", PASSWORD + "!")
+            await rest.sign_up("bob@email.com", name=PASSWORD * 50)
+            database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
+            database.execute("DROP TABLE revocations")
+            database.execute("ALTER TABLE refresh_tokens RENAME TO gone")
+            database.close()
+            assert (await rest.refresh(pair["refresh_token"])).refusal[:2] == (500, "internal")
+    assert "request_failed" in [line["event"] for line in logs]
+    for secret in (PASSWORD, pair["refresh_token"], pair["access_token"]):
+        assert secret not in str(logs)
+
+
+async def test_body_is_bounded(rest: Rest) -> None:
+    """One request could fill the memory."""
+    answer = await rest.sign_up("alice@email.com", interests="x" * 200_000)
+    assert answer.refusal[:2] == (413, "too_large")
+    broken = await rest.call("POST", "/users", data=b"{", headers={"content-type": "application/json"})
+    assert broken.refusal[:2] == (400, "malformed")
+
+
+async def test_taken_port_is_an_error_of_the_system(tmp_path: Path) -> None:
+    """The operator would be shown a stack trace, or auth would hang."""
+    async with serving(tmp_path / "one") as rest:
+        with pytest.raises(OSError, match="in use"):
+            await serve(settings_of(tmp_path / "two", port=rest.port), asyncio.Event())
+
+
+async def test_requests_in_flight_are_answered_before_the_stop(tmp_path: Path) -> None:
+    """Whoever signs in while auth is restarted would see an error."""
+    async with serving(tmp_path, argon2_time_cost=20, argon2_memory_kib=65_536) as rest:
+        signing_in = asyncio.create_task(rest.sign_in("nobody@email.com"))
+        numbers = ""
+        while "palaver_auth_passwords_waiting 1.0" not in numbers:
+            numbers = (await rest.call("GET", "/metrics")).body
+            assert not signing_in.done(), "the hash is too quick for this test"
+        rest.stopping.set()
+        assert (await signing_in).status == 401
+
+
+def test_migrated_schema_is_what_the_code_says(tmp_path: Path) -> None:
+    """Statements would name columns and indexes that a migrated database does not have."""
+    settings = settings_of(tmp_path / "migrated")
+    assert migrate_database(settings) is True
+    assert migrate_database(settings) is False
+    engine = sqlite_engine(tmp_path / "made.db")
+    metadata.create_all(engine)
+    engine.dispose()
+    assert schema_of(tmp_path / "migrated" / "auth.db") == schema_of(tmp_path / "made.db")
+
+
+def schema_of(path: Path) -> dict[str, object]:
+    """Each table's and index's columns."""
+    database = sqlite3.connect(path)
+    names = database.execute(
+        "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'alembic%' AND sql != ''"
+    )
+    found: dict[str, object] = {}
+    for kind, name in names.fetchall():
+        found[name] = sorted(database.execute(f"PRAGMA {kind}_xinfo({name})").fetchall())
+        found[f"{name} refers"] = database.execute(f"PRAGMA foreign_key_list({name})").fetchall()
+    for [name] in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        found[f"{name} indexes"] = sorted(row[1:] for row in database.execute(f"PRAGMA index_list({name})"))
+    found.pop("alembic_version indexes", None)
+    database.close()
+    return found
+
+
+async def test_newer_database_is_refused(tmp_path: Path) -> None:
+    """An older Palaver would damage a newer one's accounts."""
+    settings = settings_of(tmp_path)
+    await asyncio.to_thread(migrate_database, settings)
+    database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
+    database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    with pytest.raises(SchemaTooNewError, match="9999"):
+        await serve(settings, asyncio.Event())
+
+
+async def test_unknown_database_is_refused(tmp_path: Path) -> None:
+    """A misspelt address would silently make an empty database."""
+    settings = settings_of(tmp_path, database_url="postgres://localhost/x")
+    with pytest.raises(StartError, match=r"auth\.database_url"):
+        await serve(settings, asyncio.Event())
+    assert names_in(tmp_path) == set()
+
+
+async def test_own_address_of_the_database(tmp_path: Path) -> None:
+    """The setting would be ignored, and accounts be where no backup is."""
+    async with serving(tmp_path, database_url=f"sqlite:///{tmp_path}/elsewhere/accounts.db") as rest:
+        assert (await rest.sign_up("alice@email.com")).status == 201
+    assert names_in(tmp_path) == {"elsewhere"}
+
+
+def names_in(path: Path) -> set[str]:
+    """What is in a directory."""
+    return {found.name for found in path.iterdir()}
+
+
+async def test_many_connections(rest: Rest) -> None:
+    """A burst of requests would be answered with errors."""
+    token = (await rest.somebody("alice@email.com"))["access_token"]
+    answers = await asyncio.gather(*(rest.call("GET", "/users/me", token) for _ in range(200)))
+    assert {answer.status for answer in answers} == {200}
