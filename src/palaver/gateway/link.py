@@ -34,6 +34,8 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 # The messenger says something every 5 s; a stream that is silent for longer is broken.
 SILENCE_SECONDS = 15.0
+# What was sent again is remembered for so long. The messenger has told of it by then.
+RESENT_SECONDS = 60.0
 BATCH_BYTES = 4 * 1024 * 1024
 OPENS_AT_ONCE = 500
 
@@ -71,9 +73,8 @@ class Told:
         self._since = 0
 
     def note(self, chat_id: bytes, seq: int) -> None:
-        """A message was passed on. One that comes late moves nothing back."""
-        if seq > self.last_seq(chat_id):
-            self._new[chat_id] = seq
+        """A message was passed on."""
+        self._new[chat_id] = seq
 
     def last_seq(self, chat_id: bytes) -> int:
         """The last seq passed on, or 0 where it is not remembered."""
@@ -119,6 +120,9 @@ class Link:
         self._in_flight: dict[int, InFlight] = {}
         self._bytes = 0
         self._told = Told()
+        # (chat, sender, client id) of what was sent again -> the socket that sent it
+        self._resent: dict[tuple[bytes, bytes, bytes], int] = {}
+        self._resent_until = 0.0
         self._clock = 0
         self._batch = GatewayBatch()
         self._wake = asyncio.Event()
@@ -219,6 +223,12 @@ class Link:
                 yield batch
                 batch = GatewayBatch()
         batch.reopened = True
+        self._resent = {
+            (sent.chat_id, sent.sender_id, client_id): sent.socket
+            for sent in self._in_flight.values()
+            for client_id in sent.client_ids
+        }
+        self._resent_until = asyncio.get_running_loop().time() + RESENT_SECONDS
         size = 0
         for request, sent in self._in_flight.items():
             add_send(batch, request, sent, retry=True)
@@ -270,19 +280,32 @@ class Link:
         hears.hear_batch(batch)
         self._clock = max(self._clock, batch.clock)
         self._told.pass_time(self._clock)
+        if self._resent and self._heard_at > self._resent_until:
+            self._resent = {}
 
     def _receive_delivery(self, delivery: Delivery, sent: InFlight | None) -> None:
         if delivery.resumed:
             # One socket's: noted as passed on, it could hide a message from the others
             self._hears.hear_delivery(delivery, sent, fresh_only=0)
             return
+        if sent is None and self._resent and not delivery.changed:
+            self._leave_out_sender(delivery)
         chat_id = delivery.chat_id if sent is None else sent.chat_id
-        fresh_only = self._told.last_seq(chat_id) if delivery.catch_up else 0
+        if delivery.changed:
+            self._hears.hear_delivery(delivery, sent, fresh_only=0)
+            return
+        fresh_only = self._told.last_seq(chat_id)
         self._hears.hear_delivery(delivery, sent, fresh_only=fresh_only)
-        if not delivery.changed:
-            last_seq = delivery.first_seq + len(delivery.ids) - 1
-            if last_seq > fresh_only:
-                self._told.note(chat_id, last_seq)
+        last_seq = delivery.first_seq + len(delivery.ids) - 1
+        if last_seq > fresh_only:
+            self._told.note(chat_id, last_seq)
+
+    def _leave_out_sender(self, delivery: Delivery) -> None:
+        """What was sent again may have been stored at first, and comes as anybody's message then. Its sender
+        is acknowledged, and not told."""
+        number = self._resent.get((delivery.chat_id, delivery.sender_id, delivery.client_ids[0]))
+        if number is not None and number in delivery.sockets:
+            delivery.sockets.remove(number)
 
 
 def add_send(batch: GatewayBatch, request: int, sent: InFlight, *, retry: bool) -> None:
