@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, bindparam, select
 
 from palaver.contracts.errors import NOT_FOUND, UNAVAILABLE, PalaverError
-from palaver.messenger.schema import GROUP, chats, members
+from palaver.contracts.times import now_us
+from palaver.messenger.schema import GROUP, chats, members, messages
 from palaver.runtime.sql import Database
 from palaver.runtime.telemetry import log
 
 if TYPE_CHECKING:
     from palaver.messenger.append import Append
+
+# What another replica wrote so long ago, this one has heard of. Less than gateways remember (see its link),
+# since newer messages may be told again. Microseconds.
+HEARD_US = 5_000_000
 
 Then = Callable[["Audience | PalaverError"], None]
 
@@ -137,7 +142,8 @@ class Audiences:
             found: dict[bytes, Audience] = {}
             error = no_chat()
             try:
-                for audience in await self._database.read(read_audiences, asked):
+                since = 0 if self._is_alone() else now_us() - HEARD_US
+                for audience in await self._database.read(read_audiences, asked, since):
                     found[audience.chat_id] = self._keep(audience)
             except Exception as cause:
                 log.exception("chats not read")
@@ -177,24 +183,40 @@ def member_or_error(found: "Audience | PalaverError", user_id: bytes) -> "Audien
     return found
 
 
-_chats_query = select(chats.c.id, chats.c.kind, chats.c.members_version, chats.c.last_seq).where(
-    chats.c.id.in_(bindparam("ids", expanding=True))
+_chats_query = select(
+    chats.c.id, chats.c.kind, chats.c.members_version, chats.c.last_seq, chats.c.active_at
+).where(chats.c.id.in_(bindparam("ids", expanding=True)))
+# The newest of the older messages: walks back over the newer ones
+_older_query = (
+    select(messages.c.seq)
+    .where(messages.c.chat_id == bindparam("chat_id"), messages.c.created_at < bindparam("since"))
+    .order_by(messages.c.seq.desc())
+    .limit(1)
 )
 _members_query = select(members.c.chat_id, members.c.user_id).where(
     members.c.chat_id.in_(bindparam("ids", expanding=True)), members.c.left_seq.is_(None)
 )
 
 
-def read_audiences(connection: Connection, chat_ids: Sequence[bytes]) -> list[Audience]:
-    """The audiences of those chats that exist; all that is committed counts as told."""
+def read_audiences(connection: Connection, chat_ids: Sequence[bytes], since: int) -> list[Audience]:
+    """The audiences of those chats that exist. What was committed before `since` counts as told; 0: all.
+
+    Another replica's newest messages may be on their way here: were they taken for told, an own message
+    would come before them.
+    """
     ids = {"ids": list(chat_ids)}
     users: dict[bytes, set[bytes]] = {}
     for chat_id, user_id in connection.execute(_members_query, ids):
         users.setdefault(chat_id, set()).add(user_id)
-    return [
-        Audience(chat_id, kind == GROUP, version, last_seq, frozenset(users.get(chat_id, ())))
-        for chat_id, kind, version, last_seq in connection.execute(_chats_query, ids)
-    ]
+    found = []
+    for chat_id, kind, version, last_seq, active_at in connection.execute(_chats_query, ids).fetchall():
+        told_seq = last_seq
+        if since and active_at >= since:
+            older = {"chat_id": chat_id, "since": since}
+            told_seq = connection.execute(_older_query, older).scalar() or 0
+        present = frozenset(users.get(chat_id, ()))
+        found.append(Audience(chat_id, kind == GROUP, version, told_seq, present))
+    return found
 
 
 _companions_query = select(members.c.user_id).where(

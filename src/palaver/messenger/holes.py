@@ -29,13 +29,18 @@ class Teller:
         """Tells an own append, now, or when the hole before it is filled."""
         audience = append.audience
         last_seq = append.first_seq + len(append.ids) - 1
-        if append.first_seq == audience.told_seq + 1:
-            audience.told_seq = last_seq
+        if append.first_seq <= audience.told_seq + 1:
+            audience.told_seq = max(audience.told_seq, last_seq)
             self._hub.tell_append(append)
         else:
             audience.held[append.first_seq] = append
         if audience.held or audience.wanted > audience.told_seq:
             audience.wanted = max(audience.wanted, last_seq)
+            self._fill(audience)
+
+    def go_on(self, audience: Audience) -> None:
+        """The committer has one outcome more: what waited for it may be told."""
+        if audience.wanted > audience.told_seq:
             self._fill(audience)
 
     def hear_new(self, audience: Audience, news: NewMessages) -> None:

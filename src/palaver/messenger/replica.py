@@ -197,7 +197,8 @@ class Replica:
     def _check_again(self, append: Append) -> None:
         def admit(audience: Audience | PalaverError) -> None:
             if isinstance(audience, PalaverError):
-                self._refuse(append, audience)
+                append.error = audience
+                self._answer(append)
                 return
             append.audience = audience
             self.admit(append)
@@ -209,6 +210,7 @@ class Replica:
         audience = append.audience
         if audience.unsettled:
             audience.unsettled.difference_update(append.client_ids)
+            self.teller.go_on(audience)
         if append.error is not None:
             self._refuse(append, append.error)
             return
