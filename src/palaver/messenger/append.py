@@ -44,6 +44,9 @@ class Append:
     request: int = 0
     outcome: "asyncio.Future[list[Message]] | None" = None
 
+    # Of the members among whom the sender was found. The audience may be read anew, without the sender,
+    # before this is written
+    version: int = 0
     first_seq: int = 0
     ids: list[bytes] = field(default_factory=list)
     created_at: int = 0
@@ -122,7 +125,7 @@ def plan_append(
         if row is None:
             append.error = PalaverError(NOT_FOUND, "no such chat", field="chat_id")
             continue
-        if row.members_version != audience.version:
+        if row.members_version != append.version:
             append.stale = True
             continue
         last_seq, active_at = plan.chats.get(chat_id, row[:2])

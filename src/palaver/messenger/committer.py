@@ -52,6 +52,7 @@ class Committer:
             raise PalaverError(RESTARTING, retry_after=1.0)
         if self._queue.messages >= self._queue_messages:
             raise PalaverError(OVERLOADED, retry_after=1.0, waiting=self._queue.messages)
+        append.version = append.audience.version
         append.audience.pending += 1
         self._queue.put(append)
         self._wake.set()
