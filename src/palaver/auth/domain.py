@@ -10,7 +10,6 @@ from palaver.contracts.accounts import Sex
 from palaver.contracts.errors import INVALID, PalaverError
 from palaver.runtime.texts import check_text, has_surrogate
 
-EMAIL_CHARACTERS = 320
 PASSWORD_CHARACTERS = (8, 256)
 # 256 characters of any Unicode, and more than old clients send
 PASSWORD_BYTES = 1024
@@ -67,11 +66,7 @@ def normalise_email(text: str, field: str = "email") -> str:
         found = validate_email(stripped, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise PalaverError(INVALID, f"{field} is not an email address: {error}", field=field) from None
-    email = casefold(found.normalized)
-    # Folding may make it longer
-    if len(email) > EMAIL_CHARACTERS:
-        raise PalaverError(INVALID, f"{field} is too long", field=field)
-    return email
+    return casefold(found.normalized)
 
 
 def check_password(password: str, old_rules: bool = False, field: str = "password") -> None:

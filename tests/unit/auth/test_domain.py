@@ -58,7 +58,6 @@ def test_unusual_emails_are_taken(email: str) -> None:
         *("", "alice", "alice@", "@email.com", "a b@email.com", "a\0@email.com", "\ud800@email.com"),
         *("a@b@c.com", "a@" + "b" * 300 + ".com", "Alice <alice@email.com>"),
         "a" * 300 + "@email.com",
-        "\u0390" * 120 + "@email.com",
     ],
 )
 def test_what_is_no_email_is_refused_by_name(email: str) -> None:
