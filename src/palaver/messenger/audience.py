@@ -74,6 +74,8 @@ class Audiences:
         self._is_alone = is_alone
         self._known: OrderedDict[bytes, Audience] = OrderedDict()
         self._loading: dict[bytes, list[Then]] = {}
+        # Chats whose members changed while they were being read
+        self._outdated: set[bytes] = set()
         self._task: asyncio.Task[None] | None = None
 
     def get(self, chat_id: bytes) -> Audience | None:
@@ -124,6 +126,8 @@ class Audiences:
         audience = self._known.get(chat_id)
         if audience is not None:
             audience.version = 0
+        if chat_id in self._loading:
+            self._outdated.add(chat_id)
 
     async def stop(self) -> None:
         """Waits for what is being read."""
@@ -139,6 +143,7 @@ class Audiences:
     async def _load_all(self) -> None:
         while self._loading:
             asked = list(self._loading)
+            self._outdated.clear()
             found: dict[bytes, Audience] = {}
             error = no_chat()
             try:
@@ -149,8 +154,10 @@ class Audiences:
                 log.exception("chats not read")
                 error = PalaverError(UNAVAILABLE, retry_after=1.0, cause=repr(cause))
             for chat_id in asked:
-                for then in self._loading.pop(chat_id):
-                    then(found.get(chat_id, error))
+                if chat_id in self._outdated:
+                    # What was read may be older than the change: who waits must not get it
+                    continue
+                answer(self._loading.pop(chat_id), found.get(chat_id, error))
 
     def _keep(self, audience: Audience) -> Audience:
         """Remembers a newly read audience; how far it was told survives a change of members."""
@@ -169,6 +176,15 @@ class Audiences:
         for chat_id in list(self._known)[: len(self._known) - self._most]:
             if not self._known[chat_id].pending and not self._known[chat_id].filling:
                 del self._known[chat_id]
+
+
+def answer(waiting: Sequence[Then], found: Audience | PalaverError) -> None:
+    """Calls all who wait for a chat, whatever one of them raises: the others, and other chats, must go on."""
+    for then in waiting:
+        try:
+            then(found)
+        except Exception:
+            log.exception("chat not used")
 
 
 def no_chat() -> PalaverError:

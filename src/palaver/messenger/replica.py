@@ -100,6 +100,9 @@ class Replica:
         outcome: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
 
         def admit(audience: Audience | PalaverError) -> None:
+            if outcome.done():
+                # The caller gave up while the chat was read
+                return
             if isinstance(audience, PalaverError):
                 outcome.set_exception(audience)
                 return
