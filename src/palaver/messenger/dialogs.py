@@ -151,7 +151,7 @@ class Dialogs:
         forwards = from_start or after > 0
         if forwards and before:
             raise PalaverError(INVALID, "give either before_seq or after_seq", field="before_seq")
-        page = await self._database.read(
+        page = await self._database.read_short(
             history.read_page, chat_id, user_id, limit, before, after if forwards else None
         )
         seq = page.rows[-1][history.SEQ] if page.rows else 0

@@ -33,6 +33,10 @@ class Database(Protocol):
         """What `work` returns, in one read-only transaction: all its statements see one state."""
         ...
 
+    async def read_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same as `read`, for work that looks a bounded number of rows up by their keys."""
+        ...
+
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns, after its transaction is on disk. An exception rolls all of it back."""
         ...
@@ -56,6 +60,11 @@ class SqliteDatabase:
         """See `Database.read`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._run, False, work, args, kwargs)
+
+    async def read_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See `Database.read_short`. Runs on the event loop: a page of history takes SQLite 0.08 ms, and a
+        change of threads and back costs more than that. In WAL mode a reader waits for nobody."""
+        return self._run(False, work, args, kwargs)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.write`."""
