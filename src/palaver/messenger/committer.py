@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
+from palaver.contracts.times import now_us
 from palaver.messenger.append import Append
 from palaver.messenger.fairness import FairQueue
 from palaver.messenger.journal import Journal, Writes
@@ -32,6 +33,8 @@ class Committer:
         self._activity: dict[bytes, int] = {}
         self._seen: dict[bytes, int] = {}
         self._wake = asyncio.Event()
+        # When the batch that is being written was taken; 0: none is
+        self._writing_since = 0
         self.is_stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -45,6 +48,11 @@ class Committer:
         self._wake.set()
         if self._task is not None:
             await self._task
+
+    def told_until(self) -> int:
+        """The time before which everything has been written and told, in microseconds since the epoch. A
+        message of the batch that is being written has its time already, and is told later."""
+        return self._writing_since or now_us()
 
     def submit(self, append: Append) -> None:
         """Queues an append. Raises `overloaded` where too many wait, `restarting` after `stop`."""
@@ -91,6 +99,7 @@ class Committer:
         return writes
 
     async def _write(self, writes: Writes) -> None:
+        self._writing_since = now_us()
         try:
             await self._journal.write(writes)
         except Exception as error:
@@ -101,3 +110,4 @@ class Committer:
         for append in writes.appends:
             append.audience.pending -= 1
         self._on_written(writes)
+        self._writing_since = 0

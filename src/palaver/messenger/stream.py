@@ -13,7 +13,6 @@ from palaver.contracts.messenger_pb2 import (
     SocketOpen,
     TypingUpdate,
 )
-from palaver.contracts.times import now_us
 from palaver.messenger.append import Append
 from palaver.messenger.attachment import Attachment, Socket
 from palaver.messenger.audience import Audience
@@ -117,7 +116,8 @@ class Streams:
             attachment.outbox.opened.add(socket=opening.socket, error=error.kind.code)
             attachment.wake()
             return
-        opened_at = opening.opened_at or now_us()
+        # A message that is older, and is told to this socket later, must not be taken for told before it
+        opened_at = opening.opened_at or self._replica.committer.told_until()
         socket = Socket(
             opening.socket,
             attachment,
