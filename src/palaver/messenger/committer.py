@@ -105,8 +105,9 @@ class Committer:
         except Exception as error:
             # Whether it is on disk is unknown; senders repeat with the same client ids, so either is safe
             log.exception("batch not written", messages=sum(len(a.texts) for a in writes.appends))
+            writes.error = PalaverError(UNAVAILABLE, retry_after=1.0, cause=repr(error))
             for append in writes.appends:
-                append.error = PalaverError(UNAVAILABLE, retry_after=1.0, cause=repr(error))
+                append.error = writes.error
         for append in writes.appends:
             append.audience.pending -= 1
         self._on_written(writes)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from palaver.contracts.errors import PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
 from palaver.messenger.append import Append, ChatRow, Key, MessageRow, Plan, plan_append, suspect_keys
@@ -21,7 +22,8 @@ class Writes:
 
     `receipts`: (chat id, user id) -> (received seq, read seq). `activity`: chat id -> time, for members'
     copies that lag. `seen`: user id -> time last seen. Filled in: `receipts_now`, for each of `receipts`
-    whose user is a member, what is stored after the transaction, and whether it moved.
+    whose user is a member, what is stored after the transaction, and whether it moved; `error`, where
+    nothing is known to be written.
     """
 
     appends: list[Append] = field(default_factory=list)
@@ -30,6 +32,7 @@ class Writes:
     seen: Mapping[bytes, int] = field(default_factory=dict)
 
     receipts_now: dict[tuple[bytes, bytes], tuple[int, int, bool]] = field(default_factory=dict)
+    error: PalaverError | None = None
 
 
 # The sqlite3 module looks for an adapter of each parameter that is bytes or None, which costs 0.5 µs a time;

@@ -256,7 +256,7 @@ class Replica:
                 if waiter.done():
                     continue
                 if now is None:
-                    waiter.set_exception(no_chat())
+                    waiter.set_exception(writes.error or no_chat())
                 else:
                     waiter.set_result(Receipt(key[1], now[0], now[1]))
             if now is not None and now[2]:
