@@ -203,6 +203,7 @@ class SocketServer:
             sender = self._peers.open.get(sent.socket)
             if sender is not None:
                 sender.write(sender.generation.sent(told))
+                is_due(sender, told)
         last_seq = told.first_seq + len(told.ids) - 1
         if last_seq <= fresh_only:
             return
@@ -215,9 +216,8 @@ class SocketServer:
             frames = rendered.get(generation)
             if frames is None:
                 frames = rendered[generation] = generation.told(told)
-            if socket.resuming is not None and told.chat_id in socket.resuming:
-                socket.resuming[told.chat_id] = last_seq
-            socket.write(frames)
+            if is_due(socket, told, resumed=delivery.resumed):
+                socket.write(frames)
 
     def hear_reply(self, reply: SentReply, sent: InFlight) -> None:
         """See `link.Hears`."""
@@ -276,6 +276,22 @@ class SocketServer:
             self._paused.discard(socket.number)
             self._link.batch.drained.append(socket.number)
             self._link.wake()
+
+
+def is_due(socket: Socket, told: Told, *, resumed: bool = False) -> bool:
+    """Whether a socket is to be told now. Moves the cursor of a resume under way, where it is.
+
+    Until the messenger has heard of a resume it goes on to tell live messages. Those behind a hole are left
+    out, because the resume tells them after what fills the hole; and what the resume tells again of those
+    without one is left out then. So each comes once, and in order, from the moment the client asked.
+    """
+    cursors = socket.resuming
+    if told.changed or cursors is None or (cursor := cursors.get(told.chat_id)) is None:
+        return True
+    if told.first_seq <= cursor or (told.first_seq > cursor + 1 and not resumed):
+        return False
+    cursors[told.chat_id] = told.first_seq + len(told.ids) - 1
+    return True
 
 
 def opening_of(socket: Socket) -> SocketOpen:
