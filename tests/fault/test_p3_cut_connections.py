@@ -1,0 +1,207 @@
+"""Promise P3: a client that reconnects with its cursors gets every message that it missed, once."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+
+from palaver.client import Client, Message
+from tests.people import Person, Wire, door_of, v2_send
+from tests.running import Running
+
+READERS = 6
+WRITERS = 3
+CHATS = 3
+SECONDS = 12.0
+SECONDS_UNCUT = (0.0, 0.6)
+SECONDS_AWAY = (0.0, 0.3)
+
+
+@dataclass
+class Reader:
+    """A device that knows where it stopped, and asks for what is behind that as soon as it is back.
+
+    `seen`: chat id -> its messages' ids, as they came, over all connections.
+    """
+
+    person: Person
+    chat_ids: Sequence[str]
+    seen: dict[str, list[str]] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    connections: int = 0
+    cut: int = 0
+
+    @property
+    def cursors(self) -> dict[str, int]:
+        """The last seq seen of each chat."""
+        return {chat_id: len(self.seen.get(chat_id, ())) for chat_id in self.chat_ids}
+
+    async def read(self, ending: Callable[[], bool], chance: random.Random) -> None:
+        """Connects and is cut, again and again; at last reads until nothing is missing."""
+        while not ending():
+            wire = await self.connect()
+            uncut = chance.uniform(*SECONDS_UNCUT)
+            hearing = asyncio.create_task(self.hear(wire))
+            await asyncio.wait((hearing,), timeout=uncut)
+            if not hearing.done():
+                self.cut += 1
+                wire.cut()
+            await hearing
+            await asyncio.sleep(chance.uniform(*SECONDS_AWAY))
+
+    async def finish(self, last_seqs: dict[str, int]) -> None:
+        """One last connection, until everything was told."""
+        wire = await self.connect()
+        hearing = asyncio.create_task(self.hear(wire, last_seqs))
+        await asyncio.wait((hearing,), timeout=20)
+        wire.cut()
+        await hearing
+
+    async def connect(self) -> Wire:
+        """A new socket, and at once a resume. The `pong` tells that it was heard."""
+        self.connections += 1
+        headers = {"authorization": "Bearer " + self.person.token}
+        wire = Wire(
+            await self.person.door.http.ws_connect(self.person.door.ws_url + "/v2/ws", headers=headers)
+        )
+        await wire.say({"type": "resume", "cursors": self.cursors})
+        await wire.say({"type": "ping"})
+        return wire
+
+    async def hear(self, wire: Wire, until: dict[str, int] | None = None) -> None:
+        """Takes what is told until the connection ends, or until the cursors are there.
+
+        What is told before the resume was heard may leave a hole, which the resume fills, or come again with
+        it. From then on each message must come once, and in order.
+        """
+        heard = False
+        early: set[str] = set()
+        while until is None or self.cursors != until:
+            message = await wire.ws.receive()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                return
+            frame = message.json()
+            heard = heard or frame["type"] == "pong"
+            if frame["type"] == "message":
+                is_next = self.take(frame)
+                if not heard:
+                    early.add(frame["id"])
+                elif not is_next and frame["id"] not in early:
+                    self.wrong.append(f"connection {self.connections}: seq {frame['seq']} in {self.cursors}")
+            elif frame["type"] == "error":
+                self.wrong.append(message.data)
+
+    def take(self, frame: dict[str, object]) -> bool:
+        """Notes a message if it is the next one of its chat; tells whether it was."""
+        seen = self.seen.setdefault(str(frame["chat_id"]), [])
+        if frame["seq"] != len(seen) + 1:
+            return False
+        seen.append(str(frame["id"]))
+        return True
+
+
+async def write(
+    person: Person, chat_ids: Sequence[str], ending: Callable[[], bool], chance: random.Random
+) -> int:
+    """Writes into all chats until the end, several messages at once. Returns the number of messages."""
+    written = 0
+    async with person.socket_v2() as wire:
+        while not ending():
+            many = chance.randint(1, 5)
+            for _ in range(many):
+                await wire.say(v2_send(chance.choice(chat_ids), uuid.uuid4().hex))
+            for _ in range(many):
+                await wire.hear_type("sent")
+            written += many
+            await asyncio.sleep(chance.uniform(0, 0.02))
+    return written
+
+
+async def make_groups(members: Sequence[Person], number: int) -> list[str]:
+    """Groups of all members."""
+    first, *others = members
+    body = {"title": "Tour", "member_ids": [person.user_id for person in others]}
+    return [(await first.v2("POST", "/chats", body)).ok(201)["id"] for _ in range(number)]
+
+
+@pytest.mark.parametrize("seed", [random.randrange(10**9)])
+async def test_cut_sockets_miss_nothing(shared_palaver: Running, seed: int) -> None:
+    """A phone in a tunnel would lose messages, or show them twice, without anybody noticing."""
+    chance = random.Random(seed)
+    async with door_of(shared_palaver) as door:
+        people = [await door.sign_up() for _ in range(READERS + WRITERS)]
+        chat_ids = await make_groups(people, CHATS)
+        readers = [Reader(person, chat_ids) for person in people[:READERS]]
+        end = asyncio.get_running_loop().time() + SECONDS
+
+        def ending() -> bool:
+            return asyncio.get_running_loop().time() > end
+
+        counts = await asyncio.gather(
+            *(write(person, chat_ids, ending, chance) for person in people[READERS:]),
+            *(reader.read(ending, chance) for reader in readers),
+        )
+        histories = {chat_id: await people[0].history(chat_id) for chat_id in chat_ids}
+        last_seqs = {chat_id: len(history) for chat_id, history in histories.items()}
+        for reader in readers:
+            await reader.finish(last_seqs)
+    cuts = sum(reader.cut for reader in readers)
+    wrong = [text for reader in readers for text in reader.wrong]
+    written = sum(counts[:WRITERS])
+    report = f"seed {seed}: {written} messages, {cuts} cuts, {len(wrong)} wrong, e.g. {wrong[:5]}"
+    print(report)  # noqa: T201 - the counts are what whoever runs this wants to see
+    assert written == sum(last_seqs.values()), report
+    assert cuts >= 10 * READERS, report
+    assert not wrong, report
+    for reader in readers:
+        assert reader.seen == {c: [m["id"] for m in history] for c, history in histories.items()}, report
+
+
+@pytest.mark.parametrize("seed", [random.randrange(10**9)])
+async def test_our_own_client_misses_nothing(shared_palaver: Running, seed: int) -> None:
+    """Bots written with the client would act twice on a message, or never."""
+    chance = random.Random(seed)
+    async with door_of(shared_palaver) as door:
+        people = [await door.sign_up() for _ in range(3)]
+        chat_ids = await make_groups(people, CHATS)
+        end = asyncio.get_running_loop().time() + SECONDS / 2
+
+        def ending() -> bool:
+            return asyncio.get_running_loop().time() > end
+
+        async with Client(door.url) as client:
+            await client.sign_in(people[0].email, "correct horse")
+            async with client.socket(dict.fromkeys(chat_ids, 0)) as socket:
+                cutting = asyncio.create_task(cut_sockets(client, ending, chance))
+                writing = [write(person, chat_ids, ending, chance) for person in people[1:]]
+                written = sum(await asyncio.gather(*writing))
+                cuts = await cutting
+                seen: dict[str, list[str]] = {chat_id: [] for chat_id in chat_ids}
+                async with asyncio.timeout(30):
+                    while sum(map(len, seen.values())) < written:
+                        event = await anext(socket)
+                        if isinstance(event, Message):
+                            seen[event.chat_id].append(event.id)
+        histories = {chat_id: [m["id"] for m in await people[0].history(chat_id)] for chat_id in chat_ids}
+    report = f"seed {seed}: {written} messages, {cuts} cuts"
+    print(report)  # noqa: T201 - the counts are what whoever runs this wants to see
+    assert cuts >= 5, report
+    assert seen == histories, report
+
+
+async def cut_sockets(client: Client, ending: Callable[[], bool], chance: random.Random) -> int:
+    """Resets the client's TCP connections at random. Returns how many."""
+    cuts = 0
+    while not ending():
+        await asyncio.sleep(chance.uniform(0.05, 0.5))
+        connector = client._rest.session.connector
+        assert connector is not None
+        for protocol in list(connector._acquired):
+            if protocol.transport is not None:
+                protocol.transport.abort()
+                cuts += 1
+    return cuts
