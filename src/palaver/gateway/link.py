@@ -6,14 +6,13 @@ what was committed meanwhile, of which the link passes on what it had not passed
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import grpc
 
-from palaver.contracts.errors import OVERLOADED, PalaverError
+from palaver.contracts.errors import OVERLOADED, RESTARTING, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.contracts.messenger_pb2 import (
     Delivery,
@@ -163,8 +162,9 @@ class Link:
 
     @property
     def batch(self) -> GatewayBatch:
-        """What leaves next; call `wake` after adding to it. Lost where the messenger is away."""
-        return self._batch
+        """What leaves next; call `wake` after adding to it. Lost where the messenger is away: it would only
+        grow until that is back (promise P9)."""
+        return self._batch if self.is_attached else GatewayBatch()
 
     def wake(self) -> None:
         """Lets the batch leave at the end of this turn of the event loop."""
@@ -175,11 +175,15 @@ class Link:
     async def _stay_attached(self) -> None:
         pause = FIRST_PAUSE_SECONDS
         while True:
+            attached_at = asyncio.get_running_loop().time()
             try:
                 await self._attach()
             except (grpc.RpcError, asyncio.InvalidStateError) as error:
                 log.warning("no stream to the messenger", cause=reason_of(error))
-            if self.is_attached:
+            except Exception:
+                # Whatever it was: a gateway without a link is of no use
+                log.exception("stream to the messenger failed")
+            if self._heard_at > attached_at:
                 pause = FIRST_PAUSE_SECONDS
             self.is_attached = False
             self._batch = GatewayBatch()
@@ -209,8 +213,7 @@ class Link:
             stream.cancel()
             for task in tasks:
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _first_batches(self) -> Iterator[GatewayBatch]:
         """Who I am, my sockets, and the sends that were not answered; made in one go, without a wait."""
@@ -254,8 +257,8 @@ class Link:
             self._receive_batch(batch)
 
     async def _watch_silence(self) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
-        while asyncio.get_running_loop().time() - self._heard_at < SILENCE_SECONDS:  # noqa: ASYNC110 - the silence is what is waited for
+        attached_at = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() - max(attached_at, self._heard_at) < SILENCE_SECONDS:  # noqa: ASYNC110 - the silence is what is waited for
             await asyncio.sleep(SILENCE_SECONDS / 3)
         log.warning("the messenger is silent", seconds=SILENCE_SECONDS)
 
@@ -265,6 +268,9 @@ class Link:
         hears = self._hears
         in_flight = self._in_flight
         for reply in batch.sent:
+            if reply.error.code == RESTARTING.code:
+                # It waits for the messenger that comes next, as if this one had died
+                continue
             sent = in_flight.pop(reply.request, None)
             if sent is not None:
                 self._bytes -= sent.size

@@ -43,6 +43,9 @@ class Streams:
 
     async def attach(self, requests: AsyncIterator[GatewayBatch], context: Any) -> None:
         """Serves one gateway's stream until it ends: `context.write` takes the answers."""
+        if self._stopping:
+            # One that comes back before the port is closed would hang here until the server's grace ends
+            return
         attachment = Attachment()
         reader = asyncio.create_task(self._read_batches(attachment, requests))
         writer = asyncio.create_task(attachment.write_batches(context.write))
