@@ -32,6 +32,8 @@ BODY_BYTES = 131_072
 # How long a stopping auth waits for requests in flight
 GRACE_SECONDS = 5
 PRUNE_SECONDS = 600.0
+# Longer than callers keep idle connections (30 s): who sends on one that is being closed gets no answer
+KEEP_ALIVE_SECONDS = 75
 
 
 async def serve(
@@ -56,7 +58,13 @@ async def serve(
         app = Guarded(build_app(Parts(accounts, sessions, signing)), BODY_BYTES)
         await stack.enter_async_context(pruning(sessions))
         server = await stack.enter_async_context(
-            serving_http(app, own.host, own.port, timeout_graceful_shutdown=GRACE_SECONDS)
+            serving_http(
+                app,
+                own.host,
+                own.port,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            )
         )
         log.info("listening", host=own.host, port=server.port)
         if ready is not None:
