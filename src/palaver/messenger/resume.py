@@ -30,7 +30,8 @@ def hold_back(socket: Socket, cursors: dict[bytes, int]) -> None:
     """From now on the chats' messages are not told to the socket live. Call it in the turn of the event
     loop in which the resume was asked for: a message told live after that would be told twice."""
     socket.resuming = True
-    socket.floors = dict.fromkeys(cursors, EVERYTHING)
+    # What an earlier resume has read of other chats may be about to be told live
+    socket.floors = {**(socket.floors or {}), **dict.fromkeys(cursors, EVERYTHING)}
     socket.held_back.clear()
 
 
@@ -46,6 +47,8 @@ async def resume(socket: Socket, cursors: dict[bytes, int], database: Database) 
             await resume_chat(socket, chat_id, after, database)
     except Exception as error:
         log.exception("resume failed")
+        # Of the chats that are left the socket is told live again, behind a hole that its client sees
+        socket.floors = None
         attachment.refuse_frame(socket.number, b"", PalaverError(UNAVAILABLE, cause=repr(error)))
     finally:
         socket.resuming = False
@@ -59,12 +62,15 @@ async def resume_chat(socket: Socket, chat_id: bytes, after: int, database: Data
     """Tells a socket what came behind `after` in one chat, until it has caught up with live messages."""
     assert socket.floors is not None
     attachment = socket.attachment
-    while True:
+    while socket.number in attachment.sockets:
         found = await database.read(read_readable_page, chat_id, socket.user_id, after)
         if found is None:
             attachment.refuse_frame(socket.number, chat_id, no_chat())
-            break
+            del socket.floors[chat_id]
+            return
         page, until = found
+        # A cursor beyond the end would keep live messages back
+        after = min(after, until)
         for message in page:
             add_delivery(attachment, message, [socket.number], resumed=True)
             after = message.seq

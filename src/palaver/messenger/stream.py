@@ -139,6 +139,8 @@ class Streams:
         socket = attachment.sockets.get(number)
         if socket is not None and self._replica.hub.remove(socket) and not self._stopping:
             self._replica.presence.went(socket.user_id)
+        # Its resume need not wait for it any more
+        attachment.note_drained(number)
 
     def _detach(self, attachment: Attachment) -> None:
         for number in list(attachment.sockets):
