@@ -64,7 +64,10 @@ class Presence:
         self._leaving[user_id] = loop.call_later(GONE_SECONDS, self._gone, user_id)
 
     def _gone(self, user_id: bytes) -> None:
-        del self._leaving[user_id]
+        self._leaving.pop(user_id, None)
+        if user_id in self._hub.online:
+            # The gateway's stream broke, and its sockets are open again
+            return
         self._committer.submit_seen(user_id, now_us())
         self._news[user_id] = False
         self._wake.set()
