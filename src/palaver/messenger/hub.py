@@ -142,9 +142,10 @@ def tell_new(append: Append, attachment: Attachment, numbers: list[int]) -> None
     """Adds an append's new messages to a gateway's outbox: all of them at once, as they were sent."""
     client_ids, texts = append.client_ids, append.texts
     if append.stored is not None:
-        fresh = set(append.ids)
-        kept = [(m.client_id, m.text) for m in append.stored if m.id in fresh]
-        client_ids, texts = [c for c, _ in kept], [t for _, t in kept]
+        # By id, since a request may name one client id twice
+        stored = {message.id: message for message in append.stored}
+        fresh = [stored[message_id] for message_id in append.ids]
+        client_ids, texts = [message.client_id for message in fresh], [message.text for message in fresh]
     attachment.deliveries.add(
         chat_id=append.audience.chat_id,
         sender_id=append.sender_id,

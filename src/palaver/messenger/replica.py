@@ -169,7 +169,7 @@ class Replica:
     def admit(self, append: Append) -> None:
         """Takes an append whose sender is a member to the committer, or answers why not."""
         try:
-            if self._buckets is not None:
+            if self._buckets is not None and not append.stale:
                 self._spend(append)
             self.committer.submit(append)
         except PalaverError as error:
