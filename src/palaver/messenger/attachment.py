@@ -76,6 +76,8 @@ class Attachment:
         # New messages wait here while what was missed is read, so that they come after it
         self._held: MessengerBatch | None = None
         self.since = 0
+        # The gateway reads so slowly that it must be cut off
+        self.overrun = asyncio.Event()
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
         self._written.set()
@@ -106,6 +108,8 @@ class Attachment:
 
     def wake(self) -> None:
         """Lets the outbox be written; call it after adding to it."""
+        if len(self.deliveries) > MOST_WAITING:
+            self.overrun.set()
         self._written.clear()
         self._wake.set()
 
@@ -138,10 +142,6 @@ class Attachment:
     async def written(self) -> None:
         """Waits until all that was added is written."""
         await self._written.wait()
-
-    def is_overrun(self) -> bool:
-        """Whether the gateway reads so slowly that it must be cut off."""
-        return len(self.outbox.deliveries) > MOST_WAITING
 
 
 def error_to_proto(error: Exception) -> Error:

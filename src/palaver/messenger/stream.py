@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from palaver.contracts.errors import INVALID, MALFORMED, OVERLOADED, UNAUTHENTICATED, PalaverError
+from palaver.contracts.errors import INVALID, MALFORMED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.messenger_pb2 import (
     GatewayBatch,
     ReceiptUpdate,
@@ -49,15 +49,19 @@ class Streams:
         attachment = Attachment()
         reader = asyncio.create_task(self._read_batches(attachment, requests))
         writer = asyncio.create_task(attachment.write_batches(context.write))
+        overrun = asyncio.create_task(attachment.overrun.wait())
+        tasks = (reader, writer, overrun)
         self._readers[attachment] = reader
         try:
-            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             del self._readers[attachment]
-            for task in (reader, writer):
+            for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(reader, writer, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
             self._detach(attachment)
+        if attachment.overrun.is_set():
+            log.warning("gateway cut off, which reads too slowly")
         for result in results:
             if isinstance(result, Exception):
                 log.warning("stream of a gateway broke", cause=repr(result))
@@ -78,8 +82,6 @@ class Streams:
         try:
             async for batch in requests:
                 await self._receive_batch(attachment, batch, tasks)
-                if attachment.is_overrun():
-                    raise PalaverError(OVERLOADED, "the gateway reads too slowly")
         finally:
             for task in tasks:
                 task.cancel()
