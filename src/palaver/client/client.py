@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from palaver.client.backoff import LONGEST_SECONDS
 from palaver.client.models import (
     Chat,
     ChatPage,
@@ -72,6 +73,7 @@ class Client:
         events: int = 1_000,
         unacked: int = 100,
         connect_seconds: float = 30.0,
+        longest_pause: float = LONGEST_SECONDS,
     ) -> Socket:
         """A live connection that comes back by itself. Use it as `async with`; it is not connected yet.
 
@@ -80,7 +82,7 @@ class Client:
         group from the first one that its user has not read. False: tell each from the first live message.
         `events`: so many wait to be taken before nothing more is read. `unacked`: so many sends may wait for
         their acknowledgement; further ones wait for those. `connect_seconds`: how long the first connection
-        may take.
+        may take. `longest_pause`: seconds between two attempts to come back, at most.
         """
         return Socket(
             self._rest,
@@ -91,6 +93,7 @@ class Client:
             events=events,
             unacked=unacked,
             connect_seconds=connect_seconds,
+            longest_pause=longest_pause,
         )
 
     # ---- accounts and sessions ----

@@ -200,7 +200,6 @@ class ClientProtocol:
     def _receive_hello(self, hello: Hello) -> None:
         self.is_attached = True
         self.user_id = hello.user_id
-        self._asked.clear()
         self._wanted = dict.fromkeys(self._chats)
         self._unsent = dict.fromkeys(self._unacked)
         self._receipts.say_again()

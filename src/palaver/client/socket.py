@@ -55,6 +55,7 @@ class Socket:
         events: int,
         unacked: int,
         connect_seconds: float,
+        longest_pause: float,
     ) -> None:
         self._rest = rest
         self._protocol = ClientProtocol(checked_cursors(cursors or {}), find_chats=find_chats)
@@ -68,7 +69,7 @@ class Socket:
         self._due = asyncio.Event()
         self._attached = asyncio.Event()
         self._caught_up = asyncio.Event()
-        self._backoff = Backoff(random.random)
+        self._backoff = Backoff(random.random, longest=longest_pause)
         self._runner: asyncio.Task[None] | None = None
         self._ended: BaseException | None = None
         self._last_cut = PalaverError(UNAVAILABLE, "no connection in time")

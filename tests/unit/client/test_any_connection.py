@@ -120,15 +120,15 @@ class AnyConnection(RuleBasedStateMachine):
         self.client.connection_lost()
 
     @precondition(lambda self: self.connected)
-    @rule()
-    def client_writes(self) -> None:
-        """All that is due."""
+    @rule(frames=st.integers(0, 3), fails=st.integers(0, 9).map(lambda n: n == 0))
+    def client_writes(self, frames: int, fails: bool) -> None:
+        """All that is due, of which the server reads some. `fails`: the store can't be read for a resume."""
         self.to_server.extend(self.client.frames_to_send())
+        for _ in range(min(frames, len(self.to_server))):
+            self.server_reads(fails)
 
-    @precondition(lambda self: self.to_server)
-    @rule(fails=st.integers(0, 9).map(lambda n: n == 0))
     def server_reads(self, fails: bool) -> None:
-        """One frame; `fails`: the store can't be read for a resume."""
+        """One frame."""
         frame = self.to_server.popleft()
         if isinstance(frame, Send):
             self.acks.append(self.server.send(frame))
@@ -147,12 +147,14 @@ class AnyConnection(RuleBasedStateMachine):
         self.to_client.append(Resumed())
 
     @precondition(lambda self: self.to_client)
-    @rule()
-    def client_reads(self) -> None:
-        """One frame."""
-        frame = self.to_client.popleft()
-        self.resumes_under_way -= isinstance(frame, Resumed)
-        self.hear(frame)
+    @rule(frames=st.integers(1, 5))
+    def client_reads(self, frames: int) -> None:
+        """Some frames."""
+        for _ in range(min(frames, len(self.to_client))):
+            if self.connected:
+                frame = self.to_client.popleft()
+                self.resumes_under_way -= isinstance(frame, Resumed)
+                self.hear(frame)
 
     @precondition(lambda self: self.acks and self.client.is_attached)
     @rule(pick=st.randoms(use_true_random=False))
@@ -225,7 +227,7 @@ class AnyConnection(RuleBasedStateMachine):
             for chat in CHATS:
                 self.client.start_chat(chat, 0)
             self.take()
-            self.client_writes()
+            self.client_writes(0, False)
             if not self.to_server and not self.to_client and not self.acks:
                 break
             self.pass_everything_on()
@@ -242,7 +244,7 @@ class AnyConnection(RuleBasedStateMachine):
         while self.connected and self.to_server:
             self.server_reads(False)
         while self.connected and self.to_client:
-            self.client_reads()
+            self.client_reads(5)
         while self.connected and self.acks:
             self.hear(self.acks.pop())
 
@@ -262,7 +264,7 @@ def is_change(one: Message, seen: list[Message]) -> bool:
     )
 
 
-AnyConnection.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+AnyConnection.TestCase.settings = settings(max_examples=100, stateful_step_count=70, deadline=None)
 
 
 class TestAnyConnection(AnyConnection.TestCase):  # type: ignore[name-defined,misc] # made by hypothesis

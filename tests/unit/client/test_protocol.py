@@ -180,6 +180,13 @@ def test_an_unknown_chat_waits_until_it_is_known_where_it_begins() -> None:
     assert told == [message(6, "new"), message(7, "new"), message(8, "new")]
 
 
+def test_a_chat_that_was_found_is_asked_for() -> None:
+    """What was said in a chat that began while this client was away would wait for its next message."""
+    protocol = attached(A=4)
+    protocol.start_chat("new", 0)
+    assert written(protocol) == [Resume({"new": 0})]
+
+
 def test_the_message_that_made_a_chat_known_is_always_told() -> None:
     """A look-up that sees newer seqs than the message would swallow it."""
     protocol = attached(A=4)

@@ -1,0 +1,316 @@
+"""A server that speaks v2's frames and just enough of its REST, and breaks connections as it is told to."""
+
+import asyncio
+import contextlib
+import random
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from palaver.contracts import frames
+from palaver.contracts.times import now_us, rfc3339
+
+TIME = "2026-01-01T00:00:00.000000Z"
+
+
+@dataclass
+class Faults:
+    """How often things go wrong: chances of each frame, or of each request."""
+
+    cut: float = 0.0
+    restart: float = 0.0
+    double: float = 0.0
+    lose: float = 0.0
+    late_ack_seconds: float = 0.0
+    away: float = 0.0
+
+
+@dataclass
+class Line:
+    """One open socket."""
+
+    ws: web.WebSocketResponse
+    user_id: str
+    session_id: str
+    resuming: bool = False
+
+
+@dataclass
+class FaultyServer:
+    """Users, chats with their histories, open sockets, and faults."""
+
+    faults: Faults = field(default_factory=Faults)
+    seed: int = 0
+    expires_in: int = 3600
+    base_url: str = ""
+    tokens: dict[str, str] = field(default_factory=dict)
+    refresh_tokens: dict[str, str] = field(default_factory=dict)
+    refreshes: int = 0
+    upgrades: int = 0
+    histories: dict[str, list[frames.Message]] = field(default_factory=dict)
+    client_ids: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    receipts: list[frames.SendReceipt] = field(default_factory=list)
+    typings: int = 0
+    lines: set[Line] = field(default_factory=set)
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+
+    # ---- what tests do ----
+
+    def new_chat(self) -> str:
+        """A chat of everybody."""
+        chat_id = str(uuid.UUID(int=self.chance.getrandbits(128)))
+        self.histories[chat_id] = []
+        return chat_id
+
+    def happens(self, chance: float) -> bool:
+        """Whether a fault happens this time."""
+        return self.chance.random() < chance
+
+    async def write(
+        self, chat_id: str, sender_id: str, text: str, client_id: str = "", own: "Line | None" = None
+    ) -> frames.Message:
+        """Stores a message and tells all sockets but `own`."""
+        history = self.histories[chat_id]
+        message_id = str(uuid.UUID(int=self.chance.getrandbits(128)))
+        client_id = client_id or str(uuid.UUID(int=self.chance.getrandbits(128)))
+        new = frames.Message(chat_id, len(history) + 1, message_id, sender_id, client_id, text, TIME)
+        history.append(new)
+        for line in list(self.lines):
+            if line is not own and not line.resuming and not self.happens(self.faults.lose):
+                await self.tell(line, new)
+        return new
+
+    async def edit(self, chat_id: str, seq: int, text: str) -> frames.Message:
+        """Changes a message and tells all sockets."""
+        new = msgspec.structs.replace(
+            self.histories[chat_id][seq - 1], text=text, edited_at=rfc3339(now_us())
+        )
+        self.histories[chat_id][seq - 1] = new
+        for line in list(self.lines):
+            await self.tell(line, new)
+        return new
+
+    async def close_all(self, code: int) -> None:
+        """Closes every socket."""
+        for line in list(self.lines):
+            await line.ws.close(code=code)
+
+    def expire_tokens(self) -> None:
+        """No access token is good any more; refresh tokens are."""
+        self.tokens.clear()
+
+    # ---- REST ----
+
+    def new_pair(self, user_id: str) -> web.Response:
+        """New tokens of a user."""
+        access, refresh = uuid.uuid4().hex, uuid.uuid4().hex
+        self.tokens[access] = self.refresh_tokens[refresh] = user_id
+        body = {
+            "access_token": access,
+            "refresh_token": refresh,
+            "expires_in": self.expires_in,
+            "user_id": user_id,
+            "session_id": str(uuid.uuid4()),
+        }
+        return web.json_response(body, status=201)
+
+    async def sign_in(self, request: web.Request) -> web.Response:
+        """Anybody may; the user id comes of the email."""
+        return self.new_pair(str(uuid.uuid5(uuid.NAMESPACE_URL, (await request.json())["email"])))
+
+    async def refresh(self, request: web.Request) -> web.Response:
+        """A refresh token is good for one use."""
+        self.refreshes += 1
+        user_id = self.refresh_tokens.pop((await request.json())["refresh_token"], None)
+        return problem(401, "unauthenticated") if user_id is None else self.new_pair(user_id)
+
+    async def list_chats(self, request: web.Request) -> web.Response:
+        """All chats on one page."""
+        return self.answer(
+            request, {"chats": [self.show(chat) for chat in self.histories], "next_cursor": None}
+        )
+
+    async def get_chat(self, request: web.Request) -> web.Response:
+        """One chat."""
+        chat_id = request.match_info["chat"]
+        return self.answer(request, self.show(chat_id) if chat_id in self.histories else None)
+
+    def show(self, chat_id: str) -> dict[str, Any]:
+        """A direct chat of which nothing was read."""
+        last_seq = len(self.histories[chat_id])
+        return {
+            "id": chat_id,
+            "kind": "direct",
+            "title": "",
+            "created_at": TIME,
+            "created_by": chat_id,
+            "last_seq": last_seq,
+            "unread": last_seq,
+            "active_at": rfc3339(now_us()),
+            "last_message": None,
+            "members": [],
+            "left": False,
+        }
+
+    def answer(self, request: web.Request, body: object) -> web.Response:
+        """The body, where the token is good; now and then the server is away."""
+        if self.happens(self.faults.away):
+            return problem(503, "unavailable")
+        if self.user_of(request) is None:
+            return problem(401, "unauthenticated")
+        return problem(404, "not_found") if body is None else web.json_response(body)
+
+    def user_of(self, request: web.Request) -> str | None:
+        """Who asks."""
+        return self.tokens.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
+
+    # ---- sockets ----
+
+    async def serve_socket(self, request: web.Request) -> web.StreamResponse:
+        """One connection."""
+        self.upgrades += 1
+        user_id = self.user_of(request)
+        if user_id is None:
+            return problem(401, "unauthenticated")
+        if self.happens(self.faults.away):
+            return problem(503, "unavailable")
+        ws = web.WebSocketResponse(max_msg_size=262_144)
+        await ws.prepare(request)
+        line = Line(ws, user_id, str(uuid.uuid4()))
+        await ws.send_bytes(msgspec.json.encode(frames.Hello(user_id, line.session_id, rfc3339(now_us()))))
+        self.lines.add(line)
+        try:
+            await self.hear(line)
+        finally:
+            self.lines.discard(line)
+        return ws
+
+    async def hear(self, line: Line) -> None:
+        """Takes frames until the connection ends."""
+        async for message in line.ws:
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                return
+            if self.happens(self.faults.cut):
+                cut(line)
+                return
+            if self.happens(self.faults.restart):
+                await line.ws.close(code=WSCloseCode.SERVICE_RESTART)
+                return
+            await self.receive(line, msgspec.json.decode(message.data, type=frames.ClientFrame))
+
+    async def receive(self, line: Line, frame: frames.ClientFrame) -> None:
+        """Does what a frame asks."""
+        match frame:
+            case frames.Send():
+                await self.receive_send(line, frame)
+            case frames.Resume():
+                assert not line.resuming, "two resumes at once"
+                line.resuming = True
+                self.start(self.resume(line, frame.cursors))
+            case frames.SendReceipt():
+                self.receipts.append(frame)
+            case frames.SendTyping():
+                self.typings += 1
+            case frames.Ping():
+                await self.tell(line, frames.Pong(frame.id))
+
+    async def receive_send(self, line: Line, frame: frames.Send) -> None:
+        if frame.chat_id not in self.histories:
+            refused = frames.Error("not_found", "no chat", "", frame.client_id, frame.chat_id)
+            await self.tell(line, refused)
+            return
+        key = (frame.chat_id, line.user_id, frame.client_id)
+        seq = self.client_ids.get(key)
+        if seq is None:
+            seq = self.client_ids[key] = len(self.histories[frame.chat_id]) + 1
+            await self.write(frame.chat_id, line.user_id, frame.text, frame.client_id, own=line)
+        stored = self.histories[frame.chat_id][seq - 1]
+        ack = frames.Sent(frame.client_id, frame.chat_id, seq, stored.id, stored.created_at)
+        self.start(self.tell_late(line, ack))
+
+    async def tell_late(self, line: Line, ack: frames.Sent) -> None:
+        """Acknowledgements come late, and so in any order."""
+        await asyncio.sleep(self.chance.random() * self.faults.late_ack_seconds)
+        await self.tell(line, ack)
+
+    async def resume(self, line: Line, cursors: dict[str, int]) -> None:
+        """Tells what was missed; live messages wait meanwhile."""
+        for chat_id, seq in cursors.items():
+            told = seq
+            while told < len(self.histories[chat_id]):
+                await self.tell(line, self.histories[chat_id][told])
+                told += 1
+        line.resuming = False
+        await self.tell(line, frames.Resumed())
+
+    async def tell(self, line: Line, frame: frames.FromServer) -> None:
+        """Writes a frame, or two of it, or none and cuts."""
+        if self.happens(self.faults.cut):
+            cut(line)
+            return
+        with contextlib.suppress(ConnectionError):
+            for _ in range(2 if self.happens(self.faults.double) else 1):
+                await line.ws.send_str(msgspec.json.encode(frame).decode())
+
+    def start(self, work: Any) -> None:
+        """Starts work that ends with the server."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+Line.__hash__ = object.__hash__  # type: ignore[method-assign] # one connection is no other
+
+
+def cut(line: Line) -> None:
+    """Resets the TCP connection, as a network does."""
+    transport = line.ws._req.transport if line.ws._req else None
+    if transport is not None:
+        transport.abort()
+
+
+def problem(status: int, code: str) -> web.Response:
+    """A refusal (RFC 9457)."""
+    body = {
+        "type": f"urn:palaver:error:{code}",
+        "title": code,
+        "status": status,
+        "detail": code,
+        "code": code,
+    }
+    return web.json_response(body, status=status, content_type="application/problem+json")
+
+
+@contextlib.asynccontextmanager
+async def running_server(faults: Faults | None = None, **settings: Any) -> AsyncIterator[FaultyServer]:
+    """A server on a free port, for the block."""
+    server = FaultyServer(faults or Faults(), **settings)
+    app = web.Application()
+    app.add_routes(
+        [
+            web.post("/v2/sessions", server.sign_in),
+            web.post("/v2/sessions/refresh", server.refresh),
+            web.get("/v2/chats", server.list_chats),
+            web.get("/v2/chats/{chat}", server.get_chat),
+            web.get("/v2/ws", server.serve_socket),
+        ]
+    )
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield server
+    finally:
+        for task in list(server.tasks):
+            task.cancel()
+        await asyncio.gather(*server.tasks, return_exceptions=True)
+        await runner.cleanup()
