@@ -162,18 +162,21 @@ def show_settings() -> None:
 
 @app.command()
 def chat(
-    email: Annotated[str, typer.Argument(help="Email of your account.")],
+    email: Annotated[str, typer.Argument(help="Email of whom to chat with.")],
+    me: Annotated[
+        str | None, typer.Option("--as", metavar="EMAIL", help="Your own; else it is asked.")
+    ] = None,
     url: Annotated[str, typer.Option(help="The gateway's address.")] = "http://localhost:10000",
 ) -> None:
-    """Chat in the terminal.
+    """Chat with somebody in the terminal. Asks for your password; Ctrl-D leaves.
 
     Example:
 
-        palaver chat alice@example.org --url https://chat.example.org
+        palaver chat alice@example.org --as bob@example.org --url https://chat.example.org
     """
     from palaver.client.terminal import run
 
-    run(email, url)
+    raise typer.Exit(run(email, url, me))
 
 
 @app.command()
