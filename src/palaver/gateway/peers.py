@@ -41,11 +41,13 @@ class Serves(Protocol):
 
 
 class Socket:
-    """One open WebSocket. `resuming`: the cursors of a resume under way, moved as it is told, or None."""
+    """One open WebSocket. `resuming`: the cursors of a resume under way, moved as it is told, or None.
+    `attached`: the messenger has opened it on the stream that there is now."""
 
     __slots__ = (
         "_peers",
         "_server",
+        "attached",
         "generation",
         "number",
         "opened_at",
@@ -70,6 +72,7 @@ class Socket:
         self.session_id = claims.session_id
         self.number = 0
         self.opened_at = 0
+        self.attached = False
         self.outgoing: list[bytes] = []
         self.quiet_sweeps = 0
         self.typed_at = 0.0

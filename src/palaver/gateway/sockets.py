@@ -37,7 +37,8 @@ from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 
 TYPING_SECONDS = 1.0
-# A socket with less than this waiting has taken its page of a resume.
+# A socket with no more than this waiting has taken its page of a resume. Where no more than this waits,
+# transports do not say when the peer has read on.
 DRAINED_BYTES = 65_536
 IN_FLIGHT_BYTES = 64 * 1024 * 1024
 
@@ -136,7 +137,9 @@ class SocketServer:
 
     def reopenings(self) -> Iterable[SocketOpen]:
         """See `link.Hears`."""
+        self._paused.clear()
         for socket in self._peers.open.values():
+            socket.attached = False
             yield opening_of(socket)
 
     # ---- what clients ask ----
@@ -177,7 +180,8 @@ class SocketServer:
         if socket.resuming is not None:
             raise PalaverError(RATE_LIMITED, "a resume is under way", field="cursors", retry_after=1.0)
         socket.resuming = dict(cursors)
-        if socket.opened_at:
+        # Otherwise it is asked for when the messenger has opened the socket, and not before that too
+        if socket.attached:
             self._ask_resume(socket)
 
     def _ask_resume(self, socket: Socket) -> None:
@@ -238,6 +242,9 @@ class SocketServer:
         for refused in batch.errors:
             for socket in self._peers.found([refused.socket]):
                 error = error_from_proto(refused.error)
+                if socket.resuming is not None:
+                    # No page of this chat comes: nothing live may wait for one
+                    socket.resuming.pop(refused.chat_id, None)
                 socket.write(socket.generation.refused(error, None, refused.chat_id))
         for socket in self._peers.found(batch.resumed):
             socket.resuming = None
@@ -268,11 +275,12 @@ class SocketServer:
         if not socket.opened_at:
             socket.opened_at = opened_at
             socket.write(socket.generation.hello(socket.user_id, socket.session_id, opened_at))
+        socket.attached = True
         self._ask_resume(socket)
 
     def note_drained(self, socket: Socket) -> None:
         """A socket has little waiting: if its resume waits for that, it may go on."""
-        if socket.number in self._paused and socket.wire.waiting() < DRAINED_BYTES:
+        if socket.number in self._paused and socket.wire.waiting() <= DRAINED_BYTES:
             self._paused.discard(socket.number)
             self._link.batch.drained.append(socket.number)
             self._link.wake()
