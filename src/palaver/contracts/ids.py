@@ -6,6 +6,8 @@ import uuid_utils
 
 from palaver.contracts.errors import INVALID, PalaverError
 
+# Written in Rust: every message told or listed names up to four ids
+_uuid = uuid_utils.UUID.from_bytes  # type: ignore[attr-defined] # its stubs leave it out
 _DERIVED = UUID("6f1d3c4e-7f5b-5c1e-9b0a-0d9a3a3f6c11")
 
 
@@ -33,8 +35,7 @@ def id_from_text(text: str, field: str) -> bytes:
 
 def text_from_id(raw: bytes) -> str:
     """The canonical form of a 16-byte id."""
-    digits = raw.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return str(_uuid(raw))
 
 
 def derived_id(owner: bytes, key: str) -> bytes:
