@@ -19,13 +19,20 @@ EXPOSED_HEADERS = ("retry-after", "www-authenticate")
 
 def build_app(parts: Parts) -> FastAPI:
     """The application. It starts and stops nothing: its parts are the bootstrap's."""
+    app = bare_app(parts.settings)
+    app.state.parts = parts
+    return app
+
+
+def bare_app(settings: GatewaySettings) -> FastAPI:
+    """The application without parts: it can be described, and not served."""
     app = FastAPI(
         title="Palaver",
         version=__version__,
         summary="Direct messaging: accounts, chats, messages.",
         description=documents.DESCRIPTION,
         openapi_tags=documents.TAGS,
-        middleware=doors_of(parts.settings),
+        middleware=doors_of(settings),
         exception_handlers={PalaverError: refuse, RequestValidationError: refuse, HTTPException: refuse},
         # A path has one spelling: a redirect would lose old clients' bodies
         redirect_slashes=False,
@@ -34,7 +41,6 @@ def build_app(parts: Parts) -> FastAPI:
         # FastAPI's own records of validation errors hold the input: passwords
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.parts = parts
     for router in (v2.router, v1.router, v0.router, health.router, documents.router):
         app.include_router(router)
     documents.install(app)

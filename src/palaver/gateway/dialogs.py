@@ -5,36 +5,17 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-import msgspec
 
 from palaver.contracts import messenger_pb2 as pb
-from palaver.contracts.errors import (
-    INTERNAL,
-    OVERLOADED,
-    RESTARTING,
-    UNAUTHENTICATED,
-    UNAVAILABLE,
-    PalaverError,
-    WireError,
-    error_from_wire,
-)
+from palaver.contracts.errors import RESTARTING, PalaverError
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
+from palaver.runtime.grpc import error_from_rpc, wire_error_of
 
 DEADLINE_SECONDS = 10.0
 # A messenger that restarts is back within this time, mostly; a call that may be repeated waits so long for it
 RETRY_SECONDS = 3.0
-ERROR_KEY = "palaver-error-bin"
 
 A = TypeVar("A")
-
-_KINDS = {
-    grpc.StatusCode.UNAVAILABLE: UNAVAILABLE,
-    # So ends a call that outlived a stopping messenger's grace
-    grpc.StatusCode.CANCELLED: RESTARTING,
-    grpc.StatusCode.DEADLINE_EXCEEDED: UNAVAILABLE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: OVERLOADED,
-    grpc.StatusCode.UNAUTHENTICATED: UNAUTHENTICATED,
-}
 
 
 def open_channel(target: str) -> grpc.aio.Channel:
@@ -129,13 +110,13 @@ class Dialogs:
         try:
             return await method(request, timeout=DEADLINE_SECONDS, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            meant = error_of_call(error)
+            meant = error_from_rpc(error)
             if again is None or not is_worth_repeating(error, meant):
                 raise meant from error
         try:
             return await method(again, timeout=RETRY_SECONDS, metadata=metadata, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
-            raise error_of_call(error) from error
+            raise error_from_rpc(error) from error
 
 
 def is_worth_repeating(error: grpc.aio.AioRpcError, meant: PalaverError) -> bool:
@@ -143,25 +124,3 @@ def is_worth_repeating(error: grpc.aio.AioRpcError, meant: PalaverError) -> bool
     if meant.kind is RESTARTING:
         return True
     return error.code() is grpc.StatusCode.UNAVAILABLE and wire_error_of(error) is None
-
-
-def wire_error_of(error: grpc.aio.AioRpcError) -> WireError | None:
-    """The error that the messenger attached, if it answered at all."""
-    trailing: Any = error.trailing_metadata() or ()  # its stubs forget that it is a sequence of pairs
-    for key, value in trailing:
-        if key == ERROR_KEY and isinstance(value, bytes):
-            try:
-                return msgspec.json.decode(value, type=WireError)
-            except msgspec.DecodeError:
-                return None
-    return None
-
-
-def error_of_call(error: grpc.aio.AioRpcError) -> PalaverError:
-    """The error that the messenger meant."""
-    wire = wire_error_of(error)
-    if wire is not None:
-        return error_from_wire(wire)
-    kind = _KINDS.get(error.code(), INTERNAL)
-    retry_after = 1.0 if kind in (UNAVAILABLE, OVERLOADED, RESTARTING) else 0.0
-    return PalaverError(kind, retry_after=retry_after, grpc=error.code().name, details=error.details())

@@ -113,17 +113,26 @@ def document_of_generation(document: dict[str, Any], generation: str) -> dict[st
         for path, operations in document["paths"].items()
         if (kept := {m: o for m, o in operations.items() if generation in o.get("tags", ())})
     }
-    schemas = document["components"]["schemas"]
+    components = document["components"]
     used: dict[str, Any] = {}
-    waiting = [paths]
+    waiting: list[Any] = [paths]
     while waiting:
-        for name in references_in(waiting.pop()):
-            if name not in used:
-                used[name] = schemas[name]
-                waiting.append(schemas[name])
-    components = {**document["components"], "schemas": dict(sorted(used.items()))}
-    tags = [tag for tag in document["tags"] if tag["name"] == generation]
-    return {**document, "tags": tags, "paths": paths, "components": components}
+        for name in references_in(waiting.pop()) - used.keys():
+            used[name] = components["schemas"][name]
+            waiting.append(used[name])
+    schemes = {
+        name for path in paths.values() for o in path.values() for s in o.get("security", ()) for name in s
+    }
+    return {
+        **document,
+        "info": {**document["info"], "version": generation},
+        "tags": [tag for tag in document["tags"] if tag["name"] == generation],
+        "paths": paths,
+        "components": {
+            "schemas": used,
+            "securitySchemes": {name: components["securitySchemes"][name] for name in schemes},
+        },
+    }
 
 
 def references_in(part: Any) -> set[str]:

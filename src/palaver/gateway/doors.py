@@ -3,7 +3,7 @@
 import re
 import time
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palaver.contracts.errors import INTERNAL, TOO_LARGE, UNSUPPORTED_DATA, PalaverError
@@ -21,6 +21,7 @@ SECONDS = Histogram(
     ["generation"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
+IN_PROGRESS = Gauge("palaver_http_requests_in_progress", "Requests under way.")
 METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"))
 
 
@@ -46,6 +47,7 @@ class Refusals:
                 measure(path, scope["method"], status, time.perf_counter() - started)
             await send(message)
 
+        IN_PROGRESS.inc()
         try:
             await self._app(scope, receive, note)
         except PalaverError as error:
@@ -57,6 +59,8 @@ class Refusals:
             if status:
                 raise  # the answer has begun: only cutting the connection can tell
             await answer_error(PalaverError(INTERNAL), path)(scope, receive, note)
+        finally:
+            IN_PROGRESS.dec()
 
 
 def measure(path: str, method: str, status: int, seconds: float) -> None:

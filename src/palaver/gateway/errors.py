@@ -146,9 +146,9 @@ def kind_of_status(status: int) -> ErrorKind:
 def log_refusal(error: PalaverError, path: str) -> None:
     """Our own failures are errors; what is away or full is a warning; clients' mistakes are no news."""
     if error.kind is INTERNAL:
-        log.error("request_failed", path=path, **error.debug)
+        log.error("request_failed", path=path, debug=error.debug)
     elif error.kind.http >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("request_refused", path=path, code=error.kind.code, **error.debug)
+        log.warning("request_refused", path=path, code=error.kind.code, debug=error.debug)
 
 
 def methods_of_path(request: Request) -> list[str]:

@@ -67,7 +67,7 @@ class Revocations:
             news = await self._accounts.revocations(self._position)
         except PalaverError as error:
             if not self._away:
-                log.warning("revocations_unknown", code=error.kind.code, **error.debug)
+                log.warning("revocations_unknown", code=error.kind.code, debug=error.debug)
             self._away = True
             return False
         self._away = False

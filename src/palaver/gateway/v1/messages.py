@@ -77,17 +77,19 @@ async def list_messages(
     )
     page = await parts_of(request).dialogs.list_messages(caller.token, asked)
     statuses = Statuses(page.receipts)
-    messages = [message_of(message, statuses) for message in page.messages[:limit]]
+    known: dict[bytes, str] = {}
+    messages = [message_of(message, statuses, known) for message in page.messages[:limit]]
     return answer_json(Messages(page.last_seq, limit, offset, messages))
 
 
-def message_of(message: pb.Message, statuses: Statuses) -> Message:
-    """v1's message."""
+def message_of(message: pb.Message, statuses: Statuses, known: dict[bytes, str]) -> Message:
+    """v1's message. `known`: texts of ids that were met before, and are met."""
+    chat_id, sender_id = message.chat_id, message.sender_id
     return Message(
         text_from_id(message.id),
         message.text,
         statuses.status_of(message),
         time_text(message.created_at),
-        text_from_id(message.sender_id),
-        text_from_id(message.chat_id),
+        known.get(sender_id) or known.setdefault(sender_id, text_from_id(sender_id)),
+        known.get(chat_id) or known.setdefault(chat_id, text_from_id(chat_id)),
     )

@@ -17,7 +17,7 @@ from palaver.gateway.parts import parts_of
 from palaver.gateway.v2.chats import ChatId
 from palaver.gateway.v2.keys import IdempotencyKey, client_id_from_key
 from palaver.gateway.v2.problems import WITH_BODY, problems
-from palaver.gateway.v2.shapes import Message, MessagePage, SentMessages, message_of
+from palaver.gateway.v2.shapes import Message, MessagePage, SentMessages, message_of, messages_of
 from palaver.runtime.texts import check_text
 
 router = APIRouter(prefix="/chats/{chat_id}/messages")
@@ -77,8 +77,9 @@ async def list_messages(
     elif before_seq is not None:
         asked.before_seq = before_seq
     page = await parts_of(request).dialogs.list_messages(caller.token, asked)
-    end = LAST_SEQ if before_seq is None else before_seq - 1
-    messages = [message_of(message) for message in page.messages if message.seq <= end]
+    messages = messages_of(page.messages)
+    if before_seq is not None:
+        messages = [message for message in messages if message.seq < before_seq]
     return answer_json(MessagePage(messages, page.last_seq))
 
 
@@ -112,7 +113,7 @@ async def send_messages(
     To repeat safely, give each message a `client_id`, or the request an `Idempotency-Key`.
     """
     settings = parts_of(request).settings
-    messages = messages_of(body, settings.messages_per_request)
+    messages = asked_messages(body, settings.messages_per_request)
     for index, message in enumerate(messages):
         check_text(message.text, name_text(body, index), settings.text_characters)
     # A request that the client can repeat may be a repetition: look before writing
@@ -124,10 +125,10 @@ async def send_messages(
     sent = await parts_of(request).dialogs.send_messages(
         caller.token, chat_id, client_ids, [message.text for message in messages], retry=retry
     )
-    return answer_json(SentMessages([message_of(message) for message in sent.messages]), 201)
+    return answer_json(SentMessages(messages_of(sent.messages)), 201)
 
 
-def messages_of(body: NewMessages, most: int) -> list[NewMessage]:
+def asked_messages(body: NewMessages, most: int) -> list[NewMessage]:
     """The messages of either form. Raises `invalid`."""
     if body.messages is None:
         if body.text is None:

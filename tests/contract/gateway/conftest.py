@@ -1,0 +1,21 @@
+"""One Palaver for a file's tests, its services in this process. Each test makes its own users."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.contract.gateway.whole import Whole, running_whole
+from tests.people import Door, door_of
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def whole(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Whole]:
+    async with running_whole(tmp_path_factory.mktemp("whole"), drain_seconds=2.0) as whole:
+        yield whole
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def door(whole: Whole) -> AsyncIterator[Door]:
+    async with door_of(whole) as door:
+        yield door

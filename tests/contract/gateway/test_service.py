@@ -1,0 +1,105 @@
+"""The gateway as a service: ended sessions, restarts of what is behind it, its own stop."""
+
+import asyncio
+import uuid
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from palaver.gateway.doors import IN_PROGRESS
+from tests.contract.gateway.whole import Whole, running_whole
+from tests.people import Door, door_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_signed_out_session_is_out_within_2_seconds(door: Door) -> None:
+    """Whoever has a stolen device would go on reading and hearing."""
+    bob = await door.sign_up("Bob")
+    thief = await door.sign_in(bob.email)
+    async with thief.socket_v2() as wire, asyncio.timeout(10):
+        began = asyncio.get_running_loop().time()
+        assert (await bob.v2("DELETE", f"/sessions/{thief.session_id}")).status == 204
+        assert await wire.hear_close() == 4001
+        while (await thief.v2("GET", "/chats")).status == 200:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+        assert asyncio.get_running_loop().time() - began < 2
+    answer = await thief.v2("GET", "/chats")
+    assert (answer.status, answer.json["code"]) == (401, "session_revoked")
+    assert (await bob.v2("GET", "/chats")).status == 200
+
+
+async def test_a_restarted_gateway_knows_who_is_out(whole: Whole, door: Door) -> None:
+    """A restart would let ended sessions in again for as long as their access tokens live."""
+    bob = await door.sign_up("Bob")
+    thief = await door.sign_in(bob.email)
+    await bob.v2("DELETE", f"/sessions/{thief.session_id}")
+    await whole.gateway.stop()
+    await whole.gateway.start()
+    assert (await thief.v2("GET", "/chats")).status == 401
+    assert (await bob.v2("GET", "/chats")).status == 200
+
+
+async def test_a_restart_of_the_messenger_is_only_a_pause(whole: Whole, door: Door) -> None:
+    """Everybody who reads or sends while the messenger restarts would get an error."""
+    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    chat_id = await bob.chat_with(alice)
+    await whole.messenger.stop()
+    reading = asyncio.create_task(bob.v2("GET", f"/chats/{chat_id}/messages"))
+    body = {"text": "hello", "client_id": str(uuid.uuid4())}
+    sending = asyncio.create_task(bob.v2("POST", f"/chats/{chat_id}/messages", body))
+    await whole.messenger.start()
+    assert (await reading).status == 200
+    assert (await sending).status == 201
+    assert len(await bob.history(chat_id)) == 1
+
+
+async def test_without_auth_signed_in_people_go_on(whole: Whole, door: Door) -> None:
+    """A restart of auth would stop all talking, and sign everybody out."""
+    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    chat_id = await bob.chat_with(alice)
+    await whole.auth.stop()
+    try:
+        assert len(await bob.send(chat_id, "hello")) == 1
+        away = await bob.v2("GET", "/users/me")
+        assert (away.status, away.json["code"], away.headers["retry-after"]) == (503, "unavailable", "1")
+        ready = await door.call("GET", "/readyz")
+        assert (ready.status, ready.json["parts"]["auth"]) == (503, False)
+    finally:
+        await whole.auth.start()
+    assert (await bob.v2("GET", "/users/me")).status == 200
+    assert (await door.call("GET", "/readyz")).ok() == {
+        "ready": True,
+        "parts": {"auth": True, "messenger": True},
+    }
+
+
+async def test_numbers_are_told(door: Door) -> None:
+    """Nobody could see that requests fail before users say so."""
+    bob = await door.sign_up("Bob")
+    await bob.v2("GET", "/chats")
+    page = await door.call("GET", "/metrics")
+    assert page.status == 200
+    assert b'palaver_http_requests_total{generation="v2",method="GET",status="200"}' in page.body
+
+
+async def test_a_stop_answers_what_is_under_way_and_says_come_back(tmp_path: Path) -> None:
+    """A restart of the gateway would cut requests in half, and clients would not know to come back."""
+    async with running_whole(tmp_path) as whole, door_of(whole) as door:
+        bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+        chat_id = await bob.chat_with(alice)
+        async with bob.socket_v2() as wire:
+            await whole.messenger.stop()
+            # Waits for the messenger to come back
+            under_way = asyncio.create_task(bob.v2("GET", f"/chats/{chat_id}"))
+            async with asyncio.timeout(5):
+                while not IN_PROGRESS._value.get():  # noqa: ASYNC110 - a number tells nobody when it changes
+                    await asyncio.sleep(0.01)
+            stopping = asyncio.create_task(whole.gateway.stop())
+            await whole.messenger.start()
+            assert (await under_way).status == 200
+            assert await wire.hear_close() == 1012
+            await stopping
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await door.call("GET", "/healthz")

@@ -1,0 +1,88 @@
+"""All three services as they run, in the test's own process and on free ports, to be stopped and started."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import palaver.auth.bootstrap
+import palaver.gateway.bootstrap
+import palaver.messenger.bootstrap
+from palaver.runtime.settings import AuthSettings, GatewaySettings, MessengerSettings, Settings
+
+LOOPBACK = "127.0.0.1"
+STOP_SECONDS = 20.0
+
+
+class Service:
+    """One service. Its ports stay the same over a restart."""
+
+    def __init__(self, serve: Callable[..., Awaitable[None]], settings: Settings) -> None:
+        self._serve = serve
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> tuple[int, ...]:
+        """Its ports, once it takes connections."""
+        ready: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        self._stopping = asyncio.Event()
+
+        async def run() -> None:
+            await self._serve(self._settings, self._stopping, lambda *ports: ready.set_result(ports))
+
+        self._task = asyncio.create_task(run())
+        await asyncio.wait((ready, self._task), return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            await self._task
+        return ready.result()
+
+    async def stop(self) -> None:
+        """Asks it to stop, and waits for it."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            self._stopping.set()
+            await asyncio.wait_for(task, STOP_SECONDS)
+
+
+class Whole:
+    """A whole Palaver. `base_url` and `ws_url` as `tests.people.Door` wants them."""
+
+    def __init__(self, directory: Path, **gateway: Any) -> None:
+        cheap = AuthSettings(port=0, rates=False, argon2_time_cost=1, argon2_memory_kib=64)
+        messenger = MessengerSettings(host=LOOPBACK, http_port=0, grpc_port=0, rates=False)
+        own = GatewaySettings(host=LOOPBACK, port=0, **gateway)
+        self.settings = Settings(data_dir=directory, auth=cheap, messenger=messenger, gateway=own)
+        self.auth = Service(palaver.auth.bootstrap.serve, self.settings)
+        self.messenger = Service(palaver.messenger.bootstrap.serve, self.settings)
+        self.gateway = Service(palaver.gateway.bootstrap.serve, self.settings)
+        self.base_url = self.ws_url = ""
+
+    async def start(self) -> None:
+        """Starts all, each told where the others are."""
+        auth, messenger, gateway = self.settings.auth, self.settings.messenger, self.settings.gateway
+        (auth.port,) = await self.auth.start()
+        messenger.auth_url = gateway.auth_url = f"http://{LOOPBACK}:{auth.port}"
+        messenger.http_port, messenger.grpc_port = await self.messenger.start()
+        gateway.messenger_url = f"http://{LOOPBACK}:{messenger.http_port}"
+        gateway.messenger_target = f"{LOOPBACK}:{messenger.grpc_port}"
+        (gateway.port,) = await self.gateway.start()
+        self.base_url = f"http://{LOOPBACK}:{gateway.port}"
+        self.ws_url = f"ws://{LOOPBACK}:{gateway.port}"
+
+    async def stop(self) -> None:
+        """Stops what runs: who calls goes before who is called."""
+        for service in (self.gateway, self.messenger, self.auth):
+            await service.stop()
+
+
+@contextlib.asynccontextmanager
+async def running_whole(directory: Path, **gateway: Any) -> AsyncIterator[Whole]:
+    """A whole Palaver for the block."""
+    whole = Whole(directory, **gateway)
+    try:
+        await whole.start()
+        yield whole
+    finally:
+        await whole.stop()
