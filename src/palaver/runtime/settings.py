@@ -70,8 +70,8 @@ class AuthSettings(Section):
     refresh_token_seconds: int = Field(
         2_592_000, ge=60, description="How long a session lives without being refreshed."
     )
-    argon2_time_cost: int = Field(3, ge=1, description="argon2id passes over the memory (RFC 9106).")
-    argon2_memory_kib: int = Field(65_536, ge=8, description="argon2id memory, in KiB.")
+    argon2_time_cost: int = Field(2, ge=1, description="argon2id passes over the memory (RFC 9106).")
+    argon2_memory_kib: int = Field(32_768, ge=8, description="argon2id memory, in KiB.")
     argon2_parallelism: int = Field(1, ge=1, description="argon2id lanes.")
     hashing_threads: int = Field(0, ge=0, description="Passwords hashed at once. 0: one a core.")
     hashing_queue: int = Field(
