@@ -64,7 +64,7 @@ class SocketsV1:
             if envelope.topic != TOPIC or envelope.action != "send-message":
                 raise PalaverError(MALFORMED, "unknown topic or action", field="action")
             payload = _read_messages(envelope.payload)
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise PalaverError(MALFORMED, f"the frame cannot be understood: {error}") from None
         if not 0 < len(payload.messages) <= self._most_texts:
             raise PalaverError(INVALID, f"messages must be 1 to {self._most_texts}", field="messages")

@@ -37,7 +37,7 @@ class SocketsV2:
             asked = _read(text)
         except msgspec.ValidationError as error:
             raise PalaverError(INVALID, str(error), field=field_of(str(error))) from None
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise PalaverError(MALFORMED, f"the frame cannot be understood: {error}") from None
         if isinstance(asked, frames.Send):
             return self._read_send(asked)

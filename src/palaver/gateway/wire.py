@@ -76,11 +76,14 @@ class Wire(WSListener):
             if kind == WSMsgType.CLOSE:
                 transport.disconnect()
             return
-        if kind == WSMsgType.TEXT and frame.fin and self._fragments is None:
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            # No extension was agreed on that would say what they mean
+            self._fail(1002)
+        elif kind == WSMsgType.TEXT and frame.fin and self._fragments is None:
             self._hears.hear(frame.get_payload_as_bytes())
         elif kind == WSMsgType.CLOSE:
-            transport.send_close(frame.get_close_code())
-            transport.disconnect()
+            # 0 is picows' word for no code, and must not be written
+            self._fail(cast(int, frame.get_close_code()) or 1000)
         elif kind != WSMsgType.PONG:
             self._take_fragment(kind, frame)
 
@@ -99,8 +102,9 @@ class Wire(WSListener):
 
     def write(self, frames: bytes) -> int:
         """Writes frames. Returns the bytes that wait for the peer to read."""
-        tcp = self.tcp
-        if tcp is None or tcp.is_closing():
+        tcp, transport = self.tcp, self._transport
+        if tcp is None or transport is None or tcp.is_closing() or transport.is_close_frame_sent:
+            # Nothing may follow a close frame (RFC 6455 §5.5.1)
             return 0
         tcp.write(frames)
         return tcp.get_write_buffer_size()
@@ -136,7 +140,7 @@ class Wire(WSListener):
 
     def _take_fragment(self, kind: WSMsgType, frame: WSFrame) -> None:
         begins = kind in (WSMsgType.TEXT, WSMsgType.BINARY)
-        if begins == (self._fragments is not None) or frame.rsv1 or frame.rsv2 or frame.rsv3:
+        if begins == (self._fragments is not None):
             self._fail(1002)
             return
         if begins:
@@ -146,7 +150,9 @@ class Wire(WSListener):
         if self._fragments_bytes > self._most_bytes:
             self._fail(TOO_LARGE.close)
             return
-        self._fragments.append(frame.get_payload_as_bytes())
+        if frame.payload_size:
+            # Empty ones could go on for ever
+            self._fragments.append(frame.get_payload_as_bytes())
         if frame.fin:
             text, self._fragments = b"".join(self._fragments), None
             self._hears.hear(text)
