@@ -40,7 +40,11 @@ class SocketsV2:
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise PalaverError(MALFORMED, f"the frame cannot be understood: {error}") from None
         if isinstance(asked, frames.Send):
-            return self._read_send(asked)
+            try:
+                return self._read_send(asked)
+            except PalaverError as error:
+                # By its client id the client knows which of its sends it was
+                return Answer(write(error_frame(error, asked.client_id, asked.chat_id)))
         if isinstance(asked, frames.SendReceipt):
             return read_receipt(asked)
         if isinstance(asked, frames.SendTyping):
@@ -121,16 +125,8 @@ class SocketsV2:
 
     def refused(self, error: PalaverError, sent: InFlight | None, chat_id: bytes) -> bytes:
         """See `Generation.refused`."""
-        return write(
-            frames.Error(
-                error.kind.code,
-                error.message,
-                error.field,
-                text_from_id(sent.client_ids[0]) if sent else "",
-                text_from_id(chat_id) if chat_id else "",
-                round(error.retry_after, 3),
-            )
-        )
+        client_id = text_from_id(sent.client_ids[0]) if sent else ""
+        return write(error_frame(error, client_id, text_from_id(chat_id) if chat_id else ""))
 
     def hello(self, user_id: bytes, session_id: bytes, at: int) -> bytes:
         """See `Generation.hello`."""
@@ -173,6 +169,12 @@ class SocketsV2:
 def write(asked: frames.FromServer) -> bytes:
     """A whole frame."""
     return text_frame(_encode(asked))
+
+
+def error_frame(error: PalaverError, client_id: str, chat_id: str) -> frames.Error:
+    """A refusal, and what it refuses."""
+    retry_after = round(error.retry_after, 3)
+    return frames.Error(error.kind.code, error.message, error.field, client_id, chat_id, retry_after)
 
 
 def read_receipt(asked: frames.SendReceipt) -> Command:
