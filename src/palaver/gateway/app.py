@@ -11,6 +11,7 @@ from palaver.contracts.errors import PalaverError
 from palaver.gateway import documents, health, v0, v1, v2
 from palaver.gateway.doors import BodyLimit, JsonOnly, Refusals
 from palaver.gateway.errors import refuse
+from palaver.gateway.history import ShortWay
 from palaver.gateway.parts import Parts
 from palaver.runtime.settings import GatewaySettings
 
@@ -53,6 +54,7 @@ def doors_of(settings: GatewaySettings) -> list[Middleware]:
         Middleware(Refusals),
         Middleware(BodyLimit, most=settings.body_bytes),
         Middleware(JsonOnly),
+        Middleware(ShortWay),
     ]
     if settings.cors_origins:
         cors = Middleware(

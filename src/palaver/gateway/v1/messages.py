@@ -12,6 +12,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.ids import text_from_id
 from palaver.gateway.answers import answer_json, time_text
 from palaver.gateway.callers import OldCaller
+from palaver.gateway.dialogs import Dialogs
 from palaver.gateway.fields import Id, Time, Uuid, shown_as
 from palaver.gateway.old import Limit, Offset, refusals
 from palaver.gateway.parts import parts_of
@@ -71,11 +72,16 @@ async def list_messages(
     offset: Offset = 0,
 ) -> Response:
     """The chat's messages from the first on. What is answered counts as read by the caller."""
+    return await answer_page(parts_of(request).dialogs, caller.token, chat_id, limit, offset)
+
+
+async def answer_page(dialogs: Dialogs, token: str, chat_id: bytes, limit: int, offset: int) -> Response:
+    """A page of a chat's messages, as `list_messages` answers it."""
     # Seqs have no holes, so that passing over `offset` messages is starting behind that seq
     asked = pb.ListMessagesRequest(
         chat_id=chat_id, limit=limit or 1, after_seq=offset, from_start=True, mark_read=limit > 0
     )
-    page = await parts_of(request).dialogs.list_messages(caller.token, asked)
+    page = await dialogs.list_messages(token, asked)
     statuses = Statuses(page.receipts)
     known: dict[bytes, str] = {}
     messages = [message_of(message, statuses, known) for message in page.messages[:limit]]

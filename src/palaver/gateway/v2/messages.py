@@ -12,6 +12,7 @@ from palaver.contracts.errors import INVALID, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.gateway.answers import answer_json
 from palaver.gateway.callers import BearerCaller
+from palaver.gateway.dialogs import Dialogs
 from palaver.gateway.fields import LAST_SEQ, Id, QueryNumber, Text, shown_as
 from palaver.gateway.parts import parts_of
 from palaver.gateway.v2.chats import ChatId
@@ -23,6 +24,7 @@ from palaver.runtime.texts import check_text
 router = APIRouter(prefix="/chats/{chat_id}/messages")
 
 PathSeq = Annotated[QueryNumber, Path(ge=1, le=LAST_SEQ, description="The message's place in the chat.")]
+MOST_MESSAGES = 200
 _CLIENT_ID = "5b1f6c2e-94f0-4a6e-9d0c-2f7a8b3c1d4e"
 
 
@@ -58,7 +60,7 @@ async def list_messages(
     request: Request,
     caller: BearerCaller,
     chat_id: ChatId,
-    limit: Annotated[QueryNumber, Query(ge=1, le=200, description="Most messages of a page.")] = 50,
+    limit: Annotated[QueryNumber, Query(ge=1, le=MOST_MESSAGES, description="Most messages of a page.")] = 50,
     before_seq: Annotated[
         QueryNumber | None, Query(ge=1, le=LAST_SEQ, description="Only messages before this seq.")
     ] = None,
@@ -70,13 +72,20 @@ async def list_messages(
 
     Ascending by seq always. Reading moves no receipt.
     """
+    return await answer_page(parts_of(request).dialogs, caller.token, chat_id, limit, before_seq, after_seq)
+
+
+async def answer_page(
+    dialogs: Dialogs, token: str, chat_id: bytes, limit: int, before_seq: int | None, after_seq: int | None
+) -> Response:
+    """A page of a chat's messages, as `list_messages` answers it."""
     asked = pb.ListMessagesRequest(chat_id=chat_id, limit=limit)
     if after_seq is not None:
         asked.after_seq = after_seq
         asked.from_start = True
     elif before_seq is not None:
         asked.before_seq = before_seq
-    page = await parts_of(request).dialogs.list_messages(caller.token, asked)
+    page = await dialogs.list_messages(token, asked)
     messages = messages_of(page.messages)
     if before_seq is not None:
         messages = [message for message in messages if message.seq < before_seq]
