@@ -1,0 +1,103 @@
+"""Clients of a gateway's sockets without a network: what a client sends is heard in the same moment, what it
+is told is kept as frames."""
+
+import asyncio
+import json
+import struct
+from typing import Any
+
+from palaver.gateway.sockets import SocketServer
+from palaver.gateway.wire import UpgradeRequest
+
+
+def read_frames(written: bytes) -> list[dict[str, Any]]:
+    """The JSON objects of unmasked text frames (RFC 6455 §5.2)."""
+    found = []
+    while written:
+        size, start = written[1], 2
+        if size == 126:
+            (size,) = struct.unpack_from("!H", written, 2)
+            start = 4
+        elif size == 127:
+            (size,) = struct.unpack_from("!Q", written, 2)
+            start = 10
+        assert written[0] == 0x81, written[:20]
+        found.append(json.loads(written[start : start + size]))
+        written = written[start + size :]
+    return found
+
+
+class MemoryClient:
+    """One socket's client, which stands where the TCP connection and its WebSocket would.
+
+    `frames`: all that it was told. `closed`: the close code that it got, or None.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[dict[str, Any]] = []
+        self.closed: int | None = None
+        self.is_close_frame_sent = False
+        self._hears: Any = None
+        self._gone = False
+
+    async def open(self, server: SocketServer, path: str, token: str) -> "MemoryClient":
+        """Upgrades as a client with a token does."""
+        wire = await server._admit(UpgradeRequest(path, {}, {"authorization": token}, ""))
+        self._hears = wire._hears
+        wire.on_ws_connected(self)  # type: ignore[arg-type] # stands where the transport would
+        return self
+
+    @property
+    def number(self) -> int:
+        """The socket's number at the gateway."""
+        return self._hears.number  # type: ignore[no-any-return]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has closed it."""
+        return not self._gone and self.closed is None
+
+    def say(self, **frame: Any) -> None:
+        """Sends a frame."""
+        self._hears.hear(json.dumps(frame).encode())
+
+    def close(self) -> None:
+        """The client goes away."""
+        if not self._gone:
+            self._gone = True
+            self._hears.closed()
+
+    # ---- what the wire asks of a transport ----
+
+    @property
+    def underlying_transport(self) -> "MemoryClient":
+        """This is both."""
+        return self
+
+    def write(self, frames: bytes) -> None:
+        """The gateway tells something."""
+        self.frames += read_frames(frames)
+
+    def is_closing(self) -> bool:
+        """See `asyncio.Transport`."""
+        return self._gone
+
+    def get_write_buffer_size(self) -> int:
+        """Reads everything at once."""
+        return 0
+
+    def send_close(self, code: int, _reason: bytes = b"") -> None:
+        """The gateway closes; this client answers at once."""
+        self.is_close_frame_sent = True
+        self.closed = code
+        asyncio.get_running_loop().call_soon(self.close)
+
+    def disconnect(self, _graceful: bool = True) -> None:
+        """The gateway drops the connection."""
+        self.close()
+
+    def pause_reading(self) -> None:
+        """See `asyncio.Transport`."""
+
+    def resume_reading(self) -> None:
+        """See `asyncio.Transport`."""
