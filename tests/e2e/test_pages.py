@@ -1,0 +1,107 @@
+"""The commands of README.md and of the walkthrough, as they stand and in their order."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.walkthrough import REPOSITORY, Terminal
+from tests.running import Running, running_palaver
+
+README = REPOSITORY / "README.md"
+WALKTHROUGH = REPOSITORY / "docs" / "tutorial" / "walkthrough.md"
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Running]:
+    """A Palaver with nobody in it, and with its rate limits."""
+    with running_palaver(tmp_path, rates=True) as running:
+        yield running
+
+
+@pytest.fixture
+def terminals() -> Iterator[list[Terminal]]:
+    """Two terminal windows."""
+    windows = [Terminal(), Terminal()]
+    try:
+        yield windows
+    finally:
+        for window in windows:
+            window.close()
+
+
+def blocks_of(page: Path, language: str, base_url: str) -> list[str]:
+    """The page's blocks of a language, for the port that is served."""
+    served = base_url.rpartition("/")[2]
+    text = page.read_text(encoding="utf-8")
+    return [
+        block.replace("localhost:10000", served) for found, block in FENCED.findall(text) if found == language
+    ]
+
+
+def test_the_readme_works_as_it_stands(fresh: Running, terminals: list[Terminal], tmp_path: Path) -> None:
+    """It is the first page that anybody tries; who gets stuck there does not come back."""
+    first, second = terminals
+    run, test, sign_up, sign_in, open_chat, listen, talk, read, new, chat = blocks_of(
+        README, "sh", fresh.base_url
+    )
+    assert (run, test) == ("make run\n", "make test\n")
+    assert first.run(sign_up) == "{}{}{}"
+    assert first.run(sign_in) == ""
+    alice_id, chat_id = first.run(open_chat).split("\n")
+    assert len(alice_id) == len(chat_id) == 36
+    second.type(listen)
+    # What a socket hears first tells that it is open
+    second.type('{"topic":"messenger"}')
+    assert "error" in second.read_line()
+    first.run(talk)
+    for text in ("Hello, Alice!", "What is up?", "I miss you!"):
+        assert second.read_line() == (
+            '{"topic":"messenger","action":"send-message","payload":"{\\"chat_id\\":\\"' + chat_id
+            + '\\",\\"messages\\":[{\\"text\\":\\"' + text + '\\",\\"status\\":\\"created\\"}]}"}'
+        )  # fmt: skip
+    assert first.run(read).startswith('{"total":3,"limit":10,"offset":0,"messages":[{"id":')
+    assert first.run(new) == (
+        '{"seq":4,"text":"Are you there?"}\n{"seq":3,"text":"I miss you!"}\n{"seq":4,"text":"Are you there?"}'
+    )
+    assert chat.startswith(".venv/bin/palaver chat ")
+    [program] = blocks_of(README, "python", fresh.base_url)
+    answer_program(program, second, chat_id, tmp_path)
+
+
+def answer_program(program: str, window: Terminal, chat_id: str, directory: Path) -> None:
+    """Runs the page's program, and answers it from the open socket once it has spoken."""
+    script = directory / "hello.py"
+    script.write_text(program, encoding="utf-8")
+    running = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    try:
+        while "Say something!" not in window.read_line():
+            pass
+        window.type(
+            '{"topic":"messenger","action":"send-message","payload":"{\\"chat_id\\":\\"' + chat_id
+            + '\\",\\"messages\\":[{\\"text\\":\\"Something.\\"}]}"}'
+        )  # fmt: skip
+        printed, _ = running.communicate(timeout=20)
+    finally:
+        running.kill()
+        running.wait()
+    assert printed == "on disk as message 5\n6 Something.\n"
+
+
+def test_the_walkthrough_prints_what_the_page_says(fresh: Running, terminals: list[Terminal]) -> None:
+    """A reader compares what they see with the page; a difference makes them look for their own mistake."""
+    commands = blocks_of(WALKTHROUGH, "sh", fresh.base_url)
+    printed = [output for command in commands if (output := terminals[0].run(command))]
+    shown = blocks_of(WALKTHROUGH, "", fresh.base_url)
+    assert list(map(without_names_of_the_day, printed)) == list(map(without_names_of_the_day, shown))
+
+
+def without_names_of_the_day(text: str) -> str:
+    """Printed text without ids and times, which differ each time."""
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
+    return re.sub(r"curl/[\d.]+", "curl", text).strip()
