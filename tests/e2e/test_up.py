@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 
 from tests.running import SERVICES, Running, running_palaver, start_palaver, wait_until
 
-START_LIMIT_SECONDS = 3.0
 ALICE = {
     "email": "alice@example.org",
     "password": "correct horse",
@@ -48,24 +46,6 @@ def sign_in(running: Running) -> str:
     status, body = call(running, "POST", "/auth/sign-in", {k: ALICE[k] for k in ("email", "password")})
     assert status == 200, body
     return json.loads(body)["access_token"]
-
-
-def seconds_to_ready(directory: Path) -> float:
-    """How long a cold start takes, with the interpreter's own."""
-    directory.mkdir()
-    began = time.monotonic()
-    with running_palaver(directory):
-        return time.monotonic() - began
-
-
-def test_ready_within_three_seconds(tmp_path: Path) -> None:
-    """A newcomer would wonder whether it hangs, and a restart would be a long outage."""
-    # The best of three: other programs on the machine are not what is measured
-    for attempt in range(3):
-        taken = seconds_to_ready(tmp_path / str(attempt))
-        if taken <= START_LIMIT_SECONDS:
-            return
-    pytest.fail(f"ready after {taken:.1f} s")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
