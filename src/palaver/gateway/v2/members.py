@@ -35,7 +35,7 @@ class NewMembers(BaseModel):
 async def add_members(
     request: Request, caller: BearerCaller, chat_id: ChatId, members: NewMembers
 ) -> Response:
-    """Adds users to a group. They read it from their joining on, or as the group's history allows."""
+    """Adds users to a group. They read its whole history, none of which counts as unread."""
     chat = await parts_of(request).dialogs.add_members(caller.token, chat_id, members.user_ids)
     return answer_json(chat_of(chat))
 
