@@ -41,6 +41,8 @@ def configure_logging(service: str, settings: TelemetrySettings, data_dir: Path)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # One line a connection of the WebSocket library is not for operators
     logging.getLogger("picows").setLevel(logging.WARNING)
+    # Nor is what Alembic could do; what it does is told
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
 
 
 def open_log(service: str, settings: TelemetrySettings, data_dir: Path) -> TextIO:
