@@ -1,13 +1,13 @@
 """The client's end of the v2 socket, sans I/O: frames in, events and frames out. No clock, no socket.
 
 Whoever drives it connects, tells it of each frame and of each cut, and after every call takes what there is
-to take: `take_events`, `take_outcomes`, `take_unknown_chats`, and `frames_to_send`.
+to take: `take_events`, `take_outcomes`, `take_postponed`, `take_unknown_chats`, and `frames_to_send`.
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
+from palaver.client.changes import ToldChanges
 from palaver.client.order import ChatOrder, changed_at
 from palaver.client.receipts import UnconfirmedReceipts
 from palaver.contracts.errors import (
@@ -16,6 +16,8 @@ from palaver.contracts.errors import (
     INTERNAL,
     NOT_FOUND,
     OVERLOADED,
+    RATE_LIMITED,
+    RESTARTING,
     UNAVAILABLE,
     PalaverError,
 )
@@ -39,12 +41,12 @@ Event = Message | Receipt | Typing | Presence | Error
 Outcome = Sent | PalaverError
 
 MOST_CURSORS = 1_000
-# Newest changes of so many messages are remembered, to tell each change once.
-MOST_CHANGES = 10_000
 # Live messages of one chat that wait until it is known where the user begins to read it.
 MOST_UNPLACED = 1_000
 
 RESUME_FAILURES = (UNAVAILABLE.code, OVERLOADED.code, INTERNAL.code)
+# A send that is refused so may be taken a little later.
+PASSING = (RATE_LIMITED, OVERLOADED, UNAVAILABLE, RESTARTING)
 
 log = logging.getLogger("palaver.client")
 
@@ -67,9 +69,10 @@ class ClientProtocol:
         self._wanted: dict[str, None] = {}
         self._asked: dict[str, tuple[int, int]] = {}
         self._resume_failed = False
-        self._changes: OrderedDict[tuple[str, int], str] = OrderedDict()
+        self._changes = ToldChanges()
         self._events: list[Event] = []
         self._outcomes: list[tuple[str, Outcome]] = []
+        self._postponed: list[tuple[str, PalaverError]] = []
         self._unknown: list[str] = []
         self.is_attached = False
         self.user_id = ""
@@ -105,6 +108,11 @@ class ClientProtocol:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
+    def take_postponed(self) -> list[tuple[str, PalaverError]]:
+        """Client ids of sends that were refused for now: call `send_again` after a pause."""
+        postponed, self._postponed = self._postponed, []
+        return postponed
+
     def take_unknown_chats(self) -> list[str]:
         """Chats for which `start_chat` is to be called."""
         unknown, self._unknown = self._unknown, []
@@ -135,6 +143,11 @@ class ClientProtocol:
             raise PalaverError(CONFLICT, "a send with this client id waits for its answer", field="client_id")
         self._unacked[client_id] = Send(chat_id, client_id, text)
         self._unsent[client_id] = None
+
+    def send_again(self, client_id: str) -> None:
+        """Tries a postponed send again, where it has no outcome yet."""
+        if client_id in self._unacked:
+            self._unsent[client_id] = None
 
     def give_up(self, client_id: str) -> None:
         """Nobody waits for this send any more. Where it was stored all the same, it is told as a message."""
@@ -229,9 +242,7 @@ class ClientProtocol:
 
     def _receive_error(self, error: Error) -> None:
         if error.client_id:
-            if error.client_id in self._unacked:
-                self.give_up(error.client_id)
-                self._outcomes.append((error.client_id, error_of(error)))
+            self._receive_refusal(error.client_id, error_of(error))
             return
         if self._asked and error.field == "cursors":
             raise PalaverError(UNAVAILABLE, f"the resume was refused: {error.message}")
@@ -246,6 +257,16 @@ class ClientProtocol:
             return
         self._events.append(error)
 
+    def _receive_refusal(self, client_id: str, error: PalaverError) -> None:
+        if client_id not in self._unacked:
+            return
+        if error.kind in PASSING:
+            # Not given up meanwhile: an earlier try may have been stored, and be told with what was missed
+            self._postponed.append((client_id, error))
+            return
+        self.give_up(client_id)
+        self._outcomes.append((client_id, error))
+
     def _receive_resumed(self) -> None:
         if self._resume_failed:
             raise PalaverError(UNAVAILABLE, "the server could not tell all that was missed")
@@ -256,7 +277,7 @@ class ClientProtocol:
                 continue
             if order.hole == hole:
                 log.warning("seqs %d to %d of chat %s are not there", hole[0] + 1, hole[1] - 1, chat_id)
-                self._tell(chat_id, order.skip_hole())
+                self._tell(order.skip_hole())
             if order.is_behind:
                 self._wanted[chat_id] = None
 
@@ -294,31 +315,21 @@ class ClientProtocol:
 
     def _place(self, order: ChatOrder, chat_id: str, seq: int, message: Message | None) -> None:
         if seq <= order.cursor:
-            if message is not None and changed_at(message):
+            if message is not None:
                 self._tell_change(message)
             return
-        self._tell(chat_id, order.take(seq, message))
+        self._tell(order.take(seq, message))
         if order.is_behind and chat_id not in self._asked:
             self._wanted[chat_id] = None
 
-    def _tell(self, chat_id: str, messages: list[Message]) -> None:
+    def _tell(self, messages: list[Message]) -> None:
         for message in messages:
-            if at := changed_at(message):
-                self._note_change((chat_id, message.seq), at)
+            self._changes.note(message)
             self._events.append(message)
 
     def _tell_change(self, message: Message) -> None:
-        key = (message.chat_id, message.seq)
-        at = changed_at(message)
-        if at > self._changes.get(key, ""):
-            self._note_change(key, at)
-            self._events.append(message)
-
-    def _note_change(self, key: tuple[str, int], at: str) -> None:
-        self._changes[key] = at
-        self._changes.move_to_end(key)
-        if len(self._changes) > MOST_CHANGES:
-            self._changes.popitem(last=False)
+        if self._changes.is_new(message):
+            self._tell([message])
 
 
 def error_of(error: Error) -> PalaverError:

@@ -18,6 +18,7 @@ from palaver.client.finding import NewChats
 from palaver.client.models import Chat
 from palaver.client.protocol import ClientProtocol, Event
 from palaver.client.rest import Rest, bearer, cause_of
+from palaver.client.sending import Sending
 from palaver.client.wire import frame_bytes, is_final, read_frame, refusal_of_close, refusal_of_upgrade
 from palaver.contracts.errors import TOO_LARGE, UNAUTHENTICATED, UNAVAILABLE, PalaverError
 from palaver.contracts.frames import Hello, Send, Sent
@@ -65,7 +66,7 @@ class Socket:
         self._connect_seconds = connect_seconds
         self._events = EventQueue(events)
         self._room = asyncio.Semaphore(unacked)
-        self._sending: dict[str, asyncio.Future[Sent]] = {}
+        self._sending: dict[str, Sending] = {}
         self._due = asyncio.Event()
         self._attached = asyncio.Event()
         self._caught_up = asyncio.Event()
@@ -137,36 +138,36 @@ class Socket:
     async def send(
         self, chat_id: str, text: str, *, client_id: str | None = None, seconds: float = 30.0
     ) -> Sent:
-        """Sends a message, and returns its place when it is on disk. Repeats it after each cut.
+        """Sends a message, and returns its place when it is on disk. Repeats it after each cut, and after a
+        refusal that passes (`rate_limited`, `overloaded`, `unavailable`, `restarting`).
 
-        Raises `unavailable` after `seconds` and when the socket is closed: the message may have been
-        stored then, and a later call with the same `client_id` (a UUID) finds out without storing it twice.
-        Raises the server's refusal, e.g. `not_found`, `invalid`, `rate_limited` with `retry_after`.
+        Raises what refused it last, or `unavailable`, after `seconds`, and `unavailable` when the socket is
+        closed: the message may have been stored then, and a later call with the same `client_id` (a UUID)
+        finds out without storing it twice. Raises any other refusal at once, e.g. `not_found`, `invalid`.
         """
         chat_id = canonical_id(chat_id, "chat_id")
         client_id = text_from_id(new_id()) if client_id is None else canonical_id(client_id, "client_id")
         check_send(Send(chat_id, client_id, text))
+        reason = f"not acknowledged within {seconds:g} s: send it again with client_id {client_id}"
+        sending = Sending(PalaverError(UNAVAILABLE, reason))
         try:
-            async with asyncio.timeout(seconds):
-                async with self._room:
-                    return await self._send(chat_id, client_id, text)
+            async with asyncio.timeout(seconds), self._room:
+                return await self._send(Send(chat_id, client_id, text), sending)
         except TimeoutError:
-            reason = f"not acknowledged within {seconds:g} s: send it again with client_id {client_id}"
-            raise PalaverError(UNAVAILABLE, reason) from None
+            raise sending.refusal from None
 
-    async def _send(self, chat_id: str, client_id: str, text: str) -> Sent:
+    async def _send(self, frame: Send, sending: Sending) -> Sent:
         if self._ended is not None:
             raise self._ended
-        self._protocol.send(chat_id, client_id, text)
-        outcome: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
-        self._sending[client_id] = outcome
+        self._protocol.send(frame.chat_id, frame.client_id, frame.text)
+        self._sending[frame.client_id] = sending
         self._due.set()
         self._events.recheck()
         try:
-            return await outcome
+            return await sending.outcome
         finally:
-            del self._sending[client_id]
-            self._protocol.give_up(client_id)
+            del self._sending[frame.client_id]
+            self._protocol.give_up(frame.client_id)
 
     async def typing(self, chat_id: str) -> None:
         """Says that the user is typing, where there is a connection. Others show it for 5 seconds."""
@@ -294,16 +295,19 @@ class Socket:
         """Hands out what the protocol has."""
         self._events.put(self._protocol.take_events())
         for client_id, outcome in self._protocol.take_outcomes():
-            waiting = self._sending.get(client_id)
-            if waiting is None or waiting.done():
-                continue
-            if isinstance(outcome, Sent):
-                waiting.set_result(outcome)
-            else:
-                waiting.set_exception(outcome)
+            if client_id in self._sending:
+                self._sending[client_id].end(outcome)
+        for client_id, refusal in self._protocol.take_postponed():
+            if client_id in self._sending:
+                pause = self._sending[client_id].postpone(refusal)
+                asyncio.get_running_loop().call_later(pause, self._send_again, client_id)
         self._new_chats.hear_of(self._protocol.take_unknown_chats())
         if self._is_caught_up():
             self._caught_up.set()
+
+    def _send_again(self, client_id: str) -> None:
+        self._protocol.send_again(client_id)
+        self._due.set()
 
     def _is_caught_up(self) -> bool:
         return self._protocol.is_caught_up and not (self._finds and self._new_chats.is_looking)
@@ -311,8 +315,7 @@ class Socket:
     def _end(self, error: BaseException | None) -> None:
         if self._ended is None:
             self._ended = error or PalaverError(UNAVAILABLE, "the socket is closed")
-        for waiting in self._sending.values():
-            if not waiting.done():
-                waiting.set_exception(self._ended)
+        for sending in self._sending.values():
+            sending.end(self._ended)
         self._events.end(error)
         self._caught_up.set()

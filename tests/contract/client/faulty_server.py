@@ -27,6 +27,7 @@ class Faults:
     lose: float = 0.0
     late_ack_seconds: float = 0.0
     away: float = 0.0
+    refuse: float = 0.0
 
 
 @dataclass
@@ -225,6 +226,11 @@ class FaultyServer:
         if frame.chat_id not in self.histories:
             refused = frames.Error("not_found", "no chat", "", frame.client_id, frame.chat_id)
             await self.tell(line, refused)
+            return
+        if self.happens(self.faults.refuse):
+            await self.tell(
+                line, frames.Error("rate_limited", "slow down", "", frame.client_id, frame.chat_id)
+            )
             return
         key = (frame.chat_id, line.user_id, frame.client_id)
         seq = self.client_ids.get(key)

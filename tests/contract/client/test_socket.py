@@ -43,7 +43,7 @@ async def collect(socket: Socket, into: list[Message]) -> None:
         into.append(await next_message(socket))
 
 
-ALL_FAULTS = Faults(cut=0.02, restart=0.01, double=0.1, lose=0.1, late_ack_seconds=0.02, away=0.1)
+ALL_FAULTS = Faults(cut=0.02, restart=0.01, double=0.1, lose=0.1, late_ack_seconds=0.02, away=0.1, refuse=0.1)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -166,6 +166,19 @@ async def test_a_refused_send_says_why_and_the_socket_lives() -> None:
                 await socket.send(chat[:-1] + ("0" if chat[-1] != "0" else "1"), "hello")
             assert refused.value.kind.code == "not_found"
             assert (await socket.send(chat, "hello")).seq == 1
+
+
+async def test_a_refusal_that_passes_is_waited_for() -> None:
+    """A bot would end at the first busy moment of the server, or never learn why its sends fail."""
+    async with running_server(Faults(refuse=1.0)) as server, Client(server.base_url) as client:
+        chat = server.new_chat()
+        await client.sign_in("me@x.org", PASSWORD)
+        async with client.socket({chat: 0}) as socket:
+            with pytest.raises(PalaverError) as refused:
+                await socket.send(chat, "hello", seconds=0.3)
+            assert refused.value.kind.code == "rate_limited"
+            server.faults.refuse = 0.5
+            assert (await asyncio.wait_for(socket.send(chat, "hello"), PATIENCE)).seq == 1
 
 
 async def test_a_send_that_gets_no_answer_fails_and_can_be_repeated() -> None:

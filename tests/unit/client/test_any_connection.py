@@ -64,6 +64,7 @@ class AnyConnection(RuleBasedStateMachine):
         self.given_up: set[str] = set()
         self.resumes_under_way = 0
         self.unknown: list[str] = []
+        self.postponed: list[str] = []
 
     # ---- what people do ----
 
@@ -122,7 +123,7 @@ class AnyConnection(RuleBasedStateMachine):
     @precondition(lambda self: self.connected)
     @rule(frames=st.integers(0, 3), fails=st.integers(0, 9).map(lambda n: n == 0))
     def client_writes(self, frames: int, fails: bool) -> None:
-        """All that is due, of which the server reads some. `fails`: the store can't be read for a resume."""
+        """All that is due, of which the server reads some. `fails`: the store can't be reached."""
         self.to_server.extend(self.client.frames_to_send())
         for _ in range(min(frames, len(self.to_server))):
             self.server_reads(fails)
@@ -131,7 +132,10 @@ class AnyConnection(RuleBasedStateMachine):
         """One frame."""
         frame = self.to_server.popleft()
         if isinstance(frame, Send):
-            self.acks.append(self.server.send(frame))
+            if fails:
+                self.to_client.append(Error("overloaded", "busy", client_id=frame.client_id))
+            else:
+                self.acks.append(self.server.send(frame))
         elif isinstance(frame, Resume):
             self.resumes_under_way += 1
             assert self.resumes_under_way == 1, "two resumes at once"
@@ -180,6 +184,12 @@ class AnyConnection(RuleBasedStateMachine):
         self.client.start_chat(self.unknown.pop(), 0)
         self.take()
 
+    @precondition(lambda self: self.postponed)
+    @rule()
+    def client_sends_again(self) -> None:
+        """After the pause for a busy server."""
+        self.client.send_again(self.postponed.pop())
+
     # ---- what the user sees ----
 
     def hear(self, frame: ServerFrame) -> None:
@@ -200,6 +210,7 @@ class AnyConnection(RuleBasedStateMachine):
             assert client_id not in self.given_up
             self.outcomes[client_id].append(outcome)
         self.unknown += self.client.take_unknown_chats()
+        self.postponed += [client_id for client_id, _ in self.client.take_postponed()]
 
     def see(self, new: Message) -> None:
         """A message is new, or a newer state of one that was seen or sent."""

@@ -139,11 +139,26 @@ def test_a_refused_send_fails_with_the_servers_words() -> None:
     """The sender would wait for a time-out instead of learning what is wrong."""
     protocol = attached(A=4)
     protocol.send("A", "one", "text")
-    assert hear(protocol, Error("rate_limited", "slow down", client_id="one", retry_after=2.0)) == []
+    assert hear(protocol, Error("invalid", "too long", "text", client_id="one")) == []
     [(client_id, error)] = protocol.take_outcomes()
     assert client_id == "one"
     assert isinstance(error, PalaverError)
-    assert (error.kind.code, error.message, error.retry_after) == ("rate_limited", "slow down", 2.0)
+    assert (error.kind.code, error.message, error.field) == ("invalid", "too long", "text")
+    assert protocol.unacked == 0
+
+
+def test_a_send_that_is_refused_for_now_can_be_sent_again() -> None:
+    """Each moment in which the server is busy would cost a message."""
+    protocol = attached(A=4)
+    protocol.send("A", "one", "text")
+    written(protocol)
+    hear(protocol, Error("rate_limited", "slow down", client_id="one", retry_after=2.0))
+    [(client_id, error)] = protocol.take_postponed()
+    assert (client_id, error.kind.code, error.retry_after) == ("one", "rate_limited", 2.0)
+    assert protocol.take_outcomes() == []
+    assert written(protocol) == []
+    protocol.send_again("one")
+    assert written(protocol) == [Send("A", "one", "text")]
 
 
 def test_the_same_client_id_can_not_be_on_its_way_twice() -> None:
