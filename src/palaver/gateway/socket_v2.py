@@ -1,5 +1,6 @@
 """v2's sockets: flat JSON objects with `type`, as contracts/frames.py has them."""
 
+import math
 import re
 
 import msgspec
@@ -173,7 +174,8 @@ def write(asked: frames.FromServer) -> bytes:
 
 def error_frame(error: PalaverError, client_id: str, chat_id: str) -> frames.Error:
     """A refusal, and what it refuses."""
-    retry_after = round(error.retry_after, 3)
+    # Rounded up: 0 would say that waiting does not help
+    retry_after = math.ceil(error.retry_after * 1000) / 1000
     return frames.Error(error.kind.code, error.message, error.field, client_id, chat_id, retry_after)
 
 

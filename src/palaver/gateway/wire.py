@@ -6,6 +6,7 @@ task and no queue: it is heard in the same turn of the event loop in which its b
 
 import asyncio
 import logging
+import math
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -297,7 +298,7 @@ def http_answer(status: int, body: bytes, content_type: str, retry_after: float 
         "connection: close",
     ]
     if retry_after:
-        lines.append(f"retry-after: {max(1, round(retry_after))}")
+        lines.append(f"retry-after: {math.ceil(retry_after)}")
     if status == 401:
         lines.append("www-authenticate: Bearer")
     return "\r\n".join([*lines, "", ""]).encode() + body
