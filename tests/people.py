@@ -3,6 +3,7 @@ client. What servers answer is kept as bytes, because old clients parse bytes.""
 
 import asyncio
 import contextlib
+import io
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -107,7 +108,7 @@ class Wire:
 
     async def say(self, frame: Any) -> None:
         """Sends a text frame: a string as it is, anything else as JSON."""
-        await self.ws.send_str(frame if isinstance(frame, str) else json.dumps(frame))
+        await self.ws.send_str(frame if isinstance(frame, str) else json.dumps(frame, ensure_ascii=False))
 
     async def hear(self) -> str:
         """The next text frame, as it came."""
@@ -170,8 +171,10 @@ class Door:
         if token:
             given["authorization"] = token
         if body is not None:
-            data = json.dumps(body).encode()
-        async with self.http.request(method, self.url + path, data=data, headers=given) as response:
+            data = json.dumps(body, ensure_ascii=False).encode()
+        # aiohttp takes large bodies only as files
+        content = None if data is None else io.BytesIO(data)
+        async with self.http.request(method, self.url + path, data=content, headers=given) as response:
             told = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status, told, await response.read())
 

@@ -1,0 +1,366 @@
+"""Each limit has its clear error, at the limit and not before."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.people import PASSWORD, Answer, Door, Person, Wire, door_of, profile_of, v1_frame, v2_send
+from tests.running import Running, running_palaver
+
+TEXT = 16_384
+MESSAGES = 100
+FRAME = 262_144
+BODY = 1_048_576
+MEMBERS = 1_000
+SOCKETS = 20
+WRONG_PASSWORDS = 10
+WRONG_PASSWORDS_OF_ADDRESS = 100
+SIGN_UPS = 100
+BURST = 500
+# One character for a reader, seven code points and 26 bytes
+FAMILY = "👩🏽‍🤝‍👩🏿"
+
+
+@pytest.fixture(scope="module")
+def strict_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A Palaver with the rates that it has by itself."""
+    with running_palaver(tmp_path_factory.mktemp("strict"), rates=True) as running:
+        yield running
+
+
+@pytest.fixture
+async def strict_door(strict_palaver: Running) -> AsyncIterator[Door]:
+    """The way in where rates are limited. Tests come from addresses of their own: see `come_from`."""
+    async with door_of(strict_palaver) as found:
+        yield found
+
+
+async def pair(door: Door) -> tuple[Person, Person, str]:
+    """Bob, Alice, and their chat."""
+    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    return bob, alice, await bob.chat_with(alice)
+
+
+def check_problem(answer: Answer, status: int, code: str, field: str = "") -> None:
+    """A v2 error that says which field is wrong."""
+    assert answer.status == status, answer.body
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.json["status"], answer.json["code"]) == (status, code)
+    assert [wrong["field"] for wrong in answer.json.get("errors", [])] == ([field] if field else [])
+
+
+def check_old_error(frame: str, word: str) -> None:
+    """An error frame of v1 that says what is wrong."""
+    error = json.loads(frame)
+    assert error["action"] == "error"
+    assert word in json.loads(error["payload"])["message"]
+
+
+# ---- texts ----
+
+
+@pytest.mark.parametrize("character", ["a", "й", FAMILY, "e\u0301"])
+async def test_longest_text(door: Door, character: str) -> None:
+    """Long texts would be cut, or emoji counted as dozens of characters."""
+    bob, alice, chat_id = await pair(door)
+    # A frame holds fewer of the large ones
+    longest = character * min(TEXT, (FRAME - 1000) // len(character.encode()))
+    async with alice.socket_v2() as a, bob.socket_v2() as b:
+        await b.say(v2_send(chat_id, longest))
+        assert (await a.hear_type("message"))["text"] == longest
+        await bob.send(chat_id, character * TEXT)
+        assert (await a.hear_type("message"))["text"] == character * TEXT
+
+
+async def test_a_longer_text_is_refused(door: Door) -> None:
+    """A sender would not know why a text did not arrive."""
+    bob, _, chat_id = await pair(door)
+    path = f"/chats/{chat_id}/messages"
+    longer = "a" * (TEXT + 1)
+    check_problem(await bob.v2("POST", path, {"text": longer}), 422, "invalid", "text")
+    two = {"messages": [{"text": "fine"}, {"text": longer}]}
+    check_problem(await bob.v2("POST", path, two), 422, "invalid", "messages.1.text")
+    await bob.send(chat_id, "first")
+    check_problem(await bob.v2("PATCH", path + "/1", {"text": longer}), 422, "invalid", "text")
+    async with bob.socket_v2() as wire, bob.socket_v1() as old:
+        frame = v2_send(chat_id, longer)
+        await wire.say(frame)
+        error = await wire.hear_type("error")
+        assert (error["code"], error["field"]) == ("invalid", "text")
+        await old.say(v1_frame(chat_id, longer))
+        check_old_error(await old.hear(), "16,384")
+    assert len(await bob.history(chat_id)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "\0", "before\0behind"])
+async def test_empty_text_and_nul_are_refused(door: Door, text: str) -> None:
+    """Empty bubbles would show, or texts end where they should not."""
+    bob, _, chat_id = await pair(door)
+    check_problem(await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": text}), 422, "invalid", "text")
+    async with bob.socket_v2() as wire, bob.socket_v1() as old:
+        await wire.say(v2_send(chat_id, text))
+        error = await wire.hear_type("error")
+        assert (error["code"], error["field"]) == ("invalid", "text")
+        await old.say(v1_frame(chat_id, text))
+        check_old_error(await old.hear(), "text")
+
+
+async def test_any_unicode_comes_back_as_it_was(door: Door) -> None:
+    """People would read other characters than were written."""
+    bob, alice, chat_id = await pair(door)
+    text = f'\u202eتجربة\u202c {FAMILY} e\u0301 \U0010ffff \ufeff\u2028 "\\ \x01\x7f\r\n\t <b>&amp;</b> ﷽ 𝄞'
+    async with alice.socket_v2() as a, alice.socket_v1() as old, bob.socket_v2() as b:
+        await b.say(v2_send(chat_id, text))
+        assert (await a.hear_type("message"))["text"] == text
+        payload = json.loads(json.loads(await old.hear())["payload"])
+        assert payload["messages"][0]["text"] == text
+    assert [message["text"] for message in await alice.history(chat_id)] == [text]
+
+
+@pytest.mark.parametrize("number", [1, MESSAGES])
+async def test_messages_of_a_request(door: Door, number: int) -> None:
+    """Bots could not send many at once."""
+    bob, _, chat_id = await pair(door)
+    assert [m["seq"] for m in await bob.send(chat_id, *["text"] * number)] == list(range(1, number + 1))
+
+
+@pytest.mark.parametrize("number", [0, MESSAGES + 1])
+async def test_too_many_messages_of_a_request(door: Door, number: int) -> None:
+    """One request could hold up everybody's, or a part of it would be stored."""
+    bob, _, chat_id = await pair(door)
+    body = {"messages": [{"text": "text"}] * number}
+    check_problem(await bob.v2("POST", f"/chats/{chat_id}/messages", body), 422, "invalid", "messages")
+    async with bob.socket_v1() as old:
+        await old.say(v1_frame(chat_id, *["text"] * number))
+        check_old_error(await old.hear(), "messages must be 1 to 100")
+    assert await bob.history(chat_id) == []
+
+
+# ---- bytes ----
+
+
+async def test_bodies(door: Door) -> None:
+    """One upload could fill the memory, or a full request of texts would not fit."""
+    bob, _, chat_id = await pair(door)
+    path = f"/v2/chats/{chat_id}/messages"
+    token = "Bearer " + bob.token
+
+    def padded(size: int) -> bytes:
+        body = json.dumps({"text": "fits"}).encode()
+        return body + b" " * (size - len(body))
+
+    assert (await door.call("POST", path, token=token, data=padded(BODY))).status == 201
+    check_problem(await door.call("POST", path, token=token, data=padded(BODY + 1)), 413, "too_large")
+    old = await door.call("POST", "/auth/sign-in", data=padded(BODY + 1))
+    assert (old.status, list(old.json), old.json["code"]) == (413, ["code", "message"], 0)
+    assert len(await bob.history(chat_id)) == 1
+
+
+async def test_frames(door: Door) -> None:
+    """One frame could fill the memory, and whoever sent it would not know why the socket closed."""
+    bob, _, chat_id = await pair(door)
+
+    def padded(size: int) -> str:
+        frame = json.dumps(v2_send(chat_id, "fits"))
+        return frame + " " * (size - len(frame))
+
+    async with bob.socket_v2() as wire:
+        await wire.say(padded(FRAME))
+        await wire.hear_type("sent")
+        await wire.say(padded(FRAME + 1))
+        assert await wire.hear_close() == 1009
+    async with bob.socket_v1() as old:
+        await old.say(v1_frame(chat_id, "fits") + " " * FRAME)
+        assert await old.hear_close() == 1009
+    assert len(await bob.history(chat_id)) == 1
+
+
+# ---- numbers ----
+
+
+async def test_members_of_a_group(door: Door) -> None:
+    """A group of everybody would hold up every message in it."""
+    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    ids = [str(uuid.uuid4()) for _ in range(MEMBERS)]
+    too_many = {"title": "All", "member_ids": ids}
+    check_problem(await bob.v2("POST", "/chats", too_many), 422, "invalid", "member_ids")
+    # Below the limit it is looked up who they are
+    unknown = {"title": "All", "member_ids": ids[1:]}
+    refused = await bob.v2("POST", "/chats", unknown)
+    check_problem(refused, 422, "invalid", "member_ids")
+    assert "there is no user" in refused.json["detail"]
+    group = {"title": "Two", "member_ids": [alice.user_id]}
+    chat_id = (await bob.v2("POST", "/chats", group)).ok(201)["id"]
+    ids.append(str(uuid.uuid4()))
+    refused = await bob.v2("POST", f"/chats/{chat_id}/members", {"user_ids": ids})
+    check_problem(refused, 422, "invalid", "user_ids")
+
+
+async def test_sockets_of_a_user(door: Door) -> None:
+    """One user could take all sockets, or an app that leaks them would not be told."""
+    bob, other = await door.sign_up("Bob"), await door.sign_up("Other")
+    open_sockets: list[Any] = []
+    try:
+        for number in range(SOCKETS):
+            path = f"/v2/ws?token={bob.token}" if number % 2 else f"/messenger/ws?token={bob.token}"
+            open_sockets.append(await door.http.ws_connect(door.ws_url + path))
+        for path in ("/v2/ws", "/messenger/ws"):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await door.http.ws_connect(f"{door.ws_url}{path}?token={bob.token}")
+            assert refused.value.status == 429
+            assert int(refused.value.headers["retry-after"]) >= 1
+        async with other.socket_v2():
+            await open_sockets.pop().close()
+        async with bob.socket_v2():
+            pass
+    finally:
+        for socket in open_sockets:
+            await socket.close()
+
+
+# ---- rates ----
+
+
+def come_from(address: str) -> dict[str, str]:
+    """Headers of a request that a trusted proxy passes on for `address`."""
+    return {"x-forwarded-for": address}
+
+
+def check_rate_limited(answer: Answer, least: int = 1) -> None:
+    """429, with the seconds to wait."""
+    assert answer.status == 429, answer.body
+    assert least <= int(answer.headers["retry-after"]) <= 60
+    assert "too many" in (answer.json.get("detail") or answer.json["message"]).lower()
+
+
+async def until_refused(ask: Callable[[], Awaitable[Answer]], refilled_a_second: float) -> Answer:
+    """The first 429. A slow machine grants a few more before it, which its budget got back meanwhile."""
+    began, granted = time.monotonic(), 0
+    while (answer := await ask()).status != 429:
+        granted += 1
+        assert granted <= 5 + refilled_a_second * (time.monotonic() - began), answer.body
+    return answer
+
+
+async def sign_up_from(door: Door, address: str) -> str:
+    """A new user's email."""
+    email = f"{uuid.uuid4().hex}@example.org"
+    account = {**profile_of("Bob", "Tallor"), "email": email, "password": PASSWORD}
+    (await door.call("POST", "/v2/users", account, headers=come_from(address))).ok(201)
+    return email
+
+
+async def guess(
+    door: Door, email: str, address: str, password: str = "wrong", *, old: bool = False
+) -> Answer:
+    """A sign-in."""
+    path = "/auth/sign-in" if old else "/v2/sessions"
+    pair = {"email": email, "password": password}
+    return await door.call("POST", path, pair, headers=come_from(address))
+
+
+async def test_wrong_passwords_of_an_account(strict_door: Door) -> None:
+    """Anybody could try passwords until one fits; or a stranger could lock people out of other accounts."""
+    door = strict_door
+    email = await sign_up_from(door, "203.0.113.1")
+    spared = await sign_up_from(door, "203.0.113.1")
+    for number in range(WRONG_PASSWORDS):
+        assert (await guess(door, email, f"203.0.113.{10 + number}", old=bool(number % 2))).status == 401
+    check_rate_limited(await guess(door, email.upper(), "203.0.113.30"))
+    check_rate_limited(await guess(door, email, "203.0.113.31", old=True))
+    # Even the right one, or an attacker would learn which one it is
+    check_rate_limited(await guess(door, email, "203.0.113.32", PASSWORD))
+    assert (await guess(door, spared, "203.0.113.30", PASSWORD)).status == 201
+
+
+async def test_wrong_passwords_of_an_address(strict_door: Door) -> None:
+    """One machine could try the commonest password on every account."""
+    door = strict_door
+    email = await sign_up_from(door, "203.0.113.2")
+    answers = await asyncio.gather(
+        *(
+            guess(door, f"{uuid.uuid4().hex}@example.org", "198.51.100.1")
+            for _ in range(WRONG_PASSWORDS_OF_ADDRESS)
+        )
+    )
+    assert {answer.status for answer in answers} == {401}
+    a_second = WRONG_PASSWORDS_OF_ADDRESS / 60
+    check_rate_limited(
+        await until_refused(lambda: guess(door, f"{uuid.uuid4().hex}@example.org", "198.51.100.1"), a_second)
+    )
+    assert (await guess(door, email, "198.51.100.2", PASSWORD)).status == 201
+
+
+async def test_sign_ups_of_an_address(strict_door: Door) -> None:
+    """One machine could fill the database with accounts."""
+    door = strict_door
+    granted, began = 0, time.monotonic()
+
+    async def sign_up() -> Answer:
+        account = {
+            **profile_of("Bob", "Tallor"),
+            "password": PASSWORD,
+            "email": f"{uuid.uuid4().hex}@example.org",
+        }
+        return await door.call("POST", "/v2/users", account, headers=come_from("198.51.100.3"))
+
+    while (answer := await sign_up()).status == 201:
+        granted += 1
+    check_rate_limited(answer)
+    # The budget fills meanwhile
+    assert SIGN_UPS <= granted <= SIGN_UPS * (1 + (time.monotonic() - began) / 60) + 1
+    await sign_up_from(door, "198.51.100.4")
+
+
+async def test_messages_of_a_user(strict_door: Door) -> None:
+    """One bot could hold up everybody's messages, or a person who pastes a page would be cut off."""
+    bob, alice, chat_id = await pair(strict_door)
+    path = f"/chats/{chat_id}/messages"
+    full = {"messages": [{"text": "text"}] * MESSAGES}
+    async with bob.socket_v2() as wire, bob.socket_v1() as old:
+        for _ in range(BURST // MESSAGES):
+            assert (await bob.v2("POST", path, full)).status == 201
+        # One more fits after a second
+        check_rate_limited(await until_refused(lambda: bob.v2("POST", path, full), 1.0))
+        await flood(wire, chat_id)
+        error = await wire.hear_type("error")
+        assert (error["code"], error["chat_id"]) == ("rate_limited", chat_id)
+        assert 0 < error["retry_after"] <= 1
+        for _ in range(BURST):
+            await old.say(v1_frame(chat_id, "text"))
+        # It hears what the other socket sent, too
+        await old.hear_that(lambda frame: frame["action"] == "error" and "too many" in frame["payload"])
+        # The other one is not held up
+        await alice.send(chat_id, "mine")
+        await asyncio.sleep(error["retry_after"] + 0.5)
+        await wire.say(v2_send(chat_id, "back again"))
+        await wire.hear_that(lambda frame: frame["type"] == "sent")
+    assert await bob.history(chat_id)
+
+
+async def flood(wire: Wire, chat_id: str) -> None:
+    """Sends far more than what may be sent."""
+    for _ in range(BURST):
+        await wire.say(v2_send(chat_id, "text"))
+
+
+async def test_a_refused_message_was_not_stored(strict_door: Door) -> None:
+    """A client that comes back after the wait, as it was told, would send twice."""
+    bob, _, chat_id = await pair(strict_door)
+    frames = [v2_send(chat_id, str(number)) for number in range(BURST + 200)]
+    sent, refused = set(), set()
+    async with bob.socket_v2() as wire:
+        for frame in frames:
+            await wire.say(frame)
+        while len(sent) + len(refused) < len(frames):
+            frame = await wire.hear_that(lambda frame: frame["type"] in ("sent", "error"))
+            (sent if frame["type"] == "sent" else refused).add(frame["client_id"])
+    assert len(sent) >= BURST
+    assert refused
+    assert {message["client_id"] for message in await bob.history(chat_id)} == sent
