@@ -42,11 +42,13 @@ class Serves(Protocol):
 
 class Socket:
     """One open WebSocket. `resuming`: the cursors of a resume under way, moved as it is told, or None.
-    `attached`: the messenger has opened it on the stream that there is now."""
+    `ahead`: chat id -> the seq up to which resumes have told what may come live too. `attached`: the
+    messenger has opened it on the stream that there is now."""
 
     __slots__ = (
         "_peers",
         "_server",
+        "ahead",
         "attached",
         "generation",
         "number",
@@ -77,6 +79,7 @@ class Socket:
         self.quiet_sweeps = 0
         self.typed_at = 0.0
         self.resuming: dict[bytes, int] | None = None
+        self.ahead: dict[bytes, int] | None = None
         self.wire = Wire(self, peers.settings.frame_bytes)
 
     def opened(self) -> None:

@@ -18,6 +18,7 @@ from palaver.contracts.errors import (
     error_from_wire,
 )
 from palaver.contracts.messenger_pb2 import Delivery, Error, MessengerBatch, SentReply, SocketOpen
+from palaver.contracts.times import now_us
 from palaver.gateway.commands import (
     Answer,
     Command,
@@ -37,6 +38,8 @@ from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 
 TYPING_SECONDS = 1.0
+# A message that is older than this comes live no more, not even after a broken stream. Microseconds.
+LIVE_US = 60_000_000
 # A socket with no more than this waiting has taken its page of a resume. Where no more than this waits,
 # transports do not say when the peer has read on.
 DRAINED_BYTES = 65_536
@@ -293,13 +296,32 @@ def is_due(socket: Socket, told: Told, *, resumed: bool = False) -> bool:
     out, because the resume tells them after what fills the hole; and what the resume tells again of those
     without one is left out then. So each comes once, and in order, from the moment the client asked.
     """
+    if told.changed:
+        return True
+    if resumed and told.created_at > now_us() - LIVE_US:
+        socket.ahead = socket.ahead or {}
+        socket.ahead[told.chat_id] = told.first_seq
+    elif not resumed and socket.ahead is not None and is_behind(socket.ahead, told):
+        return False
     cursors = socket.resuming
-    if told.changed or cursors is None or (cursor := cursors.get(told.chat_id)) is None:
+    if cursors is None or (cursor := cursors.get(told.chat_id)) is None:
         return True
     if told.first_seq <= cursor or (told.first_seq > cursor + 1 and not resumed):
         return False
     cursors[told.chat_id] = told.first_seq + len(told.ids) - 1
     return True
+
+
+def is_behind(ahead: dict[bytes, int], told: Told) -> bool:
+    """Whether a resume has told a live message before. The messenger knows, but not on its next stream."""
+    seq = ahead.get(told.chat_id)
+    if seq is None:
+        return False
+    if told.first_seq <= seq:
+        return True
+    # What comes live has come beyond it
+    del ahead[told.chat_id]
+    return False
 
 
 def opening_of(socket: Socket) -> SocketOpen:
