@@ -19,7 +19,8 @@ DRAIN_SECONDS = 10.0
 ATTACH_SECONDS = 0.5
 
 Told = Callable[[str], None]
-_numbers = count(1)
+# Of client ids: what is sent later sorts later, as in the UUIDv7s that clients make
+_numbers = count(int(time.time()))
 
 
 def text_template() -> str:
@@ -36,7 +37,7 @@ def template_of(generation: str, chat_id: str) -> bytes:
         sample = json.dumps(frame, separators=(",", ":"))
         return frame_with_size(sample, sample % 0)
     sample = (
-        f'{{"type":"send","chat_id":"{chat_id}","client_id":"{chat_id[-8:]}-0000-4000-8000-%012x",'
+        f'{{"type":"send","chat_id":"{chat_id}","client_id":"%08x-0000-7000-8000-{chat_id[-12:]}",'
         f'"text":"{text_template()}"}}'
     )
     return frame_with_size(sample, sample % (0, 0))
