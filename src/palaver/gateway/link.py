@@ -20,6 +20,7 @@ from palaver.contracts.messenger_pb2 import (
     MessengerBatch,
     SentReply,
     SocketOpen,
+    SocketOpened,
 )
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.runtime.telemetry import log
@@ -93,8 +94,12 @@ class Hears(Protocol):
         """All open sockets, for a new stream."""
         ...
 
+    def hear_opened(self, opened: SocketOpened) -> None:
+        """The messenger has a socket. Comes before everything that is told to it."""
+        ...
+
     def hear_batch(self, batch: MessengerBatch) -> None:
-        """Everything but sends' outcomes: openings, receipts, typing, presence, resumes, errors."""
+        """Everything but openings and sends' outcomes: receipts, typing, presence, resumes, errors."""
         ...
 
     def hear_delivery(self, delivery: Delivery, sent: InFlight | None, *, fresh_only: int) -> None:
@@ -267,6 +272,8 @@ class Link:
     def _receive_batch(self, batch: MessengerBatch) -> None:
         hears = self._hears
         in_flight = self._in_flight
+        for opened in batch.opened:
+            hears.hear_opened(opened)
         for reply in batch.sent:
             if reply.error.code == RESTARTING.code:
                 # It waits for the messenger that comes next, as if this one had died

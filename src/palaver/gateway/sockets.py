@@ -17,7 +17,14 @@ from palaver.contracts.errors import (
     WireError,
     error_from_wire,
 )
-from palaver.contracts.messenger_pb2 import Delivery, Error, MessengerBatch, SentReply, SocketOpen
+from palaver.contracts.messenger_pb2 import (
+    Delivery,
+    Error,
+    MessengerBatch,
+    SentReply,
+    SocketOpen,
+    SocketOpened,
+)
 from palaver.contracts.times import now_us
 from palaver.gateway.commands import (
     Answer,
@@ -237,10 +244,22 @@ class SocketServer:
         else:
             socket.write(socket.generation.stored(reply, sent))
 
+    def hear_opened(self, opened: SocketOpened) -> None:
+        """See `link.Hears`."""
+        socket = self._peers.open.get(opened.socket)
+        if socket is None:
+            return
+        if opened.error:
+            self._peers.close(socket, CATALOGUE.get(opened.error, UNAUTHENTICATED))
+            return
+        if not socket.opened_at:
+            socket.opened_at = opened.opened_at
+            socket.write(socket.generation.hello(socket.user_id, socket.session_id, opened.opened_at))
+        socket.attached = True
+        self._ask_resume(socket)
+
     def hear_batch(self, batch: MessengerBatch) -> None:
         """See `link.Hears`."""
-        for opened in batch.opened:
-            self._hear_opened(opened.socket, opened.opened_at, opened.error)
         self._hear_members(batch)
         for refused in batch.errors:
             for socket in self._peers.found([refused.socket]):
@@ -267,19 +286,6 @@ class SocketServer:
         for presence in batch.presences:
             for socket in self._peers.found(presence.sockets):
                 socket.write(socket.generation.presence(presence))
-
-    def _hear_opened(self, number: int, opened_at: int, error: str) -> None:
-        socket = self._peers.open.get(number)
-        if socket is None:
-            return
-        if error:
-            self._peers.close(socket, CATALOGUE.get(error, UNAUTHENTICATED))
-            return
-        if not socket.opened_at:
-            socket.opened_at = opened_at
-            socket.write(socket.generation.hello(socket.user_id, socket.session_id, opened_at))
-        socket.attached = True
-        self._ask_resume(socket)
 
     def note_drained(self, socket: Socket) -> None:
         """A socket has little waiting: if its resume waits for that, it may go on."""
