@@ -76,15 +76,19 @@ class Reader:
         """Takes what is told until the connection ends, or until the cursors are there.
 
         What is told before the resume was heard may leave a hole, which the resume fills, or come again with
-        it. From then on each message must come once, and in order.
+        it. From then on each message must come once, and in order. Nothing comes before `hello`, but answers
+        of the gateway alone.
         """
-        heard = False
+        greeted = heard = False
         early: set[str] = set()
         while until is None or self.cursors != until:
             message = await wire.ws.receive()
             if message.type is not aiohttp.WSMsgType.TEXT:
                 return
             frame = message.json()
+            if (frame["type"] == "hello") == greeted and frame["type"] != "pong":
+                self.wrong.append(f"connection {self.connections}: {frame['type']}, greeted: {greeted}")
+            greeted = greeted or frame["type"] == "hello"
             heard = heard or frame["type"] == "pong"
             if frame["type"] == "message":
                 is_next = self.take(frame)
