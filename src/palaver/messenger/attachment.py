@@ -125,19 +125,25 @@ class Attachment:
 
     async def write_batches(self, write: Callable[[MessengerBatch], Awaitable[None]]) -> None:
         """Writes the outbox whenever there is something in it, for ever."""
-        while True:
-            try:
-                await asyncio.wait_for(self._wake.wait(), HEARTBEAT_SECONDS)
-            except TimeoutError:
-                self._wake.set()
-            self._wake.clear()
-            batch, self.outbox = self.outbox, MessengerBatch()
-            # A gateway that is still catching up has not been told everything until now
-            batch.clock = now_us() if self._held is None else 0
-            for part in split_batch(batch, BATCH_BYTES):
-                await write(part)
-            if not self._wake.is_set():
-                self._written.set()
+        self._beat()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                batch, self.outbox = self.outbox, MessengerBatch()
+                # A gateway that is still catching up has not been told everything until now
+                batch.clock = now_us() if self._held is None else 0
+                for part in split_batch(batch, BATCH_BYTES):
+                    await write(part)
+                if not self._wake.is_set():
+                    self._written.set()
+        finally:
+            self._heart.cancel()
+
+    def _beat(self) -> None:
+        # A timer of its own, and not a time limit on each wait, which costs a task a batch
+        self._wake.set()
+        self._heart = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._beat)
 
     async def written(self) -> None:
         """Waits until all that was added is written."""
