@@ -27,9 +27,9 @@ from palaver.contracts.errors import (
 )
 
 ANSWER_SECONDS = 30.0
-# A call that may be repeated is tried so often in all.
-ATTEMPTS = 4
-LONGEST_PAUSE_SECONDS = 5.0
+# A call that may be repeated is repeated for so long: a server that restarts is back by then.
+REPEAT_SECONDS = 15.0
+LONGEST_PAUSE_SECONDS = 2.0
 # An access token is changed for a new one when this part of its life is left.
 REFRESH_PART = 0.1
 
@@ -154,15 +154,15 @@ class Rest:
         Raises the refusal as `PalaverError`; `unavailable` where there is no answer; `SignedOut`.
         """
         backoff = Backoff(random.random, longest=LONGEST_PAUSE_SECONDS)
-        attempts = ATTEMPTS if repeat else 1
+        end = time.monotonic() + (REPEAT_SECONDS if repeat else 0.0)
         while True:
-            attempts -= 1
             try:
                 return await self._call_signed(method, path, answer, body, query, headers, signed=signed)
             except PalaverError as error:
-                if not attempts or error.kind.http not in _AWAY:
+                pause = backoff.pause_after(retry_after=error.retry_after)
+                if error.kind.http not in _AWAY or time.monotonic() + pause > end:
                     raise
-                await asyncio.sleep(backoff.pause_after(retry_after=error.retry_after))
+            await asyncio.sleep(pause)
 
     async def _call_signed(
         self,
