@@ -81,9 +81,9 @@ class Keys:
 class Place:
     """A database file with the messenger's tables, and keys that its users' tokens are signed with."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, keys: Keys | None = None) -> None:
         self.file = directory / "messenger.db"
-        self.keys = Keys()
+        self.keys = keys or Keys()
         engine = sqlite_engine(self.file)
         with engine.begin() as connection:
             metadata.create_all(connection)

@@ -1,0 +1,35 @@
+"""A gateway's sockets and a messenger in one process of their own, whose memory a test may look at.
+
+`python -m tests.sockets_process DIRECTORY KEY` says `ready PORT`. KEY is the hexadecimal private key that
+tokens are signed with, DIRECTORY holds the database.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from palaver.runtime.lifecycle import run_service
+from palaver.runtime.settings import TelemetrySettings
+from palaver.runtime.telemetry import configure_logging
+from tests.live import Keys, Place, running_gateway, running_messenger
+
+
+async def serve(stopping: asyncio.Event) -> None:
+    """Serves until told to stop."""
+    directory = Path(sys.argv[1])
+    configure_logging("sockets", TelemetrySettings(log_to="file"), directory)
+    place = Place(directory, Keys(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(sys.argv[2]))))
+    async with (
+        running_messenger(place) as (_, port),
+        running_gateway(place.keys, port, sockets_per_user=1_000) as gateway,
+    ):
+        sys.stdout.write(f"ready {gateway.port}\n")
+        sys.stdout.flush()
+        await stopping.wait()
+    place.close()
+
+
+if __name__ == "__main__":
+    run_service(serve)
