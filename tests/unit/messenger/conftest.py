@@ -1,14 +1,16 @@
 """A messenger database in a file."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import Connection
 
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.runtime.migrations import migrate
-from palaver.runtime.sql import sqlite_engine
+from palaver.runtime.sql import SqliteDatabase, sqlite_engine
+from tests.live import Place
 
 
 @pytest.fixture
@@ -20,3 +22,19 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
         migrate(connection, MIGRATIONS)
         yield connection
     engine.dispose()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A database to make chats in, beside what a test runs on it."""
+    place = Place(tmp_path)
+    yield place
+    place.close()
+
+
+@pytest_asyncio.fixture
+async def database(place: Place) -> AsyncIterator[SqliteDatabase]:
+    """The connections of a replica to the place's database."""
+    database = SqliteDatabase(place.file)
+    yield database
+    await database.close()
