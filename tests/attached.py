@@ -1,0 +1,114 @@
+"""A gateway's end of `Attach`, which says to a replica what a test tells it to, and keeps what it hears."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from palaver.contracts.ids import new_id
+from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch, MessengerBatch
+from palaver.messenger.replica import Replica
+from tests.live import Keys, eventually
+from tests.memory_channel import MemoryChannel, MemoryStream
+
+
+class Attached:
+    """One stream. `batches`: all that came."""
+
+    def __init__(self, stream: MemoryStream, keys: Keys) -> None:
+        self.stream = stream
+        self.batches: list[MessengerBatch] = []
+        self._keys = keys
+        self._number = 0
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        with contextlib.suppress(asyncio.InvalidStateError):
+            while isinstance(batch := await self.stream.read(), MessengerBatch):
+                self.batches.append(batch)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the messenger has ended the stream."""
+        return self._reader.done()
+
+    def say(self, **fields: Any) -> None:
+        """Writes a batch."""
+        self.stream.up.put(GatewayBatch(**fields))
+
+    async def open(self, user_id: bytes, *, opened_at: int = 0, implicit: bool = False) -> int:
+        """Opens a socket of a user. Returns its number when the messenger has it."""
+        self._number += 1
+        number = self._number
+        self.say(opens=[self.opening(number, user_id, opened_at, implicit=implicit)])
+        await eventually(lambda: any(o.socket == number for o in self.all("opened")), "opened")
+        return number
+
+    def opening(
+        self, number: int, user_id: bytes, opened_at: int = 0, *, implicit: bool = False
+    ) -> dict[str, Any]:
+        """A `SocketOpen`."""
+        return {
+            "socket": number,
+            "token": self._keys.token(user_id),
+            "opened_at": opened_at,
+            "implicit_receipts": implicit,
+        }
+
+    def send(
+        self,
+        socket: int,
+        chat_id: bytes,
+        *texts: str,
+        request: int = 1,
+        client_ids: list[bytes] | None = None,
+        retry: bool = False,
+    ) -> list[bytes]:
+        """Sends messages. Returns their client ids."""
+        client_ids = client_ids or [new_id() for _ in texts]
+        asked = {
+            "socket": socket,
+            "request": request,
+            "chat_id": chat_id,
+            "client_ids": client_ids,
+            "texts": texts,
+            "retry": retry,
+        }
+        self.say(sends=[asked])
+        return client_ids
+
+    def all(self, field: str) -> list[Any]:
+        """All that came in a field of the batches."""
+        return [one for batch in self.batches for one in getattr(batch, field)]
+
+    def told(self, socket: int) -> list[Delivery]:
+        """The deliveries that a socket is named in."""
+        return [delivery for delivery in self.all("deliveries") if socket in delivery.sockets]
+
+    def seqs(self, socket: int) -> list[int]:
+        """The seqs of the messages that a socket was told."""
+        return [
+            delivery.first_seq + index
+            for delivery in self.told(socket)
+            if not delivery.changed
+            for index in range(len(delivery.ids))
+        ]
+
+
+@contextlib.asynccontextmanager
+async def attached(
+    replica: Replica, keys: Keys, *, since: int = 0, opens: list[Any] | None = None, **first: Any
+) -> AsyncIterator[Attached]:
+    """A gateway's stream during the block. `since`, `opens` and what else its first batch says are as after
+    a broken stream."""
+    stream = MemoryStream(MemoryChannel(replica.attach))
+    await stream.wait_for_connection()
+    one = Attached(stream, keys)
+    opens = [one.opening(*opening) for opening in opens or []]
+    one.say(hello={"gateway_id": "gateway", "since": since}, opens=opens, reopened=True, **first)
+    try:
+        yield one
+    finally:
+        stream.cancel()
+        await stream.gone()
+        await asyncio.wait([one._reader])
