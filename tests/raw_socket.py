@@ -56,8 +56,11 @@ class RawSocket:
         self.writer = writer
 
     @classmethod
-    async def open(cls, host: str, port: int, path: str, token: str, limit: int = 2**20) -> Self:
-        """Upgrades with the token in the header. Raises `ConnectionError` with the answer where refused."""
+    async def ask(cls, host: str, port: int, path: str, token: str, *, limit: int = 2**20) -> Self:
+        """Asks for an upgrade with the token in the header, without waiting for the answer.
+
+        `limit`: about half of the bytes that are read before somebody wants them.
+        """
         reader, writer = await asyncio.open_connection(host, port, limit=limit)
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
@@ -70,12 +73,21 @@ class RawSocket:
             f"Authorization: {token}",
         ]
         writer.write("\r\n".join([*lines, "", ""]).encode())
-        answer = await reader.readuntil(b"\r\n\r\n")
-        if b" 101 " not in answer.split(b"\r\n")[0]:
-            answer += await reader.read()
-            writer.close()
-            raise ConnectionError(answer.decode())
         return cls(reader, writer)
+
+    async def upgraded(self) -> Self:
+        """Waits for the answer. Raises `ConnectionError` with it where it is a refusal."""
+        answer = await self.reader.readuntil(b"\r\n\r\n")
+        if b" 101 " not in answer.split(b"\r\n")[0]:
+            answer += await self.reader.read()
+            await self.close()
+            raise ConnectionError(answer.decode())
+        return self
+
+    @classmethod
+    async def open(cls, host: str, port: int, path: str, token: str, *, limit: int = 2**20) -> Self:
+        """Asks for an upgrade, and waits for the answer."""
+        return await (await cls.ask(host, port, path, token, limit=limit)).upgraded()
 
     def write(self, *frames: bytes) -> None:
         """Sends bytes."""
