@@ -38,6 +38,7 @@ class Writes:
 # The sqlite3 module looks for an adapter of each parameter that is bytes or None, which costs 0.5 µs a time;
 # of bytearrays, texts and numbers it knows that there is none.
 as_blob = bytearray
+SHORT_APPENDS = 2
 
 
 class Journal(Protocol):
@@ -69,10 +70,17 @@ class SqliteJournal:
 
     async def write(self, writes: Writes) -> None:
         """See `Journal.write`."""
+        write = self._database.write_short if is_short(writes) else self._database.write
         try:
-            await self._database.write(write_batch, writes, self._clock(), look_first=False)
+            await write(write_batch, writes, self._clock(), look_first=False)
         except KeyCollisionError:
             await self._database.write(write_batch, writes, self._clock(), look_first=True)
+
+
+def is_short(writes: Writes) -> bool:
+    """Whether a batch has so few messages that the event loop may wait for it. Larger ones come when there
+    is much to do, and then the event loop has better things to do than to wait for the disk."""
+    return len(writes.appends) <= SHORT_APPENDS and len(writes.activity) == 0 and len(writes.receipts) < 10
 
 
 def write_batch(connection: Connection, writes: Writes, now: int, *, look_first: bool) -> None:

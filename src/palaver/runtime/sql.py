@@ -11,10 +11,11 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import local
+from threading import Lock, local
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 P = ParamSpec("P")
@@ -24,6 +25,9 @@ Work = Callable[Concatenate[Connection, P], T]
 BUSY_SECONDS = 30.0
 # Pages of the write-ahead log after which it is copied into the database (4 KiB each).
 CHECKPOINT_PAGES = 4_000
+# A short write that took longer says that the disk is busy: the next ones leave the event loop alone.
+SLOW_SECONDS = 0.005
+SLOW_PAUSE_SECONDS = 1.0
 
 
 class Database(Protocol):
@@ -41,9 +45,17 @@ class Database(Protocol):
         """What `work` returns, after its transaction is on disk. An exception rolls all of it back."""
         ...
 
+    async def write_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same as `write`, for work of a few rows."""
+        ...
+
     async def close(self) -> None:
         """Waits for what runs, then closes all connections."""
         ...
+
+
+class BusyError(Exception):
+    """Another process holds the write lock."""
 
 
 class SqliteDatabase:
@@ -55,21 +67,43 @@ class SqliteDatabase:
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="sql-read")
         self._own = local()
         self._opened: list[Connection] = []
+        self._for_writing: Connection | None = None
+        # Not a count of awaited writes: a caller may give up while its write still runs in the thread
+        self._writing = Lock()
+        self._slow_until = 0.0
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.read`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._run, False, work, args, kwargs)
+        return await loop.run_in_executor(self._readers, self._read, work, args, kwargs)
 
     async def read_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.read_short`. Runs on the event loop: a page of history takes SQLite 0.08 ms, and a
         change of threads and back costs more than that. In WAL mode a reader waits for nobody."""
-        return self._run(False, work, args, kwargs)
+        return self._read(work, args, kwargs)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.write`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, self._run, True, work, args, kwargs)
+        return await loop.run_in_executor(self._writer, self._write_waiting, work, args, kwargs)
+
+    async def write_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See `Database.write_short`. Runs on the event loop while nobody else writes and the disk is fast: a
+        change of threads and back would take a third of the time of such a transaction."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if began < self._slow_until or not self._writing.acquire(blocking=False):
+            return await self.write(work, *args, **kwargs)
+        try:
+            return self._write(work, args, kwargs, 0.0)
+        except BusyError:
+            # Another process writes: waiting for it is not for the event loop
+            pass
+        finally:
+            self._writing.release()
+            if loop.time() - began > SLOW_SECONDS:
+                self._slow_until = loop.time() + SLOW_PAUSE_SECONDS
+        return await self.write(work, *args, **kwargs)
 
     async def close(self) -> None:
         """See `Database.close`."""
@@ -80,19 +114,46 @@ class SqliteDatabase:
             connection.close()
         self._engine.dispose()
 
-    def _run(self, writes: bool, work: Callable[..., T], args: Any, kwargs: Any) -> T:
+    def _read(self, work: Callable[..., T], args: Any, kwargs: Any) -> T:
         connection: Connection | None = getattr(self._own, "connection", None)
         if connection is None:
-            connection = self._own.connection = self._engine.connect()
-            self._opened.append(connection)
-            if not writes:
-                # A statement that changes something must not slip past the one writer
-                connection.exec_driver_sql("PRAGMA query_only=ON")
-                connection.rollback()
+            connection = self._own.connection = self._connect()
+            # A statement that changes something must not slip past the one writer
+            connection.exec_driver_sql("PRAGMA query_only=ON")
+            connection.rollback()
         with connection.begin():
             # The driver's own transaction control is off (see below): SQLAlchemy's begin() says nothing yet
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            connection.exec_driver_sql("BEGIN")
             return work(connection, *args, **kwargs)
+
+    def _write_waiting(self, work: Callable[..., T], args: Any, kwargs: Any) -> T:
+        with self._writing:
+            return self._write(work, args, kwargs, BUSY_SECONDS)
+
+    def _write(self, work: Callable[..., T], args: Any, kwargs: Any, wait_seconds: float) -> T:
+        """One connection writes, in turn from the writer's thread and from the event loop's."""
+        connection = self._for_writing
+        if connection is None:
+            connection = self._for_writing = self._connect()
+        with connection.begin():
+            begin_writing(connection, wait_seconds)
+            return work(connection, *args, **kwargs)
+
+    def _connect(self) -> Connection:
+        connection = self._engine.connect()
+        self._opened.append(connection)
+        return connection
+
+
+def begin_writing(connection: Connection, wait_seconds: float) -> None:
+    """Takes the write lock. Raises `BusyError` where another process has it for longer than that."""
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(wait_seconds * 1000)}")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            raise BusyError from error
+        raise
 
 
 def sqlite_engine(path: Path) -> Engine:
