@@ -257,7 +257,7 @@ class Link:
                 await stream.write(part)
 
     async def _read_batches(self, stream: Any) -> None:
-        while (batch := await stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined] # missing in the stubs
+        while (batch := await stream.read()) is not grpc.aio.EOF:
             self._heard_at = asyncio.get_running_loop().time()
             self._receive_batch(batch)
 
