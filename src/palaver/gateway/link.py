@@ -23,6 +23,7 @@ from palaver.contracts.messenger_pb2 import (
     SocketOpened,
 )
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
+from palaver.contracts.times import now_us
 from palaver.runtime.telemetry import log
 
 # The messenger tells again what was committed this long before the newest word heard of it: commits and
@@ -43,7 +44,7 @@ OPENS_AT_ONCE = 500
 class InFlight:
     """A send that the messenger has not answered yet."""
 
-    __slots__ = ("chat_id", "client_ids", "sender_id", "size", "socket", "texts", "traceparent")
+    __slots__ = ("chat_id", "client_ids", "sender_id", "size", "socket", "texts", "token", "traceparent")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class InFlight:
         client_ids: list[bytes],
         texts: list[str],
         traceparent: str,
+        token: str = "",
     ) -> None:
         self.socket = socket
         self.sender_id = sender_id
@@ -60,6 +62,7 @@ class InFlight:
         self.client_ids = client_ids
         self.texts = texts
         self.traceparent = traceparent
+        self.token = token
         # About how many bytes it takes in a batch
         self.size = 100 + 2 * (len(texts[0]) if len(texts) == 1 else sum(map(len, texts)))
 
@@ -225,7 +228,9 @@ class Link:
         batch = GatewayBatch()
         batch.hello.gateway_id = self._gateway_id
         batch.hello.since = max(0, self._clock - MARGIN_US)
-        for opening in self._hears.reopenings():
+        openings = list(self._hears.reopenings())
+        gone = self._gone_senders({opening.socket for opening in openings})
+        for opening in (*openings, *gone):
             batch.opens.append(opening)
             if len(batch.opens) >= OPENS_AT_ONCE:
                 yield batch
@@ -244,7 +249,14 @@ class Link:
             if size > BATCH_BYTES:
                 yield batch
                 batch, size = GatewayBatch(), 0
+        batch.closes.extend([opening.socket for opening in gone])
         yield batch
+
+    def _gone_senders(self, open_sockets: set[int]) -> list[SocketOpen]:
+        """Sockets that sent something and closed before it was answered: open for as long as it takes to send
+        it again."""
+        gone = {s.socket: s for s in self._in_flight.values() if s.socket not in open_sockets}
+        return [SocketOpen(socket=n, token=sent.token, opened_at=now_us()) for n, sent in gone.items()]
 
     async def _write_batches(self, stream: Any, first: list[GatewayBatch]) -> None:
         for batch in first:

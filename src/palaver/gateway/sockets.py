@@ -156,7 +156,13 @@ class SocketServer:
 
     def _send(self, socket: Socket, asked: SendMessages) -> None:
         sent = InFlight(
-            socket.number, socket.user_id, asked.chat_id, asked.client_ids, asked.texts, asked.traceparent
+            socket.number,
+            socket.user_id,
+            asked.chat_id,
+            asked.client_ids,
+            asked.texts,
+            asked.traceparent,
+            socket.token,
         )
         try:
             self._link.send(sent)

@@ -323,6 +323,22 @@ async def test_a_time_that_is_not_said_moves_nothing(place: Place) -> None:
     assert again.received[0].hello.since == 100 * MINUTE_US - module.MARGIN_US
 
 
+async def test_the_last_words_of_a_socket_that_closed_are_sent_again(place: Place) -> None:
+    """Who says goodbye while the messenger restarts would not have said it."""
+    await place.attached()
+    place.sockets.open = [SocketOpen(socket=1, opened_at=5)]
+    place.link.send(message(socket=1))
+    place.link.send(InFlight(7, ALICE, CHAT, [new_id()], ["goodbye"], "", "the token"))
+    again = (await place.broken()).received[0]
+    assert [(one.socket, one.token, one.opened_at > 0) for one in again.opens] == [
+        (1, "", True),
+        (7, "the token", True),
+    ]
+    assert [one.socket for one in again.sends] == [1, 7]
+    # Taken after the sends
+    assert list(again.closes) == [7]
+
+
 async def test_what_was_passed_on_is_passed_over(place: Place) -> None:
     """After each broken stream everybody would be told the last seconds again."""
     stream = await place.attached()
