@@ -169,7 +169,9 @@ class Replica:
     def admit(self, append: Append) -> None:
         """Takes an append whose sender is a member to the committer, or answers why not."""
         try:
-            if self._buckets is not None and not append.stale:
+            # What a gateway sends again, or is checked again, was counted before
+            again = append.stale or (append.retry and append.origin is not None)
+            if self._buckets is not None and not again:
                 self._spend(append)
             self.committer.submit(append)
         except PalaverError as error:
