@@ -125,7 +125,8 @@ class Attachment:
 
     async def write_batches(self, write: Callable[[MessengerBatch], Awaitable[None]]) -> None:
         """Writes the outbox whenever there is something in it, for ever."""
-        self._beat()
+        # No beat at once: a gateway that comes back would hear a time before what it missed is told
+        self._heart = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._beat)
         try:
             while True:
                 await self._wake.wait()
