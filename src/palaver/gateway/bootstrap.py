@@ -18,6 +18,7 @@ from palaver.runtime.telemetry import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
 
 HEALTH_SECONDS = 2.0
+KEEP_ALIVE_SECONDS = 75
 # An auth that is slow to answer keeps a gateway from starting for no longer than this
 CATCH_UP_SECONDS = 2.0
 
@@ -51,6 +52,8 @@ async def serve(
         options: dict[str, Any] = {
             "ws": sockets.protocol,
             "proxy_headers": True,
+            # Longer than proxies keep theirs: of two that close at once, one has just sent a request
+            "timeout_keep_alive": KEEP_ALIVE_SECONDS,
             "forwarded_allow_ips": own.trusted_proxies,
             "timeout_graceful_shutdown": own.drain_seconds,
         }
