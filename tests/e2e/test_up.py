@@ -12,7 +12,7 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.running import SERVICES, Running, running_palaver, start_palaver, wait_until
+from tests.running import SERVICES, Running, is_gone, running_palaver, start_palaver, wait_until
 
 ALICE = {
     "email": "alice@example.org",
@@ -112,11 +112,11 @@ def test_a_second_start_keeps_data(tmp_path: Path) -> None:
 def test_a_killed_palaver_leaves_nothing_behind(tmp_path: Path) -> None:
     """The next start would meet the old services on its ports and databases."""
     with running_palaver(tmp_path) as running:
-        pids = running.pids.values()
+        services = [psutil.Process(pid) for pid in running.pids.values()]
         running.process.kill()
         running.process.wait()
+        wait_until(lambda: all(is_gone(service) for service in services), "the services are gone")
         with running_palaver(tmp_path) as again:
-            assert not [pid for pid in pids if psutil.pid_exists(pid)]
             assert set(again.pids) == set(SERVICES)
 
 

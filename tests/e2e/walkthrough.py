@@ -1,5 +1,6 @@
 """The original walkthrough's commands, and a terminal to type them into."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -86,7 +87,8 @@ class Terminal:
         assert self.bash.stdin is not None
         assert self.bash.stdout is not None
         assert self.bash.stderr is not None
-        self.bash.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.bash.stdin.close()
         for child in psutil.Process(self.bash.pid).children():
             # websocat goes on listening behind the end of its input
             child.terminate()

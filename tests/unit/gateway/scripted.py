@@ -227,7 +227,10 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
     own = GatewaySettings(**settings)
     auth, messenger = ScriptedAuth(), ScriptedMessenger()
     async with contextlib.AsyncExitStack() as stack:
-        auth_server = await stack.enter_async_context(serving_http(auth, "127.0.0.1", 0))
+        # Its event loop stands still while other files' tests run on theirs: a kept connection would be
+        # closed by a timer that is long due, in the moment in which a test uses it again
+        kept = {"timeout_keep_alive": 3600}
+        auth_server = await stack.enter_async_context(serving_http(auth, "127.0.0.1", 0, **kept))
         rest = RestClient(f"http://127.0.0.1:{auth_server.port}")
         stack.push_async_callback(rest.close)
         grpc_server = grpc.aio.server()
@@ -240,7 +243,7 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
         revocations = Revocations(accounts, 600)
         verifier = TokenVerifier(accounts.keys)
         parts = Parts(own, accounts, Dialogs(channel), verifier, revocations, (Upstream("auth", rest),))
-        options: dict[str, Any] = {"proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
+        options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
         server = await stack.enter_async_context(serving_http(build_app(parts), "127.0.0.1", 0, **options))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         yield Door(server.port, auth, messenger, parts, session, auth.token(), grpc_server.stop)
