@@ -42,13 +42,13 @@ async def test_what_one_turn_adds_leaves_as_one_batch_with_the_time() -> None:
     """Each message would cost a gRPC message, and gateways would not know up to when they were told."""
     attachment = Attachment()
     writer = Writer(attachment)
-    await eventually(lambda: writer.batches, "the first beat")
-    for seq in range(1, 4):
-        attachment.deliveries.add(first_seq=seq)
-        attachment.wake()
-    await attachment.written()
-    assert [len(batch.deliveries) for batch in writer.batches] == [0, 3]
-    assert 0 < writer.batches[0].clock <= writer.batches[1].clock
+    for count in (1, 3):
+        for seq in range(1, count + 1):
+            attachment.deliveries.add(first_seq=seq)
+            attachment.wake()
+        await attachment.written()
+    assert [len(batch.deliveries) for batch in writer.batches if batch.deliveries] == [1, 3]
+    assert 0 < writer.batches[-2].clock <= writer.batches[-1].clock
     await writer.stop()
 
 
