@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +99,6 @@ class Place:
         with self._engine.connect() as connection, connection.begin():
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             return work(connection, *args)
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Nobody else writes during the block: who tries waits for its end."""
-        with self._engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield
 
     def direct(self, one: bytes, other: bytes) -> bytes:
         """The direct chat of two users."""
