@@ -39,7 +39,8 @@ class Page(NamedTuple):
 SEQ = 1
 TEXT = 5
 
-_columns = select(
+# The columns of `domain.Message`, in the order of its fields
+MESSAGE = (
     messages.c.chat_id,
     messages.c.seq,
     messages.c.id,
@@ -50,7 +51,8 @@ _columns = select(
     func.coalesce(messages.c.edited_at, 0),
     func.coalesce(messages.c.deleted_at, 0),
     messages.c.trace_id,
-).where(messages.c.chat_id == bindparam("chat_id"))
+)
+_columns = select(*MESSAGE).where(messages.c.chat_id == bindparam("chat_id"))
 _one = _columns.where(messages.c.seq == bindparam("seq"))
 # Where rows can be locked: two changes of one message wait for each other
 _locked_one = _one.with_for_update()

@@ -5,33 +5,22 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, func, select
 
 from palaver.messenger.domain import Message
+from palaver.messenger.history import MESSAGE
 from palaver.messenger.schema import chats, members, messages
 
 PAGE_MESSAGES = 200
 # A page ends early at so many characters, since it waits in memory for a socket that may read slowly.
 PAGE_CHARACTERS = 128 * 1024
 
-_columns = (
-    messages.c.chat_id,
-    messages.c.seq,
-    messages.c.id,
-    messages.c.sender_id,
-    messages.c.client_id,
-    messages.c.text,
-    messages.c.created_at,
-    func.coalesce(messages.c.edited_at, 0),
-    func.coalesce(messages.c.deleted_at, 0),
-    messages.c.trace_id,
-)
 _after_query = (
-    select(*_columns)
+    select(*MESSAGE)
     .where(messages.c.chat_id == bindparam("chat_id"), messages.c.seq > bindparam("after"))
     .where(messages.c.seq <= bindparam("until"))
     .order_by(messages.c.seq)
     .limit(PAGE_MESSAGES)
 )
 _backwards_query = (
-    select(*_columns)
+    select(*MESSAGE)
     .where(messages.c.chat_id == bindparam("chat_id"), messages.c.seq <= bindparam("until"))
     .order_by(messages.c.seq.desc())
     .limit(PAGE_MESSAGES)
