@@ -117,6 +117,30 @@ class TelemetrySettings(Section):
     log_to: str = Field(
         "stdout", pattern="^(stdout|file)$", description="`stdout`, or `file`: `logs/` in the data directory."
     )
+    access_log: bool = Field(True, description="Whether each request is a line of the log.")
+    file_bytes: int = Field(
+        16_777_216,
+        ge=4096,
+        description="A file of lines or of spans that has grown to this is followed by a new one.",
+    )
+    files: int = Field(
+        4, ge=1, description="How many such files are kept of each service, the newest included."
+    )
+    traces: bool = Field(
+        True, description="Whether traces are made: trace ids, and spans of those that are kept."
+    )
+    sample_per_second: int = Field(
+        10, ge=0, description="Traces that are kept in each second, whatever the ratio says."
+    )
+    sample_ratio: float = Field(0.01, ge=0, le=1, description="Share of all other traces that is kept.")
+    slow_seconds: float = Field(
+        1.0, gt=0, description="What takes longer is kept, and so is what fails, sampled or not."
+    )
+    otlp_endpoint: str = Field(
+        "",
+        description="An OTLP collector that gets spans and lines by gRPC, e.g. `http://localhost:4317`. Empty: none; "
+        "then spans go to `traces/` in the data directory.",
+    )
 
 
 class Settings(Section):
