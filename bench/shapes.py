@@ -6,12 +6,17 @@ from typing import Any
 from bench.figures import at_least, at_most
 from bench.growth import fill
 from bench.rounds import Bench, Loaded, relay, run_load
-from bench.server import Server, Usage
+from bench.server import CHEAP_HASHES, Server, Usage
 
 GENERATIONS = ("v1", "v2")
 V2_RATE = at_least(0.9)
 V2_LATENCY = at_most(1.1)
 GROWTH = at_most(1.2)
+TELEMETRY = {
+    "off": {"PALAVER_TELEMETRY__TRACES": "false", "PALAVER_TELEMETRY__ACCESS_LOG": "false"},
+    "default": {},
+    "all": {"PALAVER_TELEMETRY__SAMPLE_RATIO": "1"},
+}
 
 
 def one(bench: Bench) -> None:
@@ -55,6 +60,24 @@ def measure_relay(bench: Bench, generation: str) -> None:
     bench.add_rate(shape, "messages", loaded)
     bench.add_latency(shape, loaded)
     bench.add_cpu(shape, "messages", loaded)
+
+
+def telemetry(bench: Bench) -> None:
+    """50 pairs with 8 messages in flight each: no telemetry, its default, and every message traced."""
+    for suffix, source in bench.rounds():
+        for generation in GENERATIONS:
+            done: dict[str, Loaded] = {}
+            for name, settings in TELEMETRY.items():
+                shape = f"50 pairs of 8, {generation}, telemetry {name}{suffix}"
+                with bench.server(source, {**CHEAP_HASHES, **settings}) as server:
+                    loaded = done[name] = talk(bench, server, "pairs", generation, pairs=50, in_flight=8)
+                bench.add_rate(shape, "messages", loaded)
+                bench.add_latency(shape, loaded)
+                bench.add_cpu(shape, "messages", loaded)
+            for name, asked in (("default", at_least(0.95)), ("all", at_least(0.5))):
+                ratio = done[name].rate / done["off"].rate
+                shape = f"50 pairs of 8, {generation}, telemetry {name} : off{suffix}"
+                bench.figures.add(shape, "rate", "", ratio, asked)
 
 
 def paced(bench: Bench) -> None:
@@ -214,6 +237,7 @@ def add_growth(bench: Bench, shape: str, small: float, large: float) -> None:
 SHAPES: dict[str, Callable[[Bench], None]] = {
     "one": one,
     "pairs": pairs,
+    "telemetry": telemetry,
     "paced": paced,
     "sign-in": sign_in,
     "history": history,
