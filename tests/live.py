@@ -19,6 +19,8 @@ from sqlalchemy import Connection, select
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
+from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
+from palaver.gateway.link import Link
 from palaver.gateway.sockets import SocketServer
 from palaver.messenger.bus import Bus
 from palaver.messenger.chats import create_group, open_direct_chat
@@ -235,10 +237,12 @@ async def running_gateway(keys: Keys, messenger_port: int, **settings: Any) -> A
     ended = Ended()
     own = GatewaySettings(**{"drain_seconds": 1.0, **settings})
     async with channel_to(messenger_port) as channel:
-        sockets = SocketServer(own, keys.verifier(), ended, channel)
+        link = Link(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
+        sockets = SocketServer(own, keys.verifier(), ended, link)
         await sockets.start()
         async with serving_http(no_pages, HOST, 0, ws=sockets.protocol) as server:
             try:
                 yield Gateway(sockets, server.port, keys, ended)
             finally:
                 await sockets.stop()
+                await link.stop()

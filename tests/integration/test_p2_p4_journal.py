@@ -135,8 +135,9 @@ class World:
             self.replicas.append(replica)
         for number in range(2):
             channel = MemoryChannel(self.replicas[number].attach)
+            stream = link.Link(channel, 20_000, 64 * 1024 * 1024)
             gateway = SocketServer(
-                GatewaySettings(drain_seconds=0), self.place.keys.verifier(), Ended(), channel
+                GatewaySettings(drain_seconds=0), self.place.keys.verifier(), Ended(), stream
             )
             await gateway.start()
             self.channels.append(channel)
@@ -148,6 +149,7 @@ class World:
             task.cancel()
         for gateway in self.gateways:
             await gateway.stop()
+            await gateway._link.stop()
         for channel in self.channels:
             channel.break_stream(None)
         for replica in self.replicas:

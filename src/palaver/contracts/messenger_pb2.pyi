@@ -11,7 +11,7 @@ class Empty(_message.Message):
     def __init__(self) -> None: ...
 
 class GatewayBatch(_message.Message):
-    __slots__ = ("hello", "opens", "reopened", "sends", "receipts", "typings", "resumes", "closes", "drained")
+    __slots__ = ("hello", "opens", "reopened", "sends", "receipts", "typings", "resumes", "closes", "drained", "asks")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     OPENS_FIELD_NUMBER: _ClassVar[int]
     REOPENED_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class GatewayBatch(_message.Message):
     RESUMES_FIELD_NUMBER: _ClassVar[int]
     CLOSES_FIELD_NUMBER: _ClassVar[int]
     DRAINED_FIELD_NUMBER: _ClassVar[int]
+    ASKS_FIELD_NUMBER: _ClassVar[int]
     hello: AttachHello
     opens: _containers.RepeatedCompositeFieldContainer[SocketOpen]
     reopened: bool
@@ -30,7 +31,8 @@ class GatewayBatch(_message.Message):
     resumes: _containers.RepeatedCompositeFieldContainer[ResumeRequest]
     closes: _containers.RepeatedScalarFieldContainer[int]
     drained: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, hello: _Optional[_Union[AttachHello, _Mapping]] = ..., opens: _Optional[_Iterable[_Union[SocketOpen, _Mapping]]] = ..., reopened: _Optional[bool] = ..., sends: _Optional[_Iterable[_Union[Send, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptUpdate, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingUpdate, _Mapping]]] = ..., resumes: _Optional[_Iterable[_Union[ResumeRequest, _Mapping]]] = ..., closes: _Optional[_Iterable[int]] = ..., drained: _Optional[_Iterable[int]] = ...) -> None: ...
+    asks: _containers.RepeatedCompositeFieldContainer[Ask]
+    def __init__(self, hello: _Optional[_Union[AttachHello, _Mapping]] = ..., opens: _Optional[_Iterable[_Union[SocketOpen, _Mapping]]] = ..., reopened: _Optional[bool] = ..., sends: _Optional[_Iterable[_Union[Send, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptUpdate, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingUpdate, _Mapping]]] = ..., resumes: _Optional[_Iterable[_Union[ResumeRequest, _Mapping]]] = ..., closes: _Optional[_Iterable[int]] = ..., drained: _Optional[_Iterable[int]] = ..., asks: _Optional[_Iterable[_Union[Ask, _Mapping]]] = ...) -> None: ...
 
 class AttachHello(_message.Message):
     __slots__ = ("gateway_id", "since")
@@ -100,8 +102,20 @@ class ResumeRequest(_message.Message):
     after_seqs: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, socket: _Optional[int] = ..., chat_ids: _Optional[_Iterable[bytes]] = ..., after_seqs: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class Ask(_message.Message):
+    __slots__ = ("number", "token", "list_messages", "traceparent")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LIST_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    token: str
+    list_messages: ListMessagesRequest
+    traceparent: str
+    def __init__(self, number: _Optional[int] = ..., token: _Optional[str] = ..., list_messages: _Optional[_Union[ListMessagesRequest, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+
 class MessengerBatch(_message.Message):
-    __slots__ = ("clock", "opened", "sent", "deliveries", "receipts", "typings", "presences", "resumed", "errors", "paused")
+    __slots__ = ("clock", "opened", "sent", "deliveries", "receipts", "typings", "presences", "resumed", "errors", "paused", "answers")
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     OPENED_FIELD_NUMBER: _ClassVar[int]
     SENT_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +126,7 @@ class MessengerBatch(_message.Message):
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
     clock: int
     opened: _containers.RepeatedCompositeFieldContainer[SocketOpened]
     sent: _containers.RepeatedCompositeFieldContainer[SentReply]
@@ -122,7 +137,8 @@ class MessengerBatch(_message.Message):
     resumed: _containers.RepeatedScalarFieldContainer[int]
     errors: _containers.RepeatedCompositeFieldContainer[SocketError]
     paused: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, clock: _Optional[int] = ..., opened: _Optional[_Iterable[_Union[SocketOpened, _Mapping]]] = ..., sent: _Optional[_Iterable[_Union[SentReply, _Mapping]]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptEvent, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingEvent, _Mapping]]] = ..., presences: _Optional[_Iterable[_Union[PresenceEvent, _Mapping]]] = ..., resumed: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[SocketError, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ...) -> None: ...
+    answers: _containers.RepeatedCompositeFieldContainer[Answer]
+    def __init__(self, clock: _Optional[int] = ..., opened: _Optional[_Iterable[_Union[SocketOpened, _Mapping]]] = ..., sent: _Optional[_Iterable[_Union[SentReply, _Mapping]]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptEvent, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingEvent, _Mapping]]] = ..., presences: _Optional[_Iterable[_Union[PresenceEvent, _Mapping]]] = ..., resumed: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[SocketError, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ...) -> None: ...
 
 class SocketOpened(_message.Message):
     __slots__ = ("socket", "opened_at", "error")
@@ -147,6 +163,16 @@ class SentReply(_message.Message):
     created_at: _containers.RepeatedScalarFieldContainer[int]
     error: Error
     def __init__(self, request: _Optional[int] = ..., seqs: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[bytes]] = ..., created_at: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class Answer(_message.Message):
+    __slots__ = ("number", "page", "error")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    page: MessagePage
+    error: Error
+    def __init__(self, number: _Optional[int] = ..., page: _Optional[_Union[MessagePage, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class Delivery(_message.Message):
     __slots__ = ("request", "chat_id", "sender_id", "first_seq", "ids", "client_ids", "texts", "created_at", "sockets", "changed", "edited_at", "deleted_at", "catch_up", "traceparent", "resumed")

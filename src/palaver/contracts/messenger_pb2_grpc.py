@@ -105,7 +105,8 @@ class MessengerServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Attach(self, request_iterator, context):
-        """One long-lived stream a gateway: sockets, messages, receipts, typing and resumes, in batches.
+        """One long-lived stream a gateway: sockets, messages, receipts, typing, resumes and pages of history, in
+        batches.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -10,6 +10,7 @@ from palaver.gateway.app import build_app
 from palaver.gateway.dialogs import Dialogs, open_channel
 from palaver.gateway.health import Upstream
 from palaver.gateway.parts import Parts
+from palaver.gateway.link import Link
 from palaver.gateway.revocations import Revocations
 from palaver.gateway.sockets import SocketServer
 from palaver.runtime.http import RestClient, serving_http
@@ -21,6 +22,8 @@ HEALTH_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 75
 # An auth that is slow to answer keeps a gateway from starting for no longer than this
 CATCH_UP_SECONDS = 2.0
+# Messages that may wait for the messenger, about
+IN_FLIGHT_BYTES = 64 * 1024 * 1024
 
 
 async def serve(
@@ -43,9 +46,12 @@ async def serve(
         accounts = Accounts(auth)
         revocations = Revocations(accounts, settings.auth.access_token_seconds + LEEWAY_SECONDS)
         verifier = TokenVerifier(accounts.keys)
-        sockets = SocketServer(own, verifier, revocations, channel)
+        link = Link(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
+        # Behind the HTTP server, whose last requests read from it
+        stack.push_async_callback(link.stop)
+        sockets = SocketServer(own, verifier, revocations, link)
         revocations.listen(sockets.close_session)
-        parts = Parts(own, accounts, Dialogs(channel), verifier, revocations, tuple(health))
+        parts = Parts(own, accounts, Dialogs(channel, link.asks), verifier, revocations, tuple(health))
         await revocations.catch_up(CATCH_UP_SECONDS)
         await stack.enter_async_context(running(revocations.run()))
         await sockets.start()

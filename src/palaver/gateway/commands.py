@@ -5,7 +5,7 @@ from typing import Protocol
 from palaver.contracts.errors import PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
-from palaver.gateway.link import InFlight
+from palaver.gateway.sends import InFlight
 
 
 class SendMessages:

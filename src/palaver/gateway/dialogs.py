@@ -1,4 +1,4 @@
-"""The messenger's unary gRPC, typed."""
+"""What the messenger can be asked, typed: by unary gRPC; pages of history on the stream."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -9,6 +9,7 @@ import grpc.aio
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import RESTARTING, PalaverError
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
+from palaver.gateway.asks import Asks
 from palaver.runtime.grpc import error_from_rpc, wire_error_of
 
 DEADLINE_SECONDS = 10.0
@@ -42,7 +43,8 @@ class Dialogs:
     repeated are, once, where the messenger was away.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, asks: Asks) -> None:
+        self._asks = asks
         self._stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated without types
 
     async def open_direct_chat(self, token: str, companion_id: bytes) -> pb.Chat:
@@ -76,7 +78,7 @@ class Dialogs:
 
     async def list_messages(self, token: str, request: pb.ListMessagesRequest) -> pb.MessagePage:
         """Messages of a chat by seq, ascending. Raises `not_found`."""
-        return await self._call(self._stub.ListMessages, token, request, again=request)
+        return await self._asks.list_messages(token, request)
 
     async def send_messages(
         self, token: str, chat_id: bytes, client_ids: Sequence[bytes], texts: Sequence[str], *, retry: bool

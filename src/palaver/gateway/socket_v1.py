@@ -6,7 +6,7 @@ from palaver.contracts.errors import INVALID, MALFORMED, PalaverError
 from palaver.contracts.ids import id_from_text, new_id
 from palaver.contracts.messenger_pb2 import PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.gateway.commands import Command, SendMessages, Told
-from palaver.gateway.link import InFlight
+from palaver.gateway.sends import InFlight
 from palaver.gateway.wire import text_frame
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.texts import check_text

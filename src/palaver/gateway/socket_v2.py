@@ -11,7 +11,7 @@ from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.contracts.messenger_pb2 import PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.contracts.times import now_us, rfc3339
 from palaver.gateway.commands import Answer, Command, MoveReceipt, ResumeChats, SendMessages, Told, Type
-from palaver.gateway.link import InFlight
+from palaver.gateway.sends import InFlight
 from palaver.gateway.wire import text_frame
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.texts import check_text

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-import grpc
-
 from palaver.contracts.errors import (
     CATALOGUE,
     NOT_FOUND,
@@ -14,18 +12,16 @@ from palaver.contracts.errors import (
     SESSION_REVOKED,
     UNAUTHENTICATED,
     PalaverError,
-    WireError,
-    error_from_wire,
 )
 from palaver.contracts.messenger_pb2 import (
     Delivery,
-    Error,
     MessengerBatch,
     SentReply,
     SocketOpen,
     SocketOpened,
 )
 from palaver.contracts.times import now_us
+from palaver.gateway.batches import error_from_proto
 from palaver.gateway.commands import (
     Answer,
     Command,
@@ -36,8 +32,9 @@ from palaver.gateway.commands import (
     Told,
     Type,
 )
-from palaver.gateway.link import InFlight, Link
+from palaver.gateway.link import Link
 from palaver.gateway.peers import Peers, Socket
+from palaver.gateway.sends import InFlight
 from palaver.gateway.socket_v1 import SocketsV1
 from palaver.gateway.socket_v2 import SocketsV2
 from palaver.gateway.wire import Upgrade, UpgradeRequest, Wire, http_answer
@@ -50,7 +47,6 @@ LIVE_US = 60_000_000
 # A socket with no more than this waiting has taken its page of a resume. Where no more than this waits,
 # transports do not say when the peer has read on.
 DRAINED_BYTES = 65_536
-IN_FLIGHT_BYTES = 64 * 1024 * 1024
 
 
 class EndedSessions(Protocol):
@@ -69,12 +65,12 @@ class SocketServer:
         settings: GatewaySettings,
         verifier: TokenVerifier,
         ended: EndedSessions,
-        channel: grpc.aio.Channel,
+        link: Link,
     ) -> None:
         self.settings = settings
         self._verifier = verifier
         self._ended = ended
-        self._link = Link(channel, self, settings.frames_in_flight, IN_FLIGHT_BYTES)
+        self._link = link
         v1, v2 = SocketsV1(settings), SocketsV2(settings)
         # v0's `/ws` comes beside them
         self._generations: dict[str, Generation] = {"/messenger/ws": v1, "/v2/ws": v2}
@@ -88,7 +84,7 @@ class SocketServer:
 
     async def start(self) -> None:
         """Begins to attach to the messenger, and to look for silent peers."""
-        self._link.start()
+        self._link.start(self)
         self._peers.start()
 
     async def stop(self) -> None:
@@ -96,7 +92,7 @@ class SocketServer:
         self._stopping = True
         for socket in self._peers.open.values():
             socket.wire.pause_reading()
-        await self._link.stop(self.settings.drain_seconds)
+        await self._link.settle(self.settings.drain_seconds)
         await self._peers.stop(RESTARTING)
 
     def close_session(self, session_id: bytes) -> None:
@@ -357,8 +353,3 @@ def token_of(request: UpgradeRequest) -> str:
     if not token:
         raise PalaverError(UNAUTHENTICATED, "an access token is needed")
     return token.strip()
-
-
-def error_from_proto(error: Error) -> PalaverError:
-    """The error that the messenger meant."""
-    return error_from_wire(WireError(error.code, error.message, error.field, error.retry_after))

@@ -5,11 +5,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from palaver.contracts.errors import error_to_wire
-from palaver.contracts.messenger_pb2 import Delivery, Error, MessengerBatch
+from palaver.contracts.messenger_pb2 import Error, MessengerBatch
 from palaver.contracts.times import now_us
+from palaver.messenger.history import TEXT, Page
+from palaver.messenger.wire import fill_page
 
 # A gateway that reads so slowly is cut off; it comes back and is told again what it missed.
 MOST_WAITING = 100_000
+# While so many bytes of answers wait for the gateway, asks wait too: a page may have 16 MiB.
+ANSWER_BYTES = 4 * 1024 * 1024
 # Well below the largest message that a gateway takes.
 BATCH_BYTES = 8 * 1024 * 1024
 # An idle stream says the time so often, so that a gateway knows up to when it has been told everything.
@@ -76,6 +80,8 @@ class Attachment:
         # New messages wait here while what was missed is read, so that they come after it
         self._held: MessengerBatch | None = None
         self.since = 0
+        self._answer_bytes = 0
+        self._room = asyncio.Event()
         # The gateway reads so slowly that it must be cut off
         self.overrun = asyncio.Event()
         self._wake = asyncio.Event()
@@ -123,6 +129,24 @@ class Attachment:
         self.outbox.errors.add(socket=socket, chat_id=chat_id, error=error_to_proto(error))
         self.wake()
 
+    def answer(self, number: int, page: Page) -> None:
+        """Answers an ask."""
+        answer = self.outbox.answers.add(number=number)
+        fill_page(answer.page, page)
+        self._answer_bytes += size_of(page)
+        self.wake()
+
+    def refuse_ask(self, number: int, error: Exception) -> None:
+        """Answers an ask with an error."""
+        self.outbox.answers.add(number=number, error=error_to_proto(error))
+        self.wake()
+
+    async def room_for_answers(self) -> None:
+        """Waits until the gateway has taken most of what it asked for."""
+        while self._answer_bytes > ANSWER_BYTES:
+            self._room.clear()
+            await self._room.wait()
+
     async def write_batches(self, write: Callable[[MessengerBatch], Awaitable[None]]) -> None:
         """Writes the outbox whenever there is something in it, for ever."""
         # No beat at once: a gateway that comes back would hear a time before what it missed is told
@@ -132,6 +156,8 @@ class Attachment:
                 await self._wake.wait()
                 self._wake.clear()
                 batch, self.outbox = self.outbox, MessengerBatch()
+                self._answer_bytes = 0
+                self._room.set()
                 # A gateway that is still catching up has not been told everything until now
                 batch.clock = now_us() if self._held is None else 0
                 for part in split_batch(batch, BATCH_BYTES):
@@ -157,22 +183,28 @@ def error_to_proto(error: Exception) -> Error:
     return Error(code=wire.code, message=wire.message, field=wire.field, retry_after=wire.retry_after)
 
 
+def size_of(page: Page) -> int:
+    """About how many bytes a page takes in a batch."""
+    return 200 * len(page.rows) + 2 * sum([len(row[TEXT]) for row in page.rows])
+
+
 def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBatch]:
-    """The batch in pieces of about `most_bytes`: its deliveries in order, and the rest behind them. Only the
-    last has the time, up to which everything has been told."""
+    """The batch in pieces of about `most_bytes`: its deliveries in order, its answers, and the rest behind
+    them. Only the last has the time, up to which everything has been told."""
     if batch.ByteSize() <= most_bytes:
         yield batch
         return
-    deliveries: list[Delivery] = list(batch.deliveries)
-    first = MessengerBatch(opened=batch.opened)
-    del batch.deliveries[:]
+    part = MessengerBatch(opened=batch.opened)
     del batch.opened[:]
-    part, size = first, first.ByteSize()
-    for delivery in deliveries:
-        part.deliveries.append(delivery)
-        size += delivery.ByteSize()
-        if size > most_bytes:
-            yield part
-            part, size = MessengerBatch(), 0
+    size = part.ByteSize()
+    for field in ("deliveries", "answers"):
+        entries = getattr(batch, field)
+        for entry in list(entries):
+            getattr(part, field).append(entry)
+            size += entry.ByteSize()
+            if size > most_bytes:
+                yield part
+                part, size = MessengerBatch(), 0
+        del entries[:]
     yield part
     yield batch

@@ -51,6 +51,7 @@ async def serve(
         live = Replica(database, verifier, own)
         rpc = Rpc(Dialogs(database, Directory(auth), live, own), live)
         checks = {"journal": lambda: is_readable(database), "auth": keys.were_heard}
+        live.streams.asks.list_messages = rpc.read_page
 
         def add_services(server: grpc.aio.Server) -> None:
             add_messenger(server, rpc, verifier, live.attach)

@@ -12,6 +12,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import UNAUTHENTICATED, PalaverError
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
 from palaver.messenger.dialogs import Dialogs
+from palaver.messenger.history import Page
 from palaver.messenger.live import Live
 from palaver.messenger.wire import (
     chat_to_wire,
@@ -98,8 +99,12 @@ class Rpc:
 
     async def list_messages(self, caller: Caller, asked: pb.ListMessagesRequest) -> pb.MessagePage:
         """See `Dialogs.list_messages`."""
-        page = await self._dialogs.list_messages(
-            caller.user_id,
+        return page_to_wire(await self.read_page(caller.user_id, asked))
+
+    async def read_page(self, user_id: bytes, asked: pb.ListMessagesRequest) -> Page:
+        """See `Dialogs.list_messages`."""
+        return await self._dialogs.list_messages(
+            user_id,
             asked.chat_id,
             asked.limit,
             before=asked.before_seq,
@@ -107,7 +112,6 @@ class Rpc:
             from_start=asked.from_start,
             mark_read=asked.mark_read,
         )
-        return page_to_wire(page)
 
     async def send_messages(self, caller: Caller, asked: pb.SendMessagesRequest) -> pb.SentMessages:
         """See `Dialogs.send_messages`."""

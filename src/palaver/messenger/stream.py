@@ -15,6 +15,7 @@ from palaver.contracts.messenger_pb2 import (
 )
 from palaver.messenger.append import Append
 from palaver.messenger.attachment import Attachment, Socket
+from palaver.messenger.asks import Asks
 from palaver.messenger.audience import Audience
 from palaver.messenger.resume import catch_up, hold_back, resume
 from palaver.runtime.sql import Database
@@ -40,6 +41,7 @@ class Streams:
         self._verifier = verifier
         self._readers: dict[Attachment, asyncio.Task[Any]] = {}
         self._stopping = False
+        self.asks = Asks(verifier)
 
     async def attach(self, requests: AsyncIterator[GatewayBatch], context: Any) -> None:
         """Serves one gateway's stream until it ends: `context.write` takes the answers."""
@@ -106,8 +108,17 @@ class Streams:
             self._receive_typing(attachment, typing)
         for asked in batch.resumes:
             self._receive_resume(attachment, asked, tasks)
+        self._receive_reads(attachment, batch, tasks)
+        for number in batch.closes:
+            self._close(attachment, number)
+
+    def _receive_reads(
+        self, attachment: Attachment, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
+    ) -> None:
         for number in batch.drained:
             attachment.note_drained(number)
+        for ask in batch.asks:
+            start(self.asks.answer(attachment, ask), tasks)
         for number in batch.closes:
             self._close(attachment, number)
 

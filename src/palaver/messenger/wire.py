@@ -12,8 +12,15 @@ IsOnline = Callable[[bytes], bool]
 
 
 def page_to_wire(page: Page) -> pb.MessagePage:
-    """A page of messages. Rows become protobuf at once: this is what readers wait for."""
-    wire = pb.MessagePage(last_seq=page.last_seq)
+    """A page of messages."""
+    wire = pb.MessagePage()
+    fill_page(wire, page)
+    return wire
+
+
+def fill_page(wire: pb.MessagePage, page: Page) -> None:
+    """Writes a page into `wire`. Rows become protobuf at once: this is what readers wait for."""
+    wire.last_seq = page.last_seq
     add = wire.messages.add
     for (
         chat_id,
@@ -40,7 +47,6 @@ def page_to_wire(page: Page) -> pb.MessagePage:
             trace_id=trace,
         )
     wire.receipts.extend(map(receipt_to_wire, page.receipts))
-    return wire
 
 
 def message_to_wire(message: Message) -> pb.Message:

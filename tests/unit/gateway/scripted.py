@@ -28,6 +28,7 @@ from palaver.gateway.app import build_app
 from palaver.gateway.dialogs import Dialogs, open_channel
 from palaver.gateway.health import Upstream
 from palaver.gateway.parts import Parts
+from palaver.gateway.link import Link
 from palaver.gateway.revocations import Revocations
 from palaver.runtime.http import RestClient, serving_http
 from palaver.runtime.settings import GatewaySettings
@@ -168,9 +169,39 @@ def scripted(method: str) -> Any:
 
 for one in pb.DESCRIPTOR.services_by_name["Messenger"].methods:
     if one.name != "Attach":
+async def scripted_attach(self: ScriptedMessenger, batches: Any, context: Any) -> None:
+    """The stream: its asks are answered as calls of the same name are."""
+    async for batch in batches:
+        for ask in batch.asks:
+            self.asked.append(("ListMessages", ask.list_messages))
+            self.tokens.append(f"Bearer {ask.token}")
+            told = self.answers.get("ListMessages")
+            answer = pb.Answer(number=ask.number)
+            if isinstance(told, pb.MessagePage):
+                answer.page.CopyFrom(told)
+            else:
+                wire = error_to_wire(told or PalaverError(INTERNAL))
+                answer.error.code, answer.error.message = wire.code, wire.message
+                answer.error.field, answer.error.retry_after = wire.field, wire.retry_after
+            await context.write(pb.MessengerBatch(answers=[answer]))
+
+
+class NoSockets:
+    """What hears of sockets where there are none."""
+
+    def reopenings(self) -> list[pb.SocketOpen]:
+        """See `link.Hears`."""
+        return []
+
+    def hear_batch(self, _batch: pb.MessengerBatch) -> None:
+        """See `link.Hears`."""
+
+
         setattr(ScriptedMessenger, one.name, scripted(one.name))
 
 
+    else:
+        setattr(ScriptedMessenger, one.name, scripted_attach)
 @dataclass
 class Answer:
     """What a client got."""
@@ -241,8 +272,13 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
         channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{grpc_port}"))
         accounts = Accounts(rest)
         revocations = Revocations(accounts, 600)
+        link = Link(channel, 1, 1)
+        link.start(NoSockets())  # type: ignore[arg-type] # it hears of nothing else
+        stack.push_async_callback(link.stop)
         verifier = TokenVerifier(accounts.keys)
-        parts = Parts(own, accounts, Dialogs(channel), verifier, revocations, (Upstream("auth", rest),))
+        parts = Parts(
+            own, accounts, Dialogs(channel, link.asks), verifier, revocations, (Upstream("auth", rest),)
+        )
         options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
         server = await stack.enter_async_context(serving_http(build_app(parts), "127.0.0.1", 0, **options))
         session = await stack.enter_async_context(aiohttp.ClientSession())

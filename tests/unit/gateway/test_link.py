@@ -20,7 +20,9 @@ from palaver.contracts.messenger_pb2 import (
 )
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
 from palaver.gateway import link as module
-from palaver.gateway.link import InFlight, Link, Told, split_batch
+from palaver.gateway.batches import BATCH_BYTES, split_batch
+from palaver.gateway.link import Link, Told
+from palaver.gateway.sends import InFlight
 from palaver.runtime.grpc import serving_grpc
 from tests.live import HOST, AttachOnly, channel_to, eventually
 
@@ -157,10 +159,10 @@ async def place() -> AsyncIterator[Place]:
         ) as (_, port),
         channel_to(port) as channel,
     ):
-        link = Link(channel, sockets, 5, 10_000)
-        link.start()
+        link = Link(channel, 5, 10_000)
+        link.start(sockets)
         yield Place(link, sockets, messenger)
-        await link.stop(0)
+        await link.stop()
 
 
 def message(*client_ids: bytes, socket: int = 1) -> InFlight:
@@ -287,7 +289,7 @@ async def test_a_stop_waits_for_answers(place: Place) -> None:
     stream = await place.attached()
     place.link.send(message())
     await eventually(lambda: stream.all("sends"), "the send")
-    stopping = asyncio.create_task(place.link.stop(5.0))
+    stopping = asyncio.create_task(place.link.settle(5.0))
     await asyncio.sleep(0.03)
     assert not stopping.done()
     await stream.say(sent=[{"request": stream.all("sends")[0].request, "seqs": [1]}])
@@ -406,11 +408,11 @@ async def test_a_messenger_that_says_nothing_is_left(place: Place, monkeypatch: 
 async def test_a_stop_ends_a_link_that_finds_nobody() -> None:
     """A gateway without a messenger could not be stopped."""
     async with channel_to(1) as channel:
-        link = Link(channel, Sockets(), 5, 10_000)
-        link.start()
+        link = Link(channel, 5, 10_000)
+        link.start(Sockets())
         await asyncio.sleep(0.05)
         async with asyncio.timeout(5):
-            await link.stop(0)
+            await link.stop()
         with contextlib.suppress(asyncio.CancelledError):
             assert link._task is not None
             await link._task
@@ -439,7 +441,7 @@ def test_a_large_batch_is_split_opens_first_and_closes_last() -> None:
         batch.sends.add(request=number, texts=["x" * 1_000_000])
     parts = list(split_batch(batch))
     assert len(parts) > 2
-    assert all(part.ByteSize() < module.BATCH_BYTES + 1_100_000 for part in parts)
+    assert all(part.ByteSize() < BATCH_BYTES + 1_100_000 for part in parts)
     assert [len(part.opens) for part in parts] == [1] + [0] * (len(parts) - 1)
     assert [len(part.closes) for part in parts] == [0] * (len(parts) - 1) + [1]
     assert [send.request for part in parts for send in part.sends] == list(range(10))

@@ -8,7 +8,7 @@ from palaver.contracts.errors import INVALID, MALFORMED, NOT_FOUND, UNAUTHENTICA
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.gateway.commands import SendMessages, Told
-from palaver.gateway.link import InFlight
+from palaver.gateway.sends import InFlight
 from palaver.gateway.socket_v1 import SocketsV1
 from palaver.runtime.settings import GatewaySettings
 from tests.memory_sockets import read_frames

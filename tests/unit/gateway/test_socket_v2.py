@@ -19,7 +19,7 @@ from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.contracts.times import rfc3339
 from palaver.gateway.commands import Answer, MoveReceipt, ResumeChats, SendMessages, Told, Type
-from palaver.gateway.link import InFlight
+from palaver.gateway.sends import InFlight
 from palaver.gateway.socket_v2 import LARGEST_SEQ, SocketsV2
 from palaver.runtime.settings import GatewaySettings
 from tests.memory_sockets import read_frames

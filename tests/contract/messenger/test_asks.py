@@ -1,0 +1,116 @@
+"""Pages of history over the stream: what each ask is answered, and that it is what the call answers."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+
+from palaver.contracts import messenger_pb2 as pb
+from palaver.contracts.errors import error_to_wire
+from palaver.contracts.ids import new_id
+from palaver.contracts.messenger_pb2_grpc import MessengerStub
+from palaver.messenger import attachment
+from tests.contract.messenger.service import Messenger, client_ids, eventually
+from tests.small_auth import SmallAuth
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def chat_with(messenger: Messenger, auth: SmallAuth, *texts: str) -> tuple[bytes, bytes, bytes]:
+    """Two users and their chat, in which the first has said this."""
+    alice, bob = auth.sign_up("Alice"), auth.sign_up("Bob")
+    opening = pb.OpenDirectChatRequest(companion_id=bob)
+    chat_id = (await messenger.call(alice, "OpenDirectChat", opening)).id
+    sending = pb.SendMessagesRequest(chat_id=chat_id, client_ids=client_ids(len(texts)), texts=texts)
+    await messenger.call(alice, "SendMessages", sending)
+    return alice, bob, chat_id
+
+
+async def ask(
+    messenger: Messenger, token: str, *requests: pb.ListMessagesRequest
+) -> list[list[tuple[int, Any]]]:
+    """The answers to asks that go in one batch: by batch, each with its number."""
+    stub = MessengerStub(messenger.channel)  # type: ignore[no-untyped-call] # generated without types
+    stream = stub.Attach()
+    numbered = enumerate(requests, 1)
+    asks = [pb.Ask(number=number, token=token, list_messages=request) for number, request in numbered]
+    await stream.write(pb.GatewayBatch(hello={"gateway_id": "gateway"}, reopened=True, asks=asks))
+    batches: list[list[tuple[int, Any]]] = []
+    async with asyncio.timeout(10):
+        while sum(map(len, batches)) < len(requests):
+            batch = await stream.read()
+            assert batch is not grpc.aio.EOF
+            if batch.answers:
+                batches.append([(one.number, one) for one in batch.answers])
+    stream.cancel()
+    return batches
+
+
+async def test_asks_of_one_batch_are_answered_in_one(messenger: Messenger, auth: SmallAuth) -> None:
+    """Each page would cost a gRPC message, and readers would wait for each other."""
+    _, bob, chat_id = await chat_with(messenger, auth, "one", "two", "three")
+    requests = [pb.ListMessagesRequest(chat_id=chat_id, limit=limit) for limit in (1, 2, 3)]
+    token = auth.token(bob)
+    # The first time the token is verified, which may take longer
+    await ask(messenger, token, requests[0])
+    (answers,) = await ask(messenger, token, *requests)
+    for number, answer in answers:
+        assert answer.page == await messenger.call(bob, "ListMessages", requests[number - 1])
+        assert len(answer.page.messages) == number
+
+
+async def test_a_refused_ask_is_refused_as_the_call_is(messenger: Messenger, auth: SmallAuth) -> None:
+    """Outsiders would learn which chats exist (promise P5), or a client what it did wrong never."""
+    alice, _, chat_id = await chat_with(messenger, auth, "between us")
+    eve = auth.sign_up("Eve")
+    requests = [
+        pb.ListMessagesRequest(chat_id=chat_id, limit=10),
+        pb.ListMessagesRequest(chat_id=new_id(), limit=10),
+        pb.ListMessagesRequest(chat_id=chat_id, limit=10, from_start=True, mark_read=True),
+        pb.ListMessagesRequest(chat_id=b"x", limit=10),
+        pb.ListMessagesRequest(chat_id=chat_id),
+        pb.ListMessagesRequest(chat_id=chat_id, limit=1, before_seq=2, after_seq=1),
+    ]
+    for batch in await ask(messenger, auth.token(eve), *requests):
+        for number, answer in batch:
+            assert not answer.HasField("page")
+            meant = error_to_wire(await messenger.refusal(eve, "ListMessages", requests[number - 1]))
+            told = answer.error
+            assert (told.code, told.message, told.field) == (meant.code, meant.message, meant.field)
+    chat = await messenger.call(alice, "GetChat", pb.GetChatRequest(chat_id=chat_id))
+    assert [member.read_seq for member in chat.members if member.user_id != alice] == [0]
+
+
+async def test_an_ask_without_a_good_token_is_refused(messenger: Messenger, auth: SmallAuth) -> None:
+    """The gateway's mistakes would open all chats: the messenger verifies tokens itself."""
+    alice, _, chat_id = await chat_with(messenger, auth, "between us")
+    request = pb.ListMessagesRequest(chat_id=chat_id, limit=10)
+    for token in ("", "x", auth.token(alice, seconds=-60)):
+        (((_, answer),),) = await ask(messenger, token, request)
+        assert (answer.error.code, answer.HasField("page")) == ("unauthenticated", False)
+
+
+async def test_who_reads_with_an_old_client_has_read(messenger: Messenger, auth: SmallAuth) -> None:
+    """Old clients' companions would never see that their messages were read."""
+    alice, bob, chat_id = await chat_with(messenger, auth, "one", "two")
+    request = pb.ListMessagesRequest(chat_id=chat_id, limit=10, mark_read=True)
+    await ask(messenger, auth.token(bob), request)
+
+    async def is_read() -> bool:
+        chat = await messenger.call(alice, "GetChat", pb.GetChatRequest(chat_id=chat_id))
+        return [member.read_seq for member in chat.members if member.user_id == bob] == [2]
+
+    await eventually(is_read, "read")
+
+
+async def test_answers_that_wait_are_bounded(
+    messenger: Messenger, auth: SmallAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers of long pages would fill the messenger's memory (promise P9), or be answered never."""
+    monkeypatch.setattr(attachment, "ANSWER_BYTES", 1_000)
+    _, bob, chat_id = await chat_with(messenger, auth, "x" * 1_000)
+    requests = [pb.ListMessagesRequest(chat_id=chat_id, limit=1)] * 5
+    batches = await ask(messenger, auth.token(bob), *requests)
+    assert [number for batch in batches for number, _ in batch] == [1, 2, 3, 4, 5]
+    assert len(batches) > 1
