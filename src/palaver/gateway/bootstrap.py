@@ -9,8 +9,8 @@ from palaver.gateway.accounts import Accounts
 from palaver.gateway.app import build_app
 from palaver.gateway.dialogs import Dialogs, open_channel
 from palaver.gateway.health import Upstream
-from palaver.gateway.parts import Parts
 from palaver.gateway.link import Link
+from palaver.gateway.parts import Parts
 from palaver.gateway.revocations import Revocations
 from palaver.gateway.sockets import SocketServer
 from palaver.runtime.http import RestClient, serving_http
@@ -20,10 +20,10 @@ from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
 
 HEALTH_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 75
-# An auth that is slow to answer keeps a gateway from starting for no longer than this
-CATCH_UP_SECONDS = 2.0
 # Messages that may wait for the messenger, about
 IN_FLIGHT_BYTES = 64 * 1024 * 1024
+# An auth that is slow to answer keeps a gateway from starting for no longer than this
+CATCH_UP_SECONDS = 2.0
 
 
 async def serve(

@@ -50,8 +50,8 @@ async def serve(
         verifier = TokenVerifier(keys.fetch)
         live = Replica(database, verifier, own)
         rpc = Rpc(Dialogs(database, Directory(auth), live, own), live)
-        checks = {"journal": lambda: is_readable(database), "auth": keys.were_heard}
         live.streams.asks.list_messages = rpc.read_page
+        checks = {"journal": lambda: is_readable(database), "auth": keys.were_heard}
 
         def add_services(server: grpc.aio.Server) -> None:
             add_messenger(server, rpc, verifier, live.attach)

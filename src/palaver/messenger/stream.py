@@ -14,8 +14,8 @@ from palaver.contracts.messenger_pb2 import (
     TypingUpdate,
 )
 from palaver.messenger.append import Append
-from palaver.messenger.attachment import Attachment, Socket
 from palaver.messenger.asks import Asks
+from palaver.messenger.attachment import Attachment, Socket
 from palaver.messenger.audience import Audience
 from palaver.messenger.resume import catch_up, hold_back, resume
 from palaver.runtime.sql import Database
@@ -39,9 +39,9 @@ class Streams:
         self._replica = replica
         self._database = database
         self._verifier = verifier
+        self.asks = Asks(verifier)
         self._readers: dict[Attachment, asyncio.Task[Any]] = {}
         self._stopping = False
-        self.asks = Asks(verifier)
 
     async def attach(self, requests: AsyncIterator[GatewayBatch], context: Any) -> None:
         """Serves one gateway's stream until it ends: `context.write` takes the answers."""
@@ -106,8 +106,6 @@ class Streams:
             self._receive_receipt(attachment, receipt)
         for typing in batch.typings:
             self._receive_typing(attachment, typing)
-        for asked in batch.resumes:
-            self._receive_resume(attachment, asked, tasks)
         self._receive_reads(attachment, batch, tasks)
         for number in batch.closes:
             self._close(attachment, number)
@@ -115,12 +113,12 @@ class Streams:
     def _receive_reads(
         self, attachment: Attachment, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
     ) -> None:
-        for number in batch.drained:
-            attachment.note_drained(number)
+        for asked in batch.resumes:
+            self._receive_resume(attachment, asked, tasks)
         for ask in batch.asks:
             start(self.asks.answer(attachment, ask), tasks)
-        for number in batch.closes:
-            self._close(attachment, number)
+        for number in batch.drained:
+            attachment.note_drained(number)
 
     async def _open(self, attachment: Attachment, opening: SocketOpen) -> None:
         # A reopened socket's token may have expired meanwhile; it was good when the socket was opened, and

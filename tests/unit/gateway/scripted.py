@@ -27,8 +27,8 @@ from palaver.gateway.accounts import Accounts
 from palaver.gateway.app import build_app
 from palaver.gateway.dialogs import Dialogs, open_channel
 from palaver.gateway.health import Upstream
-from palaver.gateway.parts import Parts
 from palaver.gateway.link import Link
+from palaver.gateway.parts import Parts
 from palaver.gateway.revocations import Revocations
 from palaver.runtime.http import RestClient, serving_http
 from palaver.runtime.settings import GatewaySettings
@@ -167,8 +167,6 @@ def scripted(method: str) -> Any:
     return answer
 
 
-for one in pb.DESCRIPTOR.services_by_name["Messenger"].methods:
-    if one.name != "Attach":
 async def scripted_attach(self: ScriptedMessenger, batches: Any, context: Any) -> None:
     """The stream: its asks are answered as calls of the same name are."""
     async for batch in batches:
@@ -197,11 +195,13 @@ class NoSockets:
         """See `link.Hears`."""
 
 
+for one in pb.DESCRIPTOR.services_by_name["Messenger"].methods:
+    if one.name != "Attach":
         setattr(ScriptedMessenger, one.name, scripted(one.name))
-
-
     else:
         setattr(ScriptedMessenger, one.name, scripted_attach)
+
+
 @dataclass
 class Answer:
     """What a client got."""
@@ -270,11 +270,11 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
         await grpc_server.start()
         stack.push_async_callback(grpc_server.stop, None)
         channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{grpc_port}"))
-        accounts = Accounts(rest)
-        revocations = Revocations(accounts, 600)
         link = Link(channel, 1, 1)
         link.start(NoSockets())  # type: ignore[arg-type] # it hears of nothing else
         stack.push_async_callback(link.stop)
+        accounts = Accounts(rest)
+        revocations = Revocations(accounts, 600)
         verifier = TokenVerifier(accounts.keys)
         parts = Parts(
             own, accounts, Dialogs(channel, link.asks), verifier, revocations, (Upstream("auth", rest),)
