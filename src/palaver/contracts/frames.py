@@ -24,18 +24,21 @@ class SendReceipt(FromClient, tag="receipt"):
     chat_id: str
     received_seq: int = 0
     read_seq: int = 0
+    traceparent: str = ""
 
 
 class SendTyping(FromClient, tag="typing"):
     """Say that the user is typing; good for 5 seconds."""
 
     chat_id: str
+    traceparent: str = ""
 
 
 class Resume(FromClient, tag="resume"):
     """Ask for all that came after the last seq seen, for each chat; at most 1,000 chats a frame."""
 
     cursors: dict[str, int]
+    traceparent: str = ""
 
 
 class Ping(FromClient, tag="ping"):
@@ -60,7 +63,7 @@ class Hello(FromServer, tag="hello"):
 
 
 class Sent(FromServer, tag="sent"):
-    """The message is on disk, at this place of the chat."""
+    """The message is on disk, at this place of the chat. Operators find what happened by `trace_id`."""
 
     client_id: str
     chat_id: str
@@ -83,7 +86,6 @@ class Message(FromServer, tag="message"):
     created_at: str
     edited_at: str | None = None
     deleted_at: str | None = None
-    trace_id: str = ""
 
 
 class Receipt(FromServer, tag="receipt"):
@@ -124,6 +126,7 @@ class Error(FromServer, tag="error"):
     client_id: str = ""
     chat_id: str = ""
     retry_after: float = 0.0
+    trace_id: str = ""
 
 
 class Pong(FromServer, tag="pong"):

@@ -25,30 +25,33 @@ class SendMessages:
 class MoveReceipt:
     """Say how far the user has received and read a chat; 0: no news."""
 
-    __slots__ = ("chat_id", "read_seq", "received_seq")
+    __slots__ = ("chat_id", "read_seq", "received_seq", "traceparent")
 
-    def __init__(self, chat_id: bytes, received_seq: int, read_seq: int) -> None:
+    def __init__(self, chat_id: bytes, received_seq: int, read_seq: int, traceparent: str = "") -> None:
         self.chat_id = chat_id
         self.received_seq = received_seq
         self.read_seq = read_seq
+        self.traceparent = traceparent
 
 
 class Type:
     """Say that the user is typing."""
 
-    __slots__ = ("chat_id",)
+    __slots__ = ("chat_id", "traceparent")
 
-    def __init__(self, chat_id: bytes) -> None:
+    def __init__(self, chat_id: bytes, traceparent: str = "") -> None:
         self.chat_id = chat_id
+        self.traceparent = traceparent
 
 
 class ResumeChats:
     """Ask for what came behind the last seqs seen."""
 
-    __slots__ = ("cursors",)
+    __slots__ = ("cursors", "traceparent")
 
-    def __init__(self, cursors: dict[bytes, int]) -> None:
+    def __init__(self, cursors: dict[bytes, int], traceparent: str = "") -> None:
         self.cursors = cursors
+        self.traceparent = traceparent
 
 
 class Answer:
@@ -78,6 +81,7 @@ class Told:
         "ids",
         "sender_id",
         "texts",
+        "trace_id",
     )
 
     def __init__(self, delivery: Delivery, sent: InFlight | None) -> None:
@@ -93,11 +97,17 @@ class Told:
         self.changed = delivery.changed
         self.edited_at = delivery.edited_at
         self.deleted_at = delivery.deleted_at
+        self.trace_id = known.traceparent[3:35]
 
 
 class Generation(Protocol):
     """One generation's frames. Each method gives whole frames ready to write; empty where the generation
     has no words for it."""
+
+    @property
+    def name(self) -> str:
+        """`v0`, `v1` or `v2`."""
+        ...
 
     @property
     def implicit_receipts(self) -> bool:

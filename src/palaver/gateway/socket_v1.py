@@ -51,6 +51,7 @@ _encode = msgspec.json.Encoder().encode
 class SocketsV1:
     """v1's frames. See `commands.Generation`."""
 
+    name = "v1"
     implicit_receipts = True
 
     def __init__(self, settings: GatewaySettings) -> None:

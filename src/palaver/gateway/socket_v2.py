@@ -15,18 +15,19 @@ from palaver.gateway.sends import InFlight
 from palaver.gateway.wire import text_frame
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.texts import check_text
+from palaver.runtime.trace_context import read_traceparent
 
 MOST_CURSORS = 1_000
 LARGEST_SEQ = 2**62
 
 _read = msgspec.json.Decoder(frames.ClientFrame).decode
 _encode = msgspec.json.Encoder().encode
-_traceparent = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class SocketsV2:
     """v2's frames. See `commands.Generation`."""
 
+    name = "v2"
     implicit_receipts = False
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -49,20 +50,18 @@ class SocketsV2:
         if isinstance(asked, frames.SendReceipt):
             return read_receipt(asked)
         if isinstance(asked, frames.SendTyping):
-            return Type(id_from_text(asked.chat_id, "chat_id"))
+            return Type(id_from_text(asked.chat_id, "chat_id"), checked_traceparent(asked))
         if isinstance(asked, frames.Resume):
             return read_resume(asked)
         return Answer(write(frames.Pong(asked.id)))
 
     def _read_send(self, asked: frames.Send) -> Command:
         check_text(asked.text, "text", self._most_characters)
-        if asked.traceparent and not _traceparent.fullmatch(asked.traceparent):
-            raise PalaverError(INVALID, "traceparent is not one of W3C trace context", field="traceparent")
         return SendMessages(
             id_from_text(asked.chat_id, "chat_id"),
             [id_from_text(asked.client_id, "client_id")],
             [asked.text],
-            asked.traceparent,
+            checked_traceparent(asked),
         )
 
     def told(self, told: Told) -> bytes:
@@ -99,7 +98,12 @@ class SocketsV2:
             [
                 write(
                     frames.Sent(
-                        text_from_id(client_id), told.chat_text, seq, text_from_id(message_id), created_at
+                        text_from_id(client_id),
+                        told.chat_text,
+                        seq,
+                        text_from_id(message_id),
+                        created_at,
+                        told.trace_id,
                     )
                 )
                 for seq, (message_id, client_id) in enumerate(
@@ -115,7 +119,12 @@ class SocketsV2:
             [
                 write(
                     frames.Sent(
-                        text_from_id(client_id), chat_id, seq, text_from_id(message_id), rfc3339(created_at)
+                        text_from_id(client_id),
+                        chat_id,
+                        seq,
+                        text_from_id(message_id),
+                        rfc3339(created_at),
+                        sent.traceparent[3:35],
                     )
                 )
                 for client_id, seq, message_id, created_at in zip(
@@ -127,7 +136,8 @@ class SocketsV2:
     def refused(self, error: PalaverError, sent: InFlight | None, chat_id: bytes) -> bytes:
         """See `Generation.refused`."""
         client_id = text_from_id(sent.client_ids[0]) if sent else ""
-        return write(error_frame(error, client_id, text_from_id(chat_id) if chat_id else ""))
+        trace_id = sent.traceparent[3:35] if sent else ""
+        return write(error_frame(error, client_id, text_from_id(chat_id) if chat_id else "", trace_id))
 
     def hello(self, user_id: bytes, session_id: bytes, at: int) -> bytes:
         """See `Generation.hello`."""
@@ -172,11 +182,11 @@ def write(asked: frames.FromServer) -> bytes:
     return text_frame(_encode(asked))
 
 
-def error_frame(error: PalaverError, client_id: str, chat_id: str) -> frames.Error:
+def error_frame(error: PalaverError, client_id: str, chat_id: str, trace_id: str = "") -> frames.Error:
     """A refusal, and what it refuses."""
     # Rounded up: 0 would say that waiting does not help
     retry_after = math.ceil(error.retry_after * 1000) / 1000
-    return frames.Error(error.kind.code, error.message, error.field, client_id, chat_id, retry_after)
+    return frames.Error(error.kind.code, error.message, error.field, client_id, chat_id, retry_after, trace_id)
 
 
 def read_receipt(asked: frames.SendReceipt) -> Command:
@@ -184,7 +194,8 @@ def read_receipt(asked: frames.SendReceipt) -> Command:
     for field, seq in (("received_seq", asked.received_seq), ("read_seq", asked.read_seq)):
         if not 0 <= seq < LARGEST_SEQ:
             raise PalaverError(INVALID, f"{field} must be a seq", field=field)
-    return MoveReceipt(id_from_text(asked.chat_id, "chat_id"), asked.received_seq, asked.read_seq)
+    chat_id = id_from_text(asked.chat_id, "chat_id")
+    return MoveReceipt(chat_id, asked.received_seq, asked.read_seq, checked_traceparent(asked))
 
 
 def read_resume(asked: frames.Resume) -> Command:
@@ -196,7 +207,14 @@ def read_resume(asked: frames.Resume) -> Command:
         if not 0 <= seq < LARGEST_SEQ:
             raise PalaverError(INVALID, "a cursor must be a seq", field="cursors")
         cursors[id_from_text(chat_id, "cursors")] = seq
-    return ResumeChats(cursors)
+    return ResumeChats(cursors, checked_traceparent(asked))
+
+
+def checked_traceparent(asked: frames.Send | frames.SendReceipt | frames.SendTyping | frames.Resume) -> str:
+    """The frame's traceparent, or an empty text. Raises `invalid`."""
+    if asked.traceparent and read_traceparent(asked.traceparent) is None:
+        raise PalaverError(INVALID, "traceparent is not one of W3C trace context", field="traceparent")
+    return asked.traceparent
 
 
 def field_of(text: str) -> str:
