@@ -63,6 +63,7 @@ class Attached:
         request: int = 1,
         client_ids: list[bytes] | None = None,
         retry: bool = False,
+        traceparent: str = "",
     ) -> list[bytes]:
         """Sends messages. Returns their client ids."""
         client_ids = client_ids or [new_id() for _ in texts]
@@ -73,6 +74,7 @@ class Attached:
             "client_ids": client_ids,
             "texts": texts,
             "retry": retry,
+            "traceparent": traceparent,
         }
         self.say(sends=[asked])
         return client_ids

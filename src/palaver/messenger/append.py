@@ -30,7 +30,8 @@ class Append:
     """One request to send, on its way through the committer. The lower fields are filled in by it.
 
     `retry`: it may be stored already. It came through `origin`, as its number `request` of its socket
-    number `socket`; or by a unary call, which waits for `outcome`.
+    number `socket`; or by a unary call, which waits for `outcome`. `traceparent`: its request's, where that
+    is sampled; then `came_at` is when the messenger heard of it, in nanoseconds since the epoch.
     """
 
     audience: Audience
@@ -43,6 +44,8 @@ class Append:
     socket: int = 0
     request: int = 0
     outcome: "asyncio.Future[list[Message]] | None" = None
+    traceparent: str = ""
+    came_at: int = 0
 
     # Of the members among whom the sender was found. The audience may be read anew, without the sender,
     # before this is written

@@ -5,13 +5,16 @@ batches, and the less each message costs.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.times import now_us
+from palaver.messenger import metrics
 from palaver.messenger.append import Append
 from palaver.messenger.fairness import FairQueue
 from palaver.messenger.journal import Journal, Writes
+from palaver.messenger.message_spans import keep_batch
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry import log
 
@@ -40,6 +43,8 @@ class Committer:
 
     def start(self) -> None:
         """Begins to write."""
+        metrics.QUEUE_MESSAGES.set_function(lambda: self._queue.messages)
+        metrics.LAG_SECONDS.set_function(self._lag_seconds)
         self._task = asyncio.create_task(self._run(), name="committer")
 
     async def stop(self) -> None:
@@ -81,6 +86,9 @@ class Committer:
         self._seen[user_id] = at
         self._wake.set()
 
+    def _lag_seconds(self) -> float:
+        return (now_us() - self._writing_since) / 1e6 if self._writing_since else 0.0
+
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
@@ -100,6 +108,7 @@ class Committer:
 
     async def _write(self, writes: Writes) -> None:
         self._writing_since = now_us()
+        began = time.time_ns()
         try:
             await self._journal.write(writes)
         except Exception as error:
@@ -110,5 +119,21 @@ class Committer:
                 append.error = writes.error
         for append in writes.appends:
             append.audience.pending -= 1
+        ended = time.time_ns()
         self._on_written(writes)
         self._writing_since = 0
+        measure(writes, ended - began)
+        keep_batch(writes.appends, began, ended, writes.error)
+
+
+def measure(writes: Writes, nanoseconds: int) -> None:
+    """Counts a batch, and what it wrote."""
+    metrics.COMMIT_SECONDS.observe(nanoseconds / 1e9)
+    if writes.error is not None:
+        metrics.COMMIT_FAILURES.inc()
+    elif writes.appends:
+        metrics.BATCH_MESSAGES.observe(sum([len(append.texts) for append in writes.appends]))
+        metrics.COMMITTED.inc(sum([len(append.ids) for append in writes.appends]))
+        repeated = sum([append.stored is not None for append in writes.appends])
+        if repeated:
+            metrics.REPEATED.inc(repeated)

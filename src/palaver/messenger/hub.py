@@ -6,6 +6,7 @@ from palaver.messenger.append import Append
 from palaver.messenger.attachment import Attachment, Socket
 from palaver.messenger.audience import Audience
 from palaver.messenger.domain import Message
+from palaver.messenger.message_spans import traceparent_of_append, traceparent_of_message
 
 Numbers = dict[Attachment, list[int]]
 
@@ -155,6 +156,7 @@ def tell_new(append: Append, attachment: Attachment, numbers: list[int]) -> None
         texts=texts,
         created_at=append.created_at,
         sockets=numbers,
+        traceparent=traceparent_of_append(append) if append.traceparent else "",
     )
     attachment.wake()
 
@@ -184,5 +186,6 @@ def add_delivery(
         deleted_at=message.deleted_at,
         catch_up=missed,
         resumed=resumed,
+        traceparent=traceparent_of_message(message),
     )
     attachment.wake()

@@ -1,6 +1,7 @@
 """One messenger replica: takes sends to the journal, and tells whoever is to be told."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from palaver.runtime.rates import TokenBuckets
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql import Database
 from palaver.runtime.tokens import TokenVerifier
+from palaver.runtime.traces import current_work
 
 # Receipts that old clients imply, and the activity of large groups, are written this often.
 LAZY_SECONDS = 1.0
@@ -98,6 +100,9 @@ class Replica:
     ) -> list[Message]:
         """See `Live.send`."""
         outcome: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
+        work = current_work()
+        traceparent = work.traceparent if work is not None and work.sampled else ""
+        came_at = time.time_ns()
 
         def admit(audience: Audience | PalaverError) -> None:
             if outcome.done():
@@ -106,7 +111,9 @@ class Replica:
             if isinstance(audience, PalaverError):
                 outcome.set_exception(audience)
                 return
-            self.admit(Append(audience, sender_id, client_ids, texts, retry, trace_id, outcome=outcome))
+            append = Append(audience, sender_id, client_ids, texts, retry, trace_id, outcome=outcome)
+            append.traceparent, append.came_at = traceparent, came_at
+            self.admit(append)
 
         self.audiences.for_member(chat_id, sender_id, admit)
         return await outcome

@@ -1,6 +1,7 @@
 """The messenger's end of `Attach`: what gateways' sockets ask, in batches."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from palaver.messenger.append import Append
 from palaver.messenger.asks import Asks
 from palaver.messenger.attachment import Attachment, Socket
 from palaver.messenger.audience import Audience
+from palaver.messenger.message_spans import is_sampled
 from palaver.messenger.resume import catch_up, hold_back, resume
 from palaver.runtime.sql import Database
 from palaver.runtime.telemetry import log
@@ -226,7 +228,7 @@ def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> No
 
 def append_of(send: Send, socket: Socket, audience: Audience) -> Append:
     """What the committer is asked for by a send."""
-    return Append(
+    append = Append(
         audience,
         socket.user_id,
         list(send.client_ids),
@@ -237,6 +239,9 @@ def append_of(send: Send, socket: Socket, audience: Audience) -> Append:
         socket.number,
         send.request,
     )
+    if is_sampled(send.traceparent):
+        append.traceparent, append.came_at = send.traceparent, time.time_ns()
+    return append
 
 
 def is_well_formed(send: Send) -> bool:
