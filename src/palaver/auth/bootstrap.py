@@ -13,11 +13,12 @@ from palaver.auth.accounts import Accounts
 from palaver.auth.keys import Keys
 from palaver.auth.migrations import MIGRATIONS
 from palaver.auth.passwords import Passwords
-from palaver.auth.rest import Parts, build_app
+from palaver.auth.rest import QUIET_PATHS, Parts, build_app
 from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
 from palaver.runtime.http import serving_http
 from palaver.runtime.migrations import migrate
+from palaver.runtime.requests import Requests
 from palaver.runtime.rest_errors import Guarded
 from palaver.runtime.settings import Settings
 from palaver.runtime.sql import SqliteDatabase
@@ -55,7 +56,12 @@ async def serve(
         stack.callback(passwords.close)
         sessions = Sessions(database, passwords, signing, own)
         accounts = Accounts(database, passwords, sessions, own)
-        app = Guarded(build_app(Parts(accounts, sessions, signing)), BODY_BYTES)
+        app = Requests(
+            Guarded(build_app(Parts(accounts, sessions, signing)), BODY_BYTES),
+            is_edge=False,
+            access_log=settings.telemetry.access_log,
+            quiet_paths=QUIET_PATHS,
+        )
         await stack.enter_async_context(pruning(sessions))
         server = await stack.enter_async_context(
             serving_http(

@@ -15,13 +15,17 @@ from palaver.auth.keys import Keys
 from palaver.auth.sessions import Sessions
 from palaver.contracts import accounts as wire
 from palaver.contracts.errors import INVALID, UNAUTHENTICATED, UNAVAILABLE, PalaverError
-from palaver.contracts.ids import id_from_text
+from palaver.contracts.ids import id_from_text, text_from_id
+from palaver.runtime.facts import note_fact
+from palaver.runtime.requests import HEALTH_PATHS
 from palaver.runtime.rest_errors import answer_errors
 from palaver.runtime.telemetry import log
 from palaver.runtime.tokens import Claims
 
 MOST_USERS = 1_000
 LARGEST_INTEGER = 2**63 - 1
+# Every gateway asks for revocations twice a second
+QUIET_PATHS = HEALTH_PATHS | {"/revocations"}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -60,7 +64,9 @@ async def caller_of(request: Request, authorization: Annotated[str, Header()] = 
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise PalaverError(UNAUTHENTICATED, "an access token is needed")
-    return await parts_of(request).sessions.verify(token.strip())
+    claims = await parts_of(request).sessions.verify(token.strip())
+    note_fact("user_id", text_from_id(claims.user_id))
+    return claims
 
 
 def client_of(

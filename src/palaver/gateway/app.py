@@ -15,7 +15,7 @@ from palaver.gateway.history import ShortWay
 from palaver.gateway.parts import Parts
 from palaver.runtime.settings import GatewaySettings
 
-EXPOSED_HEADERS = ("retry-after", "www-authenticate")
+EXPOSED_HEADERS = ("retry-after", "traceresponse", "www-authenticate")
 
 
 def build_app(parts: Parts) -> FastAPI:
@@ -61,7 +61,7 @@ def doors_of(settings: GatewaySettings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["authorization", "idempotency-key"],
+            allow_headers=["authorization", "idempotency-key", "traceparent"],
             expose_headers=EXPOSED_HEADERS,
         )
         doors.insert(0, cors)

@@ -8,12 +8,14 @@ from typing import Any
 from palaver.gateway.accounts import Accounts
 from palaver.gateway.app import build_app
 from palaver.gateway.dialogs import Dialogs, open_channel
+from palaver.gateway.errors import generation_of
 from palaver.gateway.health import Upstream
 from palaver.gateway.link import Link
 from palaver.gateway.parts import Parts
 from palaver.gateway.revocations import Revocations
 from palaver.gateway.sockets import SocketServer
 from palaver.runtime.http import RestClient, serving_http
+from palaver.runtime.requests import Requests
 from palaver.runtime.settings import Settings
 from palaver.runtime.telemetry import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
@@ -63,7 +65,13 @@ async def serve(
             "forwarded_allow_ips": own.trusted_proxies,
             "timeout_graceful_shutdown": own.drain_seconds,
         }
-        async with serving_http(build_app(parts), own.host, own.port, **options) as server:
+        app = Requests(
+            build_app(parts),
+            is_edge=True,
+            access_log=settings.telemetry.access_log,
+            generation_of=generation_of,
+        )
+        async with serving_http(app, own.host, own.port, **options) as server:
             log.info("listening", host=own.host, port=server.port)
             if ready is not None:
                 ready(server.port)

@@ -11,9 +11,11 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import Request
 
 from palaver.contracts.errors import SESSION_REVOKED, UNAUTHENTICATED, PalaverError
+from palaver.contracts.ids import text_from_id
 from palaver.gateway.accounts import Client
 from palaver.gateway.doors import header_of
 from palaver.gateway.parts import parts_of
+from palaver.runtime.facts import note_fact
 
 # JWS compact form (RFC 7515 §7.1). The library behind the verifier passes over other characters in the
 # signature, and those would break the headers that carry the token on.
@@ -49,6 +51,7 @@ class AccessToken(SecurityBase):
         claims = parts.verifier.verify_known(token) or await parts.verifier.verify(token)
         if parts.revocations.is_ended(claims.session_id):
             raise PalaverError(SESSION_REVOKED)
+        note_fact("user_id", text_from_id(claims.user_id))
         return Caller(claims.user_id, claims.session_id, token)
 
 

@@ -1,28 +1,17 @@
 """What every HTTP request passes before its handler. Plain ASGI: a wrapper costs microseconds."""
 
 import re
-import time
 
-from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palaver.contracts.errors import INTERNAL, TOO_LARGE, UNSUPPORTED_DATA, PalaverError
 from palaver.gateway.errors import answer_error, is_old_path
+from palaver.runtime.facts import note_failure
 from palaver.runtime.telemetry import log
 
 _JSON = re.compile(rb"\s*application/([!-.0-~]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 _CONTENT_TYPE = (b"content-type", b"application/json")
-
-REQUESTS = Counter("palaver_http_requests", "Requests answered.", ["generation", "method", "status"])
-SECONDS = Histogram(
-    "palaver_http_request_seconds",
-    "Time from a request's head to its answer's head.",
-    ["generation"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
-)
-IN_PROGRESS = Gauge("palaver_http_requests_in_progress", "Requests under way.")
-METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"))
 
 
 class Refusals:
@@ -32,42 +21,30 @@ class Refusals:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Measures too: it sees every answer."""
+        """Raises what can't be answered any more, because an answer has begun."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        started = time.perf_counter()
-        status = 0
+        has_begun = False
 
         async def note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                measure(path, scope["method"], status, time.perf_counter() - started)
+            nonlocal has_begun
+            has_begun = True
             await send(message)
 
-        IN_PROGRESS.inc()
         try:
             await self._app(scope, receive, note)
         except PalaverError as error:
-            if status:
+            if has_begun:
                 raise
             await answer_error(error, path)(scope, receive, note)
         except Exception as error:
             log.error("request_failed", path=path, method=scope["method"], exc_info=error)
-            if status:
-                raise  # the answer has begun: only cutting the connection can tell
+            note_failure(type(error).__name__)
+            if has_begun:
+                raise  # only cutting the connection can tell
             await answer_error(PalaverError(INTERNAL), path)(scope, receive, note)
-        finally:
-            IN_PROGRESS.dec()
-
-
-def measure(path: str, method: str, status: int, seconds: float) -> None:
-    """Counts an answer. Labels are few by design: no path, and no method that a client makes up."""
-    generation = "old" if is_old_path(path) else "v2" if path.startswith("/v2/") else "none"
-    REQUESTS.labels(generation, method if method in METHODS else "other", status).inc()
-    SECONDS.labels(generation).observe(seconds)
 
 
 class BodyLimit:
@@ -112,7 +89,8 @@ class JsonOnly:
         if scope["type"] == "http" and scope["method"] in _WITH_BODY:
             if is_old_path(scope["path"]):
                 others = [header for header in scope["headers"] if header[0] != b"content-type"]
-                scope = {**scope, "headers": [*others, _CONTENT_TYPE]}
+                # Not in a copy of the scope: whoever is around it would not see the route that is found
+                scope["headers"] = [*others, _CONTENT_TYPE]
             elif has_body(scope) and not _JSON.fullmatch(header_of(scope, b"content-type") or b""):
                 raise PalaverError(UNSUPPORTED_DATA, "send JSON, as content-type application/json")
         await self._app(scope, receive, send)

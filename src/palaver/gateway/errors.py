@@ -28,11 +28,13 @@ from palaver.contracts.errors import (
     ErrorKind,
     PalaverError,
 )
+from palaver.runtime.facts import note_failure
 from palaver.runtime.telemetry import log
 
 PROBLEM_TYPE = "application/problem+json"
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 OLD_PATHS = ("/auth/", "/social/", "/messenger/", "/questionnaires", "/ws")
+V0_PATHS = ("/questionnaires", "/ws")
 
 _KINDS_OF_STATUS = {
     kind.http: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE, UNSUPPORTED_DATA)
@@ -50,6 +52,15 @@ class FieldError:
 def is_old_path(path: str) -> bool:
     """Whether v0 and v1 own the path: whatever is refused there is refused in their shape."""
     return path.startswith(OLD_PATHS)
+
+
+def generation_of(path: str) -> str:
+    """The public API that owns the path: v0, v1, v2, or none."""
+    if path.startswith("/v2/"):
+        return "v2"
+    if not is_old_path(path):
+        return "none"
+    return "v0" if path == "/auth/user" or path.startswith(V0_PATHS) else "v1"
 
 
 def answer_error(error: PalaverError, path: str, fields: Sequence[FieldError] = ()) -> Response:
@@ -145,6 +156,8 @@ def kind_of_status(status: int) -> ErrorKind:
 
 def log_refusal(error: PalaverError, path: str) -> None:
     """Our own failures are errors; what is away or full is a warning; clients' mistakes are no news."""
+    if error.kind.http >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        note_failure(error.kind.code)
     if error.kind is INTERNAL:
         log.error("request_failed", path=path, debug=error.debug)
     elif error.kind.http >= HTTPStatus.INTERNAL_SERVER_ERROR:

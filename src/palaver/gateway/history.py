@@ -17,9 +17,11 @@ from palaver.gateway.callers import BARE_TOKEN, BEARER
 from palaver.gateway.parts import parts_of
 from palaver.gateway.v1 import messages as v1
 from palaver.gateway.v2 import messages as v2
+from palaver.runtime.requests import set_route
 
 _V1_PATH = "/messenger/messages"
 _V2_PATH = re.compile(r"/v2/chats/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/messages")
+_V2_ROUTE = "/v2/chats/{chat_id}/messages"
 _V1_QUERY = re.compile(
     rb"chat_id=([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
     rb"(?:&limit=([0-9]{1,3}))?(?:&offset=([0-9]{1,18}))?"
@@ -41,6 +43,7 @@ class ShortWay:
         if answer is None:
             await self._app(scope, receive, send)
             return
+        set_route(scope, _V1_PATH if scope["path"] == _V1_PATH else _V2_ROUTE)
         response = await answer(Request(scope))
         await response(scope, receive, send)
 

@@ -20,6 +20,7 @@ from palaver.messenger.rpc import Rpc, add_messenger
 from palaver.runtime.grpc import serving_grpc
 from palaver.runtime.http import RestClient, serving_http
 from palaver.runtime.migrations import migrate
+from palaver.runtime.requests import Requests
 from palaver.runtime.settings import Settings
 from palaver.runtime.sql import SqliteDatabase, sqlite_engine
 from palaver.runtime.start import StartError
@@ -56,7 +57,8 @@ async def serve(
         def add_services(server: grpc.aio.Server) -> None:
             add_messenger(server, rpc, verifier, live.attach)
 
-        http = await stack.enter_async_context(serving_http(health_app(checks), own.host, own.http_port))
+        app = Requests(health_app(checks), is_edge=False, access_log=settings.telemetry.access_log)
+        http = await stack.enter_async_context(serving_http(app, own.host, own.http_port))
         _, grpc_port = await stack.enter_async_context(
             serving_grpc(add_services, own.host, own.grpc_port, GRACE_SECONDS)
         )

@@ -37,6 +37,8 @@ async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> As
         log_config=None,
         access_log=False,
         server_header=False,
+        # A request must not begin with what the one before it on its connection has bound
+        reset_contextvars=True,
         **{"loop": "none", "http": "httptools", "ws": "none", "lifespan": "off", **options},
     )
     server = Server(config)

@@ -22,6 +22,7 @@ from palaver.contracts.errors import (
     PalaverError,
     error_to_wire,
 )
+from palaver.runtime.facts import note_failure
 from palaver.runtime.telemetry import log
 
 _KINDS_OF_STATUS = {kind.http: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE)}
@@ -38,6 +39,8 @@ def answer_errors(app: FastAPI) -> None:
 async def refuse(request: Request, error: Exception) -> Response:
     """The answer to a request that ended with `error`."""
     known = known_error(error)
+    if known.kind.http >= 500:
+        note_failure(known.kind.code if isinstance(error, PalaverError) else type(error).__name__)
     if known.kind is INTERNAL:
         log.error("request_failed", path=request.scope["path"], exc_info=error, **known.debug)
     elif known.kind.http >= 500:

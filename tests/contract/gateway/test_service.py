@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from palaver.gateway.doors import IN_PROGRESS
+from palaver.runtime.requests import IN_PROGRESS
 from tests.contract.gateway.whole import Whole, running_whole
 from tests.people import Door, door_of
 
@@ -81,7 +81,8 @@ async def test_numbers_are_told(door: Door) -> None:
     await bob.v2("GET", "/chats")
     page = await door.call("GET", "/metrics")
     assert page.status == 200
-    assert b'palaver_http_requests_total{generation="v2",method="GET",status="200"}' in page.body
+    assert b'_total{generation="v2",method="GET",route="/v2/chats",status="200"}' in page.body
+    assert b'palaver_http_request_seconds_count{generation="v2",method="GET",route="/v2/chats"}' in page.body
 
 
 async def test_a_stop_answers_what_is_under_way_and_says_come_back(tmp_path: Path) -> None:

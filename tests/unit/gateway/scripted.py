@@ -26,11 +26,13 @@ from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_Messenge
 from palaver.gateway.accounts import Accounts
 from palaver.gateway.app import build_app
 from palaver.gateway.dialogs import Dialogs, open_channel
+from palaver.gateway.errors import generation_of
 from palaver.gateway.health import Upstream
 from palaver.gateway.link import Link
 from palaver.gateway.parts import Parts
 from palaver.gateway.revocations import Revocations
 from palaver.runtime.http import RestClient, serving_http
+from palaver.runtime.requests import Requests
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
@@ -280,7 +282,8 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
             own, accounts, Dialogs(channel, link.asks), verifier, revocations, (Upstream("auth", rest),)
         )
         options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
-        server = await stack.enter_async_context(serving_http(build_app(parts), "127.0.0.1", 0, **options))
+        app = Requests(build_app(parts), is_edge=True, access_log=False, generation_of=generation_of)
+        server = await stack.enter_async_context(serving_http(app, "127.0.0.1", 0, **options))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         yield Door(server.port, auth, messenger, parts, session, auth.token(), grpc_server.stop)
 

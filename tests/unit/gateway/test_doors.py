@@ -1,11 +1,15 @@
 """What every request passes: sizes, content types, CORS, whose address it is."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from palaver.gateway.doors import REQUESTS
-from tests.unit.gateway.scripted import TOKEN_PAIR, Door, open_door
+from palaver.gateway.app import bare_app
+from palaver.gateway.errors import generation_of
+from palaver.runtime.requests import REQUESTS
+from palaver.runtime.settings import GatewaySettings
+from tests.unit.gateway.scripted import CHAT, TOKEN_PAIR, Door, open_door
 from tests.unit.gateway.test_errors import is_old_error, is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -110,6 +114,41 @@ async def test_cors_covers_refusals_too() -> None:
 
 async def test_requests_are_counted_with_few_labels(door: Door) -> None:
     """Made-up methods and paths would grow the metrics without end."""
-    before = REQUESTS.labels("v2", "other", 405)._value.get()
+    before = requests_of("/v2/users", "other", 405, "v2"), requests_of("unknown", "GET", 404, "v1")
     await door.call("PROPFIND", "/v2/users")
-    assert REQUESTS.labels("v2", "other", 405)._value.get() == before + 1
+    await door.call("GET", "/auth/made-up")
+    after = requests_of("/v2/users", "other", 405, "v2"), requests_of("unknown", "GET", 404, "v1")
+    assert after == (before[0] + 1, before[1] + 1)
+
+
+def requests_of(*labels: Any) -> float:
+    """How many requests were counted under these labels."""
+    return float(REQUESTS.labels(*labels)._value.get())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "route"),
+    [
+        ("GET", f"/v2/chats/{CHAT}/messages?limit=5", 401, "/v2/chats/{chat_id}/messages"),
+        ("GET", f"/v2/chats/{CHAT}/messages?limit=5&way=documented", 401, "/v2/chats/{chat_id}/messages"),
+        ("DELETE", f"/v2/chats/{CHAT}/messages/3", 401, "/v2/chats/{chat_id}/messages/{seq}"),
+        ("GET", f"/messenger/messages?chat_id={CHAT}", 401, "/messenger/messages"),
+        ("PUT", "/auth/token", 400, "/auth/token"),
+    ],
+)
+async def test_requests_are_counted_by_the_route(
+    door: Door, method: str, path: str, status: int, route: str
+) -> None:
+    """Each chat would be a metric of its own; or an operator could not tell which operation is slow."""
+    generation = "v2" if path.startswith("/v2") else "v1"
+    before = requests_of(route, method, status, generation)
+    assert (await door.call(method, path, b"no JSON", token="")).status == status
+    assert requests_of(route, method, status, generation) == before + 1
+
+
+async def test_each_route_is_of_the_generation_that_its_path_says() -> None:
+    """Requests of old clients would be counted as somebody else's, and their generation switched off."""
+    for path, operations in bare_app(GatewaySettings()).openapi()["paths"].items():
+        for operation in operations.values():
+            generation = generation_of(path)
+            assert operation["tags"] == ["operations" if generation == "none" else generation]

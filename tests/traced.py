@@ -1,0 +1,59 @@
+"""Spans and lines of code that runs in the test's own process, as an operator would have them."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import structlog
+from structlog.testing import capture_logs
+
+from palaver.runtime.spans import Span
+from palaver.runtime.traces import Sampler, current_work, tracer
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+SAMPLED = f"00-{TRACE}-{PARENT}-01"
+UNSAMPLED = f"00-{TRACE}-{PARENT}-00"
+
+
+class Kept:
+    """What was kept: `spans`, and `lines` with all that their tasks had bound."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.lines: list[Any] = []
+
+    def put_span(self, span: Span) -> None:
+        """See `traces.Sink`."""
+        self.spans.append(span)
+
+    def span(self, name: str, trace_id: str = "") -> Span:
+        """The one span of that name, and of that trace where one is given."""
+        named = [span for span in self.spans if span.name == name and trace_id in ("", span.trace_id)]
+        assert len(named) == 1, (name, [(span.name, span.trace_id) for span in self.spans])
+        return named[0]
+
+    def lines_of(self, trace_id: str) -> list[Any]:
+        """All lines of a trace."""
+        return [line for line in self.lines if line.get("trace_id") == trace_id]
+
+
+@contextlib.contextmanager
+def keeping(per_second: int = 0, slow_seconds: float = 60.0) -> Iterator[Kept]:
+    """Keeps what is written during the block. `per_second`: traces that are sampled unasked."""
+    kept = Kept()
+    tracer.configure(kept, Sampler(0.0, per_second), slow_seconds)
+    try:
+        with capture_logs(processors=[structlog.contextvars.merge_contextvars, name_trace]) as lines:
+            kept.lines = lines
+            yield kept
+    finally:
+        tracer.configure(None, Sampler(0.0, 0), slow_seconds)
+
+
+def name_trace(_logger: Any, _method: str, line: Any) -> Any:
+    """A processor that puts the trace's id in each line."""
+    work = current_work()
+    if work is not None:
+        line["trace_id"] = work.trace_id
+    return line
