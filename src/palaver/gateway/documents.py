@@ -21,6 +21,8 @@ Direct messaging: accounts, chats, messages.
 New clients use **v2**: Bearer tokens, pages by cursor, errors as problem details (RFC 9457). Live messages
 come through its socket, `GET /v2/ws`. **v1** and **v0** serve clients that were built for them.
 
+A request may carry `traceparent` (W3C Trace Context); each answer names its trace in `traceresponse`.
+
 Any path that is not here answers 404, any other method 405, in the error shape of its generation."""
 
 TAGS = [
@@ -29,6 +31,13 @@ TAGS = [
     {"name": "v0", "description": "For clients of the monolith. Errors: `{code: 0, message}`."},
     {"name": "operations", "description": "For those who run Palaver."},
 ]
+
+TRACERESPONSE = {
+    "description": "The request's place in the traces of whoever runs Palaver (W3C Trace Context level 2): "
+    "version, trace id, span id, flags. Not there where traces are off.",
+    "schema": {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$"},
+    "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+}
 
 _LONG_NAME = re.compile(r"palaver__gateway__(v\d)__\w+?__([A-Za-z]+)")
 
@@ -111,6 +120,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             drop_default_validation(operation)
+            if "v2" in operation["tags"]:
+                name_traceresponse(operation)
+    document["components"]["headers"] = {"traceresponse": TRACERESPONSE}
     return with_short_names(document)
 
 
@@ -133,6 +145,13 @@ def drop_default_validation(operation: dict[str, Any]) -> None:
     content = operation["responses"].get("422", {}).get("content", {})
     if "HTTPValidationError" in str(content):
         del operation["responses"]["422"]
+
+
+def name_traceresponse(operation: dict[str, Any]) -> None:
+    """Every answer has the header."""
+    for answer in operation["responses"].values():
+        told = {"traceresponse": {"$ref": "#/components/headers/traceresponse"}}
+        answer["headers"] = answer.get("headers", {}) | told
 
 
 def document_of_generation(document: dict[str, Any], generation: str) -> dict[str, Any]:
@@ -159,6 +178,7 @@ def document_of_generation(document: dict[str, Any], generation: str) -> dict[st
         "paths": paths,
         "components": {
             "schemas": used,
+            **({"headers": components["headers"]} if generation == "v2" else {}),
             "securitySchemes": {name: components["securitySchemes"][name] for name in schemes},
         },
     }
@@ -167,7 +187,8 @@ def document_of_generation(document: dict[str, Any], generation: str) -> dict[st
 def references_in(part: Any) -> set[str]:
     """Names of the schemas that a part of the document refers to."""
     if isinstance(part, dict):
-        own = {part["$ref"].rpartition("/")[2]} if isinstance(part.get("$ref"), str) else set()
+        where, _, name = str(part.get("$ref", "")).rpartition("/")
+        own = {name} if where.endswith("/schemas") else set()
         return own.union(*(references_in(value) for value in part.values()))
     if isinstance(part, list):
         return set().union(*(references_in(value) for value in part))

@@ -30,6 +30,7 @@ from palaver.contracts.errors import (
 )
 from palaver.runtime.facts import note_failure
 from palaver.runtime.telemetry import log
+from palaver.runtime.traces import current_work
 
 PROBLEM_TYPE = "application/problem+json"
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
@@ -85,6 +86,9 @@ def problem_answer(error: PalaverError, fields: Sequence[FieldError]) -> Respons
     }
     if fields:
         body["errors"] = fields
+    work = current_work()
+    if work is not None and work.trace_id:
+        body["trace_id"] = work.trace_id
     # A client that is told 401 must be told the scheme too (RFC 9110 §11.6.1)
     headers = {"www-authenticate": "Bearer"} if kind.http == HTTPStatus.UNAUTHORIZED else None
     return Response(msgspec.json.encode(body), kind.http, headers, PROBLEM_TYPE)

@@ -69,7 +69,9 @@ def test_no_schema_is_left_over_and_none_is_missing() -> None:
     for name in DOCUMENT["components"]["schemas"]:
         assert f'"#/components/schemas/{name}"' in text
     assert text.count('"$ref"') == sum(
-        text.count(f'"#/components/schemas/{name}"') for name in DOCUMENT["components"]["schemas"]
+        text.count(f'"#/components/{kind}/{name}"')
+        for kind in ("schemas", "headers")
+        for name in DOCUMENT["components"][kind]
     )
     assert "palaver__" not in text
     assert "HTTPValidationError" not in text

@@ -107,9 +107,10 @@ async def test_cors_covers_refusals_too() -> None:
             "/v2/chats",
             origin="https://app.example",
             access_control_request_method="POST",
-            access_control_request_headers="authorization, content-type, idempotency-key",
+            access_control_request_headers="authorization, content-type, idempotency-key, traceparent",
         )
         assert asked.status == 200
+        assert "traceresponse" in answer.headers["access-control-expose-headers"]
 
 
 async def test_requests_are_counted_with_few_labels(door: Door) -> None:

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from palaver.contracts.errors import CATALOGUE, INTERNAL, PalaverError
 from palaver.gateway.errors import answer_error
+from tests.traced import TRACE, UNSAMPLED, keeping
 from tests.unit.gateway.scripted import CHAT, Door
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -19,7 +20,7 @@ def is_problem(answer: Any, status: int, code: str) -> None:
     """Asserts that an answer is problem details of that code."""
     assert (answer.status, answer.json["code"], answer.json["status"]) == (status, code, status)
     assert answer.headers["content-type"] == "application/problem+json"
-    assert PROBLEM_KEYS <= answer.json.keys() <= PROBLEM_KEYS | {"errors"}
+    assert PROBLEM_KEYS <= answer.json.keys() <= PROBLEM_KEYS | {"errors", "trace_id"}
 
 
 def is_old_error(answer: Any, status: int) -> None:
@@ -111,6 +112,26 @@ async def test_our_own_failures_are_told_to_nobody(door: Door, monkeypatch: pyte
         assert b"secret" not in answer.content
         assert INTERNAL.title.encode() in answer.content
         assert [(line["event"], line["path"]) for line in lines] == [("request_failed", path)]
+
+
+async def test_problems_and_their_lines_name_the_trace(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user could report an error, and nobody find in the logs what had happened."""
+
+    def fail(_session_id: bytes) -> bool:
+        raise RuntimeError
+
+    monkeypatch.setattr(door.parts.revocations, "is_ended", fail)
+    with keeping() as kept:
+        refused = await door.call("GET", "/v2/users", token="", traceparent=UNSAMPLED)
+        failed = await door.call("GET", "/v2/chats", traceparent=UNSAMPLED)
+        old = await door.call("GET", "/messenger/chats", traceparent=UNSAMPLED)
+    is_problem(refused, 401, "unauthenticated")
+    assert refused.json["trace_id"] == failed.json["trace_id"] == TRACE
+    assert [line["trace_id"] for line in kept.lines if line["event"] == "request_failed"] == [TRACE, TRACE]
+    assert [span.error for span in kept.spans] == ["RuntimeError", "RuntimeError"]
+    assert old.status == 500
+    is_old_error(old, 500)
+    assert old.headers["traceresponse"].startswith(f"00-{TRACE}-")
 
 
 ODD_BODIES = [

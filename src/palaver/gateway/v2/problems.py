@@ -45,6 +45,11 @@ SCHEMA: dict[str, Any] = {
                 },
             },
         },
+        "trace_id": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$",
+            "description": "The request's trace, for whoever runs Palaver; not there where traces are off.",
+        },
     },
 }
 
@@ -95,6 +100,7 @@ def problem(status: int) -> dict[str, Any]:
         "status": status,
         "detail": kind.title,
         "code": kind.code,
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     }
     if kind is INVALID:
         example["detail"] = "companion_id: must be a UUID"
