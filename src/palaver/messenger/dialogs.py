@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from sqlalchemy import Connection
+
 from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import derived_id, new_id
 from palaver.contracts.times import now_us
@@ -186,14 +188,14 @@ class Dialogs:
         """The user's message with its new text. Raises `forbidden`, `conflict` where it is deleted."""
         check_id(chat_id, "chat_id")
         check_text(text, "text", self._settings.text_characters)
-        message = await self._database.write(history.edit_message, chat_id, user_id, seq, text, now_us())
+        message = await self._database.write(edit_now, chat_id, user_id, seq, text)
         self._live.tell_changed(message)
         return message
 
     async def delete_message(self, user_id: bytes, chat_id: bytes, seq: int) -> Message:
         """What is left of the user's message; again, the same. Raises `forbidden`."""
         check_id(chat_id, "chat_id")
-        message, changed = await self._database.write(history.delete_message, chat_id, user_id, seq, now_us())
+        message, changed = await self._database.write(delete_now, chat_id, user_id, seq)
         if changed:
             self._live.tell_changed(message)
         return message
@@ -255,3 +257,17 @@ def check_limit(limit: int) -> None:
     """Raises `invalid` for a page of nothing, or a very large one."""
     if not 1 <= limit <= MOST_ENTRIES:
         raise PalaverError(INVALID, f"limit must be 1 to {MOST_ENTRIES:,}", field="limit")
+
+
+# ---- changes of messages, at the time at which the write lock is held: waiting for it may take longer than
+# catching up after a broken stream looks back ----
+
+
+def edit_now(connection: Connection, chat_id: bytes, user_id: bytes, seq: int, text: str) -> Message:
+    """See `history.edit_message`."""
+    return history.edit_message(connection, chat_id, user_id, seq, text, now_us())
+
+
+def delete_now(connection: Connection, chat_id: bytes, user_id: bytes, seq: int) -> tuple[Message, bool]:
+    """See `history.delete_message`."""
+    return history.delete_message(connection, chat_id, user_id, seq, now_us())

@@ -72,9 +72,9 @@ class SqliteJournal:
         """See `Journal.write`."""
         write = self._database.write_short if is_short(writes) else self._database.write
         try:
-            await write(write_batch, writes, self._clock(), look_first=False)
+            await write(write_batch, writes, self._clock, look_first=False)
         except KeyCollisionError:
-            await self._database.write(write_batch, writes, self._clock(), look_first=True)
+            await self._database.write(write_batch, writes, self._clock, look_first=True)
 
 
 def is_short(writes: Writes) -> bool:
@@ -83,15 +83,21 @@ def is_short(writes: Writes) -> bool:
     return len(writes.appends) <= SHORT_APPENDS and len(writes.activity) == 0 and len(writes.receipts) < 10
 
 
-def write_batch(connection: Connection, writes: Writes, now: int, *, look_first: bool) -> None:
-    """One transaction's statements. Raises `KeyCollisionError` where an unsuspected client id is known."""
+def write_batch(
+    connection: Connection, writes: Writes, clock: Callable[[], int], *, look_first: bool
+) -> None:
+    """One transaction's statements. Raises `KeyCollisionError` where an unsuspected client id is known.
+
+    The time is taken here, with the write lock held: waiting for that may take longer than catching up after
+    a broken stream looks back, and a message older than its commit would be missed by it.
+    """
     raw: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
     if writes.appends:
         batch = writes.appends
         rows = read_chats(raw, {append.audience.chat_id for append in batch})
         suspects = suspect_keys(batch, all_of_them=look_first)
         known = read_messages_by_key(raw, suspects) if suspects else {}
-        write_plan(raw, plan_append(batch, rows, known, now, new_id))
+        write_plan(raw, plan_append(batch, rows, known, clock(), new_id))
     if writes.receipts:
         writes.receipts_now = move_receipts(raw, writes.receipts)
     if writes.activity:

@@ -55,6 +55,25 @@ async def test_what_is_written_is_there_for_every_connection(place: Place, journ
     assert place.write(read_member, chat_id, BOB) == (0, 0, 5_000)
 
 
+async def test_a_message_has_the_time_at_which_the_lock_was_held(
+    place: Place, database: SqliteDatabase
+) -> None:
+    """One that waited long would look older than it is, and be left out after a broken stream."""
+    chat_id = place.direct(ALICE, BOB)
+    now = 5_000
+    other = sqlite3.connect(place.file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(
+        SqliteJournal(database, lambda: now).write(Writes([append(chat_id, "late")]))
+    )
+    await asyncio.sleep(0.02)
+    now = 9_000
+    other.execute("ROLLBACK")
+    other.close()
+    await writing
+    assert [message.created_at for message in place.history(chat_id)] == [9_000]
+
+
 async def test_a_client_id_that_comes_again_unannounced_gives_the_first_message(
     place: Place, journal: SqliteJournal
 ) -> None:
