@@ -16,6 +16,9 @@ from palaver.runtime.tokens import Claims
 SWEEPS_A_PING = 2
 # A closed socket whose peer does not answer the close is dropped after so long.
 CLOSE_SECONDS = 2.0
+# Typing is told once in this time, for each of so many chats of a socket.
+TYPING_SECONDS = 1.0
+TYPING_CHATS = 20
 # The close of a slow reader stands behind all that it has not read yet.
 SLOW_CLOSE_SECONDS = 10.0
 
@@ -77,7 +80,7 @@ class Socket:
         self.attached = False
         self.outgoing: list[bytes] = []
         self.quiet_sweeps = 0
-        self.typed_at = 0.0
+        self.typed_at: dict[bytes, float] | None = None
         self.resuming: dict[bytes, int] | None = None
         self.ahead: dict[bytes, int] | None = None
         self.wire = Wire(self, peers.settings.frame_bytes)
@@ -104,6 +107,22 @@ class Socket:
     def closed(self) -> None:
         """See `wire.Hears`."""
         self._server.remove(self)
+
+    def may_type(self, chat_id: bytes, now: float) -> bool:
+        """Whether its user's typing in a chat is to be told: once in `TYPING_SECONDS`. `now` in seconds."""
+        typed_at = self.typed_at
+        if typed_at is None:
+            typed_at = self.typed_at = {}
+        if now - typed_at.get(chat_id, -TYPING_SECONDS) < TYPING_SECONDS:
+            return False
+        if len(typed_at) >= TYPING_CHATS:
+            lately = {chat: at for chat, at in typed_at.items() if now - at < TYPING_SECONDS}
+            typed_at = self.typed_at = lately
+            if len(lately) >= TYPING_CHATS:
+                # Nobody types in so many chats at once
+                return False
+        typed_at[chat_id] = now
+        return True
 
     def write(self, frames: bytes) -> None:
         """Tells the client, at the next `Peers.flush`."""

@@ -41,7 +41,6 @@ from palaver.gateway.wire import Upgrade, UpgradeRequest, Wire, http_answer
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 
-TYPING_SECONDS = 1.0
 # A message that is older than this comes live no more, not even after a broken stream. Microseconds.
 LIVE_US = 60_000_000
 # A socket with no more than this waiting has taken its page of a resume. Where no more than this waits,
@@ -128,6 +127,10 @@ class SocketServer:
     def add(self, socket: Socket) -> None:
         """A handshake is done."""
         self._peers.add(socket)
+        if self._ended.is_ended(socket.session_id):
+            # Since it was admitted; whoever closes a session's sockets has not seen this one
+            self._peers.close(socket, SESSION_REVOKED)
+            return
         if self._link.is_attached:
             self._link.batch.opens.append(opening_of(socket))
             self._link.wake()
@@ -205,9 +208,7 @@ class SocketServer:
             self._link.wake()
 
     def _type(self, socket: Socket, chat_id: bytes) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - socket.typed_at >= TYPING_SECONDS:
-            socket.typed_at = now
+        if socket.may_type(chat_id, asyncio.get_running_loop().time()):
             self._link.batch.typings.add(socket=socket.number, chat_id=chat_id)
 
     # ---- what the messenger says (link.Hears) ----

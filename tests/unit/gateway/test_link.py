@@ -445,3 +445,17 @@ def test_a_large_batch_is_split_opens_first_and_closes_last() -> None:
     assert [len(part.opens) for part in parts] == [1] + [0] * (len(parts) - 1)
     assert [len(part.closes) for part in parts] == [0] * (len(parts) - 1) + [1]
     assert [send.request for part in parts for send in part.sends] == list(range(10))
+
+
+def test_many_resumes_and_asks_are_split_too() -> None:
+    """Everybody who comes back at once would break the stream that they come back to."""
+    batch = GatewayBatch(closes=[1])
+    cursors = {"chat_ids": [bytes(16)] * 1_000, "after_seqs": [2**40] * 1_000}
+    for number in range(500):
+        batch.resumes.add(socket=number, **cursors)
+        batch.asks.add(number=number, token="x" * 20_000)
+    parts = list(split_batch(batch))
+    assert all(part.ByteSize() < BATCH_BYTES + 30_000 for part in parts)
+    assert [asked.socket for part in parts for asked in part.resumes] == list(range(500))
+    assert [asked.number for part in parts for asked in part.asks] == list(range(500))
+    assert [len(part.closes) for part in parts] == [0] * (len(parts) - 1) + [1]

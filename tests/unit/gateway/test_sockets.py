@@ -11,10 +11,13 @@ import pytest
 import pytest_asyncio
 
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
-from palaver.gateway.peers import CLOSE_SECONDS
+from palaver.gateway.peers import CLOSE_SECONDS, TYPING_CHATS, Peers, Socket
+from palaver.gateway.socket_v2 import SocketsV2
 from palaver.messenger.replica import Replica
+from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.tokens import Claims
 from tests.listening import Listening, ListeningV1, ListeningV2
-from tests.live import HOST, Gateway, Place, eventually, running_gateway, running_messenger
+from tests.live import HOST, Ended, Gateway, Place, eventually, running_gateway, running_messenger
 from tests.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
 
 ALICE, BOB = new_id(), new_id()
@@ -211,6 +214,30 @@ async def test_who_comes_and_goes_is_told_to_their_companions(
     assert gone["last_seen_at"]
 
 
+async def test_typing_in_one_chat_does_not_hide_typing_in_another(house: House) -> None:
+    """Who answers two people at once would be seen typing by one of them only."""
+    alice = await house.v2(ALICE)
+    group = house.place.group([ALICE, BOB])
+    bob = await house.v2(BOB)
+    chats = [text_from_id(house.chat_id), text_from_id(group)]
+    for chat in (*chats, *chats):
+        bob.say({"type": "typing", "chat_id": chat})
+    bob.say({"type": "ping"})
+    await eventually(lambda: bob.frames("pong") and len(alice.frames("typing")) >= 2, "told")
+    assert [frame["chat_id"] for frame in alice.frames("typing")] == chats
+
+
+def test_typing_in_many_chats_is_bounded() -> None:
+    """One client could fill the gateway's memory with chats that it pretends to type in (promise P9)."""
+    claims = Claims(ALICE, new_id(), 0, 0)
+    settings = GatewaySettings()
+    socket = Socket(None, Peers(settings), SocketsV2(settings), "", claims)  # type: ignore[arg-type] # serves nobody
+    assert [socket.may_type(new_id(), 10.0) for _ in range(TYPING_CHATS + 5)].count(True) == TYPING_CHATS
+    assert socket.may_type(new_id(), 12.0)
+    assert socket.typed_at is not None
+    assert len(socket.typed_at) == 1
+
+
 # ---- resume ----
 
 
@@ -284,6 +311,28 @@ async def test_a_goodbye_while_the_messenger_is_away_is_said(tmp_path: Any) -> N
 
 
 # ---- ends ----
+
+
+async def test_a_session_that_ends_during_the_handshake_keeps_no_socket(house: House) -> None:
+    """A stolen phone that connects in the moment of its sign-out would go on reading."""
+    session = new_id()
+    token = house.gateway.keys.token(ALICE, session)
+    asked: list[bytes] = []
+
+    class EndsMeanwhile(Ended):
+        def is_ended(self, session_id: bytes) -> bool:
+            asked.append(session_id)
+            return len(asked) > 1
+
+    house.gateway.sockets._ended = EndsMeanwhile()
+    stolen = await RawSocket.open(HOST, house.gateway.port, V2, token)
+    while (frame := await stolen.read()) is not None and frame.opcode != CLOSE:
+        pass
+    assert frame is not None
+    assert frame.close_code == 4001
+    await stolen.close()
+    assert house.gateway.sockets.count() == 0
+    assert asked == [session, session]
 
 
 async def test_a_revoked_session_loses_its_sockets(house: House) -> None:
