@@ -22,7 +22,7 @@ class Asks:
 
     async def answer(self, attachment: Attachment, ask: Ask) -> None:
         """Puts the answer, or why there is none, into the gateway's outbox. Raises nothing."""
-        await attachment.room_for_answers()
+        await attachment.room()
         try:
             claims = self._verifier.verify_known(ask.token) or await self._verifier.verify(ask.token)
             attachment.answer(ask.number, await self.list_messages(claims.user_id, ask.list_messages))

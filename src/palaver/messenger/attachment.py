@@ -10,10 +10,12 @@ from palaver.contracts.times import now_us
 from palaver.messenger.history import TEXT, Page
 from palaver.messenger.wire import fill_page
 
-# A gateway that reads so slowly is cut off; it comes back and is told again what it missed.
-MOST_WAITING = 100_000
-# While so many bytes of answers wait for the gateway, asks wait too: a page may have 16 MiB.
-ANSWER_BYTES = 4 * 1024 * 1024
+# A gateway for which so much waits is cut off; it comes back and is told again what it missed.
+MOST_BYTES = 64 * 1024 * 1024
+# While so much waits, what can wait does: pages of history, of resumes, and of what was missed.
+ROOM_BYTES = 4 * 1024 * 1024
+# About what one entry of a batch takes in memory, but for its texts
+ENTRY_BYTES = 300
 # Well below the largest message that a gateway takes.
 BATCH_BYTES = 8 * 1024 * 1024
 # An idle stream says the time so often, so that a gateway knows up to when it has been told everything.
@@ -80,7 +82,9 @@ class Attachment:
         # New messages wait here while what was missed is read, so that they come after it
         self._held: MessengerBatch | None = None
         self.since = 0
-        self._answer_bytes = 0
+        # About how much waits, in the outbox and held
+        self._bytes = 0
+        self._held_bytes = 0
         self._room = asyncio.Event()
         # The gateway reads so slowly that it must be cut off
         self.overrun = asyncio.Event()
@@ -104,6 +108,8 @@ class Attachment:
                 delivery.catch_up = True
             self.outbox.MergeFrom(self._held)
             self._held = None
+            self._bytes += self._held_bytes
+            self._held_bytes = 0
             self.wake()
 
     def note_drained(self, number: int) -> None:
@@ -112,12 +118,28 @@ class Attachment:
         if event is not None:
             event.set()
 
-    def wake(self) -> None:
-        """Lets the outbox be written; call it after adding to it."""
-        if len(self.deliveries) > MOST_WAITING:
+    def wake(self, size: int = ENTRY_BYTES) -> None:
+        """Lets the outbox be written; call it after adding to it. `size`: about how many bytes were added."""
+        if self._held is None:
+            self._bytes += size
+        else:
+            self._held_bytes += size
+        if self._bytes + self._held_bytes > MOST_BYTES:
             self.overrun.set()
         self._written.clear()
         self._wake.set()
+
+    def wake_missed(self, size: int) -> None:
+        """The same for what was missed. Cut off for much of that, a gateway would come back for all of it."""
+        self._bytes += size
+        self._written.clear()
+        self._wake.set()
+
+    async def room(self) -> None:
+        """Waits until the gateway has taken most of what it was told. What can be read later should be."""
+        while self._bytes > ROOM_BYTES:
+            self._room.clear()
+            await self._room.wait()
 
     def refuse_send(self, request: int, error: Exception) -> None:
         """Answers a send with an error."""
@@ -133,19 +155,12 @@ class Attachment:
         """Answers an ask."""
         answer = self.outbox.answers.add(number=number)
         fill_page(answer.page, page)
-        self._answer_bytes += size_of(page)
-        self.wake()
+        self.wake(size_of(page))
 
     def refuse_ask(self, number: int, error: Exception) -> None:
         """Answers an ask with an error."""
         self.outbox.answers.add(number=number, error=error_to_proto(error))
         self.wake()
-
-    async def room_for_answers(self) -> None:
-        """Waits until the gateway has taken most of what it asked for."""
-        while self._answer_bytes > ANSWER_BYTES:
-            self._room.clear()
-            await self._room.wait()
 
     async def write_batches(self, write: Callable[[MessengerBatch], Awaitable[None]]) -> None:
         """Writes the outbox whenever there is something in it, for ever."""
@@ -156,11 +171,13 @@ class Attachment:
                 await self._wake.wait()
                 self._wake.clear()
                 batch, self.outbox = self.outbox, MessengerBatch()
-                self._answer_bytes = 0
+                size, self._bytes = self._bytes, 0
                 self._room.set()
                 # A gateway that is still catching up has not been told everything until now
                 batch.clock = now_us() if self._held is None else 0
-                for part in split_batch(batch, BATCH_BYTES):
+                # Taking the exact size costs as much as writing it
+                parts = split_batch(batch, BATCH_BYTES) if size > BATCH_BYTES // 4 else (batch,)
+                for part in parts:
                     await write(part)
                 if not self._wake.is_set():
                     self._written.set()
@@ -184,8 +201,8 @@ def error_to_proto(error: Exception) -> Error:
 
 
 def size_of(page: Page) -> int:
-    """About how many bytes a page takes in a batch."""
-    return 200 * len(page.rows) + 2 * sum([len(row[TEXT]) for row in page.rows])
+    """About how many bytes a page takes."""
+    return ENTRY_BYTES * (1 + len(page.rows)) + 2 * sum([len(row[TEXT]) for row in page.rows])
 
 
 def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBatch]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from palaver.messenger.append import Append
-from palaver.messenger.attachment import Attachment, Socket
+from palaver.messenger.attachment import ENTRY_BYTES, Attachment, Socket
 from palaver.messenger.audience import Audience
 from palaver.messenger.domain import Message
 from palaver.messenger.message_spans import traceparent_of_append, traceparent_of_message
@@ -158,7 +158,7 @@ def tell_new(append: Append, attachment: Attachment, numbers: list[int]) -> None
         sockets=numbers,
         traceparent=traceparent_of_append(append) if append.traceparent else "",
     )
-    attachment.wake()
+    attachment.wake(ENTRY_BYTES + 8 * len(numbers) + 2 * sum(map(len, texts)))
 
 
 def add_delivery(
@@ -188,4 +188,8 @@ def add_delivery(
         resumed=resumed,
         traceparent=traceparent_of_message(message),
     )
-    attachment.wake()
+    size = ENTRY_BYTES + 8 * len(numbers) + 2 * len(message.text)
+    if missed:
+        attachment.wake_missed(size)
+    else:
+        attachment.wake(size)

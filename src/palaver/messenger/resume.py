@@ -63,6 +63,8 @@ async def resume_chat(socket: Socket, chat_id: bytes, after: int, database: Data
     assert socket.floors is not None
     attachment = socket.attachment
     while socket.number in attachment.sockets:
+        # Many who come back at once would fill the outbox
+        await attachment.room()
         found = await database.read(read_readable_page, chat_id, socket.user_id, after)
         if found is None:
             attachment.refuse_frame(socket.number, chat_id, no_chat())
@@ -114,6 +116,7 @@ async def catch_up(attachment: Attachment, database: Database, replica: "Replica
     for some in slices(list(active), CHATS_AT_ONCE):
         for chat_id, messages in await database.read(read_since, some, attachment.since):
             await replica.tell_missed(attachment, chat_id, messages)
+            await attachment.room()
     attachment.release_deliveries()
 
 

@@ -108,7 +108,7 @@ async def test_answers_that_wait_are_bounded(
     messenger: Messenger, auth: SmallAuth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readers of long pages would fill the messenger's memory (promise P9), or be answered never."""
-    monkeypatch.setattr(attachment, "ANSWER_BYTES", 1_000)
+    monkeypatch.setattr(attachment, "ROOM_BYTES", 1_000)
     _, bob, chat_id = await chat_with(messenger, auth, "x" * 1_000)
     requests = [pb.ListMessagesRequest(chat_id=chat_id, limit=1)] * 5
     batches = await ask(messenger, auth.token(bob), *requests)

@@ -9,7 +9,11 @@ from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import MessengerBatch
 from palaver.messenger import attachment as module
+from palaver.messenger.append import Append
 from palaver.messenger.attachment import Attachment, Socket, split_batch
+from palaver.messenger.audience import Audience
+from palaver.messenger.domain import Message
+from palaver.messenger.hub import add_delivery, tell_new
 from tests.live import eventually
 
 
@@ -95,7 +99,7 @@ async def test_a_gateway_that_catches_up_is_not_told_the_time() -> None:
 
 async def test_a_gateway_that_does_not_read_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """One hanging gateway would fill the messenger's memory, and end it for the others (promise P9)."""
-    monkeypatch.setattr(module, "MOST_WAITING", 10)
+    monkeypatch.setattr(module, "MOST_BYTES", 10 * module.ENTRY_BYTES)
     for held in (False, True):
         attachment = Attachment()
         if held:
@@ -110,6 +114,41 @@ async def test_a_gateway_that_does_not_read_is_found_out(monkeypatch: pytest.Mon
         attachment.wake()
         assert attachment.overrun.is_set()
         await writer.stop()
+
+
+async def test_long_texts_count_for_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that hangs would fill the messenger's memory with a few long messages (promise P9)."""
+    monkeypatch.setattr(module, "MOST_BYTES", 100_000)
+    attachment = Attachment()
+    append = Append(
+        Audience(new_id(), False, 1, 0, frozenset()), new_id(), [new_id()], ["x" * 60_000], first_seq=1
+    )
+    append.ids = [new_id()]
+    tell_new(append, attachment, [1])
+    assert attachment.overrun.is_set()
+
+
+async def test_much_that_was_missed_is_told_in_pieces_and_not_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A gateway that missed much would be cut off for asking for it, again and again."""
+    monkeypatch.setattr(module, "MOST_BYTES", 5_000)
+    monkeypatch.setattr(module, "ROOM_BYTES", 1_000)
+    attachment = Attachment()
+    attachment.hold_deliveries()
+    writer = Writer(attachment)
+    writer.stuck.clear()
+    message = Message(new_id(), 1, new_id(), new_id(), new_id(), "x" * 3_000, 1)
+    add_delivery(attachment, message, [1], missed=True)
+    await eventually(lambda: not attachment.outbox.deliveries, "being written")
+    add_delivery(attachment, message, [1], missed=True)
+    assert not attachment.overrun.is_set()
+    waiting = asyncio.create_task(attachment.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    writer.stuck.set()
+    await waiting
+    await writer.stop()
 
 
 async def test_a_stop_can_wait_until_all_is_written() -> None:
@@ -142,6 +181,16 @@ def test_a_large_batch_is_split_in_order() -> None:
     # Resumes end behind what they tell, and only with the last part everything has been told
     assert [list(part.resumed) for part in parts] == [[]] * (len(parts) - 1) + [[5]]
     assert [part.clock for part in parts] == [0] * (len(parts) - 1) + [9]
+
+
+def test_many_answers_are_split_too() -> None:
+    """Readers of long pages would break the stream that all sockets hang on."""
+    batch = MessengerBatch(clock=9)
+    for number in range(100):
+        batch.answers.add(number=number, page={"messages": [{"text": "x" * 1_000}]})
+    parts = list(split_batch(batch, 10_000))
+    assert all(part.ByteSize() < 12_000 for part in parts)
+    assert [answer.number for part in parts for answer in part.answers] == list(range(100))
 
 
 def test_a_small_batch_stays_whole() -> None:
