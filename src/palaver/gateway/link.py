@@ -23,8 +23,10 @@ from palaver.contracts.messenger_pb2 import (
     SocketOpened,
 )
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
+from palaver.contracts.times import now_us
 from palaver.gateway.asks import Asked, Asks, add_ask
 from palaver.gateway.batches import BATCH_BYTES, split_batch
+from palaver.gateway.receipts import Receipts, Said, add_receipt
 from palaver.gateway.sends import InFlight, Sends, add_send
 from palaver.runtime.telemetry import log
 
@@ -93,6 +95,7 @@ class Link:
     def __init__(self, channel: grpc.aio.Channel, most_frames: int, most_bytes: int) -> None:
         self._stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated
         self._sends = Sends(most_frames, most_bytes)
+        self._receipts = Receipts()
         self.asks = Asks(self._ask)
         self._gateway_id = text_from_id(new_id())
         self._told = Told()
@@ -136,6 +139,14 @@ class Link:
     def _ask(self, number: int, asked: Asked) -> None:
         if self.is_attached:
             add_ask(self._batch, number, asked)
+            self._wake.set()
+
+    def move_receipt(self, socket: int, token: str, chat_id: bytes, received_seq: int, read_seq: int) -> None:
+        """Says how far a socket's user has come, now or when the messenger is back. Raises `unavailable`."""
+        key = (socket, chat_id)
+        self._receipts.note(key, Said(token, received_seq, read_seq, away=not self.is_attached))
+        if self.is_attached:
+            add_receipt(self._batch, key, received_seq, read_seq)
             self._wake.set()
 
     @property
@@ -198,7 +209,11 @@ class Link:
         batch = GatewayBatch()
         batch.hello.gateway_id = self._gateway_id
         batch.hello.since = max(0, self._clock - MARGIN_US)
-        gone = self._sends.gone_senders(opening.socket for opening in openings)
+        still_open = {opening.socket for opening in openings}
+        receipts = list(self._receipts.again(still_open))
+        gone = reopenings_of_gone(
+            {**self._sends.senders(), **{key[0]: said.token for key, said in receipts}}, still_open
+        )
         for opening in (*openings, *gone):
             batch.opens.append(opening)
             if len(batch.opens) >= OPENS_AT_ONCE:
@@ -212,6 +227,8 @@ class Link:
             if size > BATCH_BYTES:
                 yield batch
                 batch, size = GatewayBatch(), 0
+        for key, said in receipts:
+            add_receipt(batch, key, said.received_seq, said.read_seq)
         for number, asked in self.asks.waiting():
             add_ask(batch, number, asked)
         batch.closes.extend([opening.socket for opening in gone])
@@ -255,9 +272,12 @@ class Link:
             sent = self._sends.pop(delivery.request) if delivery.request else None
             if sent is not None or not delivery.request:
                 self._receive_delivery(delivery, sent, hears)
+        for refused in batch.errors:
+            self._receipts.forget((refused.socket, refused.chat_id))
         hears.hear_batch(batch)
         self._clock = max(self._clock, batch.clock)
         self._told.pass_time(self._clock)
+        self._receipts.pass_time(self._clock)
         self._sends.pass_time(self._heard_at)
 
     def _receive_delivery(self, delivery: Delivery, sent: InFlight | None, hears: Hears) -> None:
@@ -273,6 +293,16 @@ class Link:
         last_seq = delivery.first_seq + len(delivery.ids) - 1
         if last_seq > fresh_only:
             self._told.note(chat_id, last_seq)
+
+
+def reopenings_of_gone(tokens: dict[int, str], still_open: set[int]) -> list[SocketOpen]:
+    """Sockets that said something and closed before it was heard: open for as long as it takes to say it
+    again. `tokens`: by number, of all that said something."""
+    return [
+        SocketOpen(socket=number, token=token, opened_at=now_us())
+        for number, token in tokens.items()
+        if number not in still_open
+    ]
 
 
 def reason_of(error: Exception) -> str:

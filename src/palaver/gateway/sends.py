@@ -1,10 +1,9 @@
 """Sends that the messenger has not answered yet."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from palaver.contracts.errors import OVERLOADED, PalaverError
-from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch, SocketOpen
-from palaver.contracts.times import now_us
+from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch
 
 # What was sent again is remembered for so long. The messenger has told of it by then.
 RESENT_SECONDS = 60.0
@@ -68,12 +67,9 @@ class Sends:
             self._bytes -= sent.size
         return sent
 
-    def gone_senders(self, open_sockets: Iterable[int]) -> list[SocketOpen]:
-        """Sockets that sent something and closed before it was answered: open for as long as it takes to send
-        it again."""
-        still = set(open_sockets)
-        gone = {s.socket: s for s in self._in_flight.values() if s.socket not in still}
-        return [SocketOpen(socket=n, token=sent.token, opened_at=now_us()) for n, sent in gone.items()]
+    def senders(self) -> dict[int, str]:
+        """The sockets that sent something: number -> token."""
+        return {sent.socket: sent.token for sent in self._in_flight.values()}
 
     def again(self, now: float) -> Iterator[tuple[int, InFlight]]:
         """All of them by request, to be sent again on a new stream."""

@@ -173,17 +173,13 @@ class SocketServer:
         if type(command) is SendMessages:
             self._send(socket, command)
             return
-        batch = self._link.batch
         match command:
             case Answer():
                 socket.write(command.frame)
                 return
             case MoveReceipt():
-                batch.receipts.add(
-                    socket=socket.number,
-                    chat_id=command.chat_id,
-                    received_seq=command.received_seq,
-                    read_seq=command.read_seq,
+                self._link.move_receipt(
+                    socket.number, socket.token, command.chat_id, command.received_seq, command.read_seq
                 )
             case ResumeChats():
                 self._resume(socket, command.cursors)

@@ -277,11 +277,41 @@ async def test_sends_that_are_too_long_together_are_refused(place: Place) -> Non
 
 
 async def test_what_may_be_lost_does_not_pile_up_without_a_messenger(place: Place) -> None:
-    """Receipts of an hour without the messenger would fill the gateway's memory (promise P9)."""
+    """Typing of an hour without the messenger would fill the gateway's memory (promise P9)."""
     (await place.attached()).end()
     await eventually(lambda: not place.link.is_attached, "broken")
-    place.link.batch.receipts.add(socket=1)
-    assert len(place.link.batch.receipts) == 0
+    place.link.batch.typings.add(socket=1)
+    assert len(place.link.batch.typings) == 0
+
+
+async def test_receipts_of_a_broken_stream_are_said_again_merged(place: Place) -> None:
+    """What somebody read while the messenger restarts would stay unread for ever."""
+    stream = await place.attached()
+    place.sockets.open = [SocketOpen(socket=1, opened_at=5)]
+    place.link.move_receipt(1, "one", CHAT, 3, 0)
+    place.link.move_receipt(2, "two", CHAT, 3, 0)
+    await eventually(lambda: len(stream.all("receipts")) == 2, "said")
+    stream.end()
+    await eventually(lambda: not place.link.is_attached, "broken")
+    place.link.move_receipt(1, "one", CHAT, 0, 2)
+    place.link.move_receipt(7, "seven", CHAT, 9, 9)
+    again = (await place.attached(1)).received[0]
+    # Of a closed socket only what nobody heard, and it is open for just that
+    assert [(one.socket, one.received_seq, one.read_seq) for one in again.receipts] == [(1, 3, 2), (7, 9, 9)]
+    assert [(one.socket, one.token) for one in again.opens] == [(1, ""), (7, "seven")]
+    assert list(again.closes) == [7]
+    # The second stream may have broken before it took them
+    assert [one.socket for one in (await place.broken(1)).all("receipts")] == [1, 7]
+
+
+async def test_a_refused_receipt_is_not_said_again(place: Place) -> None:
+    """A client would be told of one mistake after each broken stream."""
+    stream = await place.attached()
+    place.sockets.open = [SocketOpen(socket=1, opened_at=5)]
+    place.link.move_receipt(1, "one", CHAT, 3, 0)
+    await stream.say(errors=[{"socket": 1, "chat_id": CHAT, "error": {"code": "not_found"}}])
+    await eventually(lambda: place.sockets.batches, "heard")
+    assert (await place.broken()).all("receipts") == []
 
 
 async def test_a_stop_waits_for_answers(place: Place) -> None:
