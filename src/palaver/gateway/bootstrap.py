@@ -51,7 +51,7 @@ async def serve(
         link = Link(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
         # Behind the HTTP server, whose last requests read from it
         stack.push_async_callback(link.stop)
-        sockets = SocketServer(own, verifier, revocations, link)
+        sockets = SocketServer(own, verifier, revocations, link, access_log=settings.telemetry.access_log)
         revocations.listen(sockets.close_session)
         parts = Parts(own, accounts, Dialogs(channel, link.asks), verifier, revocations, tuple(health))
         await revocations.catch_up(CATCH_UP_SECONDS)

@@ -3,14 +3,20 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from palaver.contracts.errors import INTERNAL, PEER_SILENT, SLOW_READER, ErrorKind, PalaverError
+from palaver.contracts.ids import text_from_id
+from palaver.gateway import metrics
 from palaver.gateway.commands import Command, Generation
+from palaver.gateway.sends import InFlight
 from palaver.gateway.wire import Wire
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.telemetry import log
 from palaver.runtime.tokens import Claims
+
+if TYPE_CHECKING:
+    from palaver.gateway.message_spans import ResumeSpan
 
 # Looks at each socket, in a ping's time: silent for 2, it is pinged; for 4, it is closed.
 SWEEPS_A_PING = 2
@@ -44,20 +50,23 @@ class Serves(Protocol):
 
 
 class Socket:
-    """One open WebSocket. `resuming`: the cursors of a resume under way, moved as it is told, or None.
-    `ahead`: chat id -> the seq up to which resumes have told what may come live too. `attached`: the
-    messenger has opened it on the stream that there is now."""
+    """One open WebSocket. `resuming`: the cursors of a resume under way, moved as it is told, or None; and
+    `resume_span` where it is sampled. `ahead`: chat id -> the seq up to which resumes have told what may come
+    live too. `attached`: the messenger has opened it on the stream that there is now. `closed_by`: the
+    code of the error that it was closed for."""
 
     __slots__ = (
         "_peers",
         "_server",
         "ahead",
         "attached",
+        "closed_by",
         "generation",
         "number",
         "opened_at",
         "outgoing",
         "quiet_sweeps",
+        "resume_span",
         "resuming",
         "session_id",
         "token",
@@ -78,10 +87,12 @@ class Socket:
         self.number = 0
         self.opened_at = 0
         self.attached = False
+        self.closed_by = ""
         self.outgoing: list[bytes] = []
         self.quiet_sweeps = 0
         self.typed_at: dict[bytes, float] | None = None
         self.resuming: dict[bytes, int] | None = None
+        self.resume_span: ResumeSpan | None = None
         self.ahead: dict[bytes, int] | None = None
         self.wire = Wire(self, peers.settings.frame_bytes)
 
@@ -94,10 +105,10 @@ class Socket:
         try:
             self._server.receive(self, self.generation.read(text))
         except PalaverError as error:
-            self.write(self.generation.refused(error, None, b""))
+            self._peers.refuse(self, error, None)
         except Exception:
-            log.exception("frame not handled", generation=type(self.generation).__name__)
-            self.write(self.generation.refused(PalaverError(INTERNAL), None, b""))
+            log.exception("frame_failed", generation=self.generation.name)
+            self._peers.refuse(self, PalaverError(INTERNAL), None)
         self._peers.flush()
 
     def drained(self) -> None:
@@ -140,6 +151,8 @@ class Peers:
         self.open: dict[int, Socket] = {}
         self.of_user: Counter[bytes] = Counter()
         self.to_flush: list[Socket] = []
+        # Messages that were taken from sockets, by generation, until they are counted
+        self.accepted: Counter[str] = Counter()
         self._last_number = 0
         self._suspects: list[Socket] = []
         self._sweeper: asyncio.Task[None] | None = None
@@ -151,6 +164,7 @@ class Peers:
     async def stop(self, kind: ErrorKind) -> None:
         """Closes all."""
         for socket in self.open.values():
+            socket.closed_by = kind.code
             socket.wire.close(kind)
         deadline = asyncio.get_running_loop().time() + CLOSE_SECONDS
         while self.open and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - polled once, at the end
@@ -167,11 +181,15 @@ class Peers:
         socket.number = self._last_number
         self.open[socket.number] = socket
         self.of_user[socket.user_id] += 1
+        metrics.SOCKETS.labels(socket.generation.name).inc()
 
     def remove(self, socket: Socket) -> bool:
         """Forgets a socket. False: that was done before."""
         if self.open.pop(socket.number, None) is None:
             return False
+        name = socket.generation.name
+        metrics.SOCKETS.labels(name).dec()
+        metrics.SOCKETS_CLOSED.labels(name, socket.closed_by or "client").inc()
         self.of_user[socket.user_id] -= 1
         if not self.of_user[socket.user_id]:
             del self.of_user[socket.user_id]
@@ -191,8 +209,22 @@ class Peers:
             if waiting > self.settings.socket_queue_bytes:
                 self._suspect_slow(socket)
 
+    def refuse(
+        self, socket: Socket, error: PalaverError, sent: InFlight | None, chat_id: bytes = b""
+    ) -> None:
+        """Tells a socket that a frame of its is refused."""
+        metrics.REFUSED.labels(socket.generation.name, error.kind.code).inc()
+        socket.write(socket.generation.refused(error, sent, sent.chat_id if sent is not None else chat_id))
+
     def close(self, socket: Socket, kind: ErrorKind, seconds: float = CLOSE_SECONDS) -> None:
         """Closes a socket, and drops it where the peer does not answer."""
+        socket.closed_by = kind.code
+        log.info(
+            "socket_closed",
+            reason=kind.code,
+            generation=socket.generation.name,
+            user_id=text_from_id(socket.user_id),
+        )
         socket.wire.close(kind)
         socket.closed()
         asyncio.get_running_loop().call_later(seconds, socket.wire.abort)
@@ -209,7 +241,6 @@ class Peers:
         for socket in set(suspects):
             waiting = socket.wire.waiting()
             if waiting > self.settings.socket_queue_bytes and socket.number in self.open:
-                log.warning("slow reader cut off", waiting=waiting)
                 self.close(socket, SLOW_READER, SLOW_CLOSE_SECONDS)
 
     async def _sweep(self) -> None:

@@ -10,9 +10,21 @@ RESENT_SECONDS = 60.0
 
 
 class InFlight:
-    """A send that the messenger has not answered yet."""
+    """A send that the messenger has not answered yet. `traceparent`: its place in a trace, below the client's
+    span `parent_id`, if it has one. `heard_at`: nanoseconds since the epoch."""
 
-    __slots__ = ("chat_id", "client_ids", "sender_id", "size", "socket", "texts", "token", "traceparent")
+    __slots__ = (
+        "chat_id",
+        "client_ids",
+        "heard_at",
+        "parent_id",
+        "sender_id",
+        "size",
+        "socket",
+        "texts",
+        "token",
+        "traceparent",
+    )
 
     def __init__(
         self,
@@ -23,6 +35,8 @@ class InFlight:
         texts: list[str],
         traceparent: str,
         token: str = "",
+        parent_id: str = "",
+        heard_at: int = 0,
     ) -> None:
         self.socket = socket
         self.sender_id = sender_id
@@ -31,6 +45,8 @@ class InFlight:
         self.texts = texts
         self.traceparent = traceparent
         self.token = token
+        self.parent_id = parent_id
+        self.heard_at = heard_at
         # About how many bytes it takes in a batch
         self.size = 100 + 2 * (len(texts[0]) if len(texts) == 1 else sum(map(len, texts)))
 

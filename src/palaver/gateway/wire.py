@@ -16,8 +16,7 @@ from urllib.parse import parse_qsl
 from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
 from picows.picows import WSProtocol  # type: ignore[attr-defined] # missing in the stubs
 
-from palaver.contracts.errors import INTERNAL, TOO_LARGE, ErrorKind, PalaverError
-from palaver.runtime.telemetry import log
+from palaver.contracts.errors import TOO_LARGE, ErrorKind
 
 HANDSHAKE_SECONDS = 10.0
 READ_BUFFER_BYTES = 2048
@@ -184,16 +183,15 @@ class Hears(Protocol):
         ...
 
 
-Admit = Callable[[UpgradeRequest], Awaitable[Wire]]
-Refuse = Callable[[UpgradeRequest, PalaverError], bytes]
+# The socket's wire, or the HTTP answer that refuses it. Raises nothing
+Decide = Callable[[UpgradeRequest], Awaitable[Wire | bytes]]
 
 
 class Upgrade(asyncio.Protocol):
     """Decides on one upgrade request, then hands the connection to picows, or answers an error."""
 
-    def __init__(self, admit: Admit, refuse: Refuse, most_bytes: int) -> None:
-        self._admit = admit
-        self._refuse = refuse
+    def __init__(self, decide: Decide, most_bytes: int) -> None:
+        self._decide = decide
         self._most_bytes = most_bytes
         self._transport: asyncio.Transport | None = None
         self._head: bytes | None = None
@@ -210,7 +208,7 @@ class Upgrade(asyncio.Protocol):
         if self._head is None:
             self._head = data
             # A task begins in the next turn, when uvicorn has made this the connection's protocol
-            self._task = asyncio.create_task(self._decide(data))
+            self._task = asyncio.create_task(self._answer(data))
             return
         self._behind += data
         if len(self._behind) > self._most_bytes and self._transport is not None:
@@ -222,22 +220,15 @@ class Upgrade(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
 
-    async def _decide(self, head: bytes) -> None:
+    async def _answer(self, head: bytes) -> None:
         transport = self._transport
         assert transport is not None
-        request = read_request(head, transport)
-        try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                wire = await self._admit(request)
-        except PalaverError as error:
-            transport.write(self._refuse(request, error))
-            transport.close()
-        except Exception:
-            log.exception("upgrade failed")
-            transport.write(self._refuse(request, PalaverError(INTERNAL)))
-            transport.close()
+        answer = await self._decide(read_request(head, transport))
+        if isinstance(answer, Wire):
+            self._hand_over(transport, answer, head)
         else:
-            self._hand_over(transport, wire, head)
+            transport.write(answer)
+            transport.close()
 
     def _hand_over(self, transport: asyncio.Transport, wire: Wire, head: bytes) -> None:
         protocol = WSProtocol(
@@ -289,7 +280,9 @@ def read_request(head: bytes, transport: asyncio.Transport) -> UpgradeRequest:
 STATUS_TEXT = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
 
 
-def http_answer(status: int, body: bytes, content_type: str, retry_after: float = 0.0) -> bytes:
+def http_answer(
+    status: int, body: bytes, content_type: str, retry_after: float = 0.0, traceparent: str = ""
+) -> bytes:
     """A whole HTTP/1.1 answer that ends its connection."""
     lines = [
         f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Error')}",
@@ -299,6 +292,8 @@ def http_answer(status: int, body: bytes, content_type: str, retry_after: float 
     ]
     if retry_after:
         lines.append(f"retry-after: {math.ceil(retry_after)}")
+    if traceparent:
+        lines.append(f"traceresponse: {traceparent}")
     if status == 401:
         lines.append("www-authenticate: Bearer")
     return "\r\n".join([*lines, "", ""]).encode() + body

@@ -17,7 +17,7 @@ from palaver.messenger.replica import Replica
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims
 from tests.listening import Listening, ListeningV1, ListeningV2
-from tests.live import HOST, Ended, Gateway, Place, eventually, running_gateway, running_messenger
+from tests.live import HOST, Gateway, Place, eventually, running_gateway, running_messenger
 from tests.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
 
 ALICE, BOB = new_id(), new_id()
@@ -319,12 +319,11 @@ async def test_a_session_that_ends_during_the_handshake_keeps_no_socket(house: H
     token = house.gateway.keys.token(ALICE, session)
     asked: list[bytes] = []
 
-    class EndsMeanwhile(Ended):
-        def is_ended(self, session_id: bytes) -> bool:
-            asked.append(session_id)
-            return len(asked) > 1
+    def ends_meanwhile(session_id: bytes) -> bool:
+        asked.append(session_id)
+        return len(asked) > 1
 
-    house.gateway.sockets._ended = EndsMeanwhile()
+    house.gateway.ended.is_ended = ends_meanwhile  # type: ignore[method-assign] # of this one gateway
     stolen = await RawSocket.open(HOST, house.gateway.port, V2, token)
     while (frame := await stolen.read()) is not None and frame.opcode != CLOSE:
         pass
