@@ -14,6 +14,7 @@ from palaver.contracts.messenger_pb2 import (
     SocketOpen,
     TypingUpdate,
 )
+from palaver.messenger import metrics
 from palaver.messenger.append import Append
 from palaver.messenger.asks import Asks
 from palaver.messenger.attachment import Attachment, Socket
@@ -56,15 +57,18 @@ class Streams:
         overrun = asyncio.create_task(attachment.overrun.wait())
         tasks = (reader, writer, overrun)
         self._readers[attachment] = reader
+        metrics.GATEWAYS.inc()
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             del self._readers[attachment]
+            metrics.GATEWAYS.dec()
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
             self._detach(attachment)
         if attachment.overrun.is_set():
+            metrics.GATEWAYS_CUT.inc()
             log.warning("gateway cut off, which reads too slowly")
         for result in results:
             if isinstance(result, Exception):
