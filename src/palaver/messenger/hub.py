@@ -84,10 +84,12 @@ class Hub:
             for attachment, told in numbers.items():
                 add_delivery(attachment, message, told, missed=missed_by is not None)
 
-    def tell_changed(self, audience: Audience, message: Message) -> None:
-        """Tells members that a message was edited or deleted."""
+    def tell_changed(self, audience: Audience, message: Message, missed_by: Attachment | None = None) -> None:
+        """Tells members that a message was edited or deleted; on one gateway only, where it may have missed
+        that."""
         for attachment, numbers in self.numbers_of(audience.members).items():
-            add_delivery(attachment, message, numbers, changed=True)
+            if missed_by is None or attachment is missed_by:
+                add_delivery(attachment, message, numbers, changed=True, missed=missed_by is not None)
 
     def tell_receipt(self, audience: Audience, user_id: bytes, received_seq: int, read_seq: int) -> None:
         """Tells members how far one of them has received and read."""
@@ -184,7 +186,8 @@ def add_delivery(
         changed=changed,
         edited_at=message.edited_at,
         deleted_at=message.deleted_at,
-        catch_up=missed,
+        # Of a change the message's own time says nothing: all who may read it are told
+        catch_up=missed and not changed,
         resumed=resumed,
         traceparent=traceparent_of_message(message),
     )

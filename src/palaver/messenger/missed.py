@@ -11,6 +11,8 @@ from palaver.messenger.schema import chats, members, messages
 PAGE_MESSAGES = 200
 # A page ends early at so many characters, since it waits in memory for a socket that may read slowly.
 PAGE_CHARACTERS = 128 * 1024
+# Of more edits, or deletions, than these the newest are told after a broken stream.
+MOST_CHANGES = 1_000
 
 _after_query = (
     select(*MESSAGE)
@@ -35,6 +37,18 @@ _active_query = (
     .where(members.c.user_id.in_(bindparam("users", expanding=True)))
     .where(members.c.active_at >= bindparam("since"))
     .distinct()
+)
+_edited_query = (
+    select(*MESSAGE)
+    .where(messages.c.edited_at >= bindparam("since"))
+    .order_by(messages.c.edited_at.desc())
+    .limit(MOST_CHANGES)
+)
+_deleted_query = (
+    select(*MESSAGE)
+    .where(messages.c.deleted_at >= bindparam("since"))
+    .order_by(messages.c.deleted_at.desc())
+    .limit(MOST_CHANGES)
 )
 
 
@@ -86,3 +100,13 @@ def _read_chat_since(connection: Connection, chat_id: bytes, since: int) -> list
         if len(page) < PAGE_MESSAGES:
             return found[::-1]
         until = found[-1].seq - 1
+
+
+def read_changed_since(connection: Connection, since: int) -> list[Message]:
+    """Messages of all chats that were edited or deleted since a time, each once, as they are now."""
+    found: dict[tuple[bytes, int], Message] = {}
+    for query in (_edited_query, _deleted_query):
+        for row in connection.execute(query, {"since": since}):
+            message = Message(*tuple(row))
+            found[message.chat_id, message.seq] = message
+    return list(found.values())

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from palaver.contracts.errors import RATE_LIMITED, RESTARTING, PalaverError
@@ -147,18 +147,30 @@ class Replica:
 
     async def tell_missed(self, attachment: Attachment, chat_id: bytes, messages: list[Message]) -> None:
         """Tells one gateway's sockets what they may have missed in a chat. Raises `unavailable`."""
+        await self._tell(
+            chat_id, lambda audience: self.hub.tell_messages(audience, messages, missed_by=attachment)
+        )
+
+    async def tell_missed_change(self, attachment: Attachment, message: Message) -> None:
+        """Tells one gateway's sockets of a change that they may have missed. Raises `unavailable`."""
+        await self._tell(
+            message.chat_id, lambda audience: self.hub.tell_changed(audience, message, missed_by=attachment)
+        )
+
+    async def _tell(self, chat_id: bytes, tell: Callable[[Audience], None]) -> None:
+        """Tells at once when the members are known: later some may have left."""
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def tell(found: Audience | PalaverError) -> None:
+        def take(found: Audience | PalaverError) -> None:
             if told.done():
                 return
             if isinstance(found, Audience):
-                self.hub.tell_messages(found, messages, missed_by=attachment)
+                tell(found)
                 told.set_result(None)
             else:
                 told.set_exception(found)
 
-        self.audiences.for_chat(chat_id, tell)
+        self.audiences.for_chat(chat_id, take)
         await told
 
     def tell_typing(self, chat_id: bytes, user_id: bytes) -> None:

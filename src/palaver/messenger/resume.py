@@ -8,7 +8,12 @@ from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.messenger.attachment import Attachment, Socket
 from palaver.messenger.audience import no_chat
 from palaver.messenger.hub import add_delivery
-from palaver.messenger.missed import read_active_chats, read_readable_page, read_since
+from palaver.messenger.missed import (
+    read_active_chats,
+    read_changed_since,
+    read_readable_page,
+    read_since,
+)
 from palaver.runtime.sql import Database
 from palaver.runtime.telemetry import log
 
@@ -117,6 +122,8 @@ async def catch_up(attachment: Attachment, database: Database, replica: "Replica
         for chat_id, messages in await database.read(read_since, some, attachment.since):
             await replica.tell_missed(attachment, chat_id, messages)
             await attachment.room()
+    for message in await database.read(read_changed_since, attachment.since):
+        await replica.tell_missed_change(attachment, message)
     attachment.release_deliveries()
 
 

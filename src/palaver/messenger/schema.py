@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
@@ -70,6 +71,9 @@ messages = Table(
     Column("edited_at", BigInteger),
     Column("deleted_at", BigInteger),
     Column("trace_id", String(32), nullable=False, default=""),
+    # For catching up after a broken stream. New messages are in neither, where indexes can be partial
+    Index("messages_by_edit", "edited_at", sqlite_where=text("edited_at IS NOT NULL")),
+    Index("messages_by_deletion", "deleted_at", sqlite_where=text("deleted_at IS NOT NULL")),
     # Rows lie in the order of their chat and seq: a page of history is one piece of the file
     sqlite_with_rowid=False,
 )

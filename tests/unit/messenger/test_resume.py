@@ -12,6 +12,7 @@ from palaver.contracts.times import now_us
 from palaver.messenger import missed
 from palaver.messenger import resume as module
 from palaver.messenger.chats import add_members, remove_member
+from palaver.messenger.history import delete_message, edit_message
 from palaver.messenger.replica import Replica
 from tests.attached import Attached, attached
 from tests.live import Place, eventually, running_replica
@@ -232,11 +233,31 @@ async def test_a_gateway_is_told_what_it_missed_then_what_is_new(
     since = now_us()
     await say(replica, chat_id, "missed")
     async with attached(replica, place.keys, since=since, opens=[(1, BOB, since)]) as gateway:
-        await eventually(lambda: gateway.seqs(1), "caught up")
+        await eventually(lambda: any(batch.clock for batch in gateway.batches), "caught up")
         await say(replica, chat_id, "new")
         await eventually(lambda: len(gateway.seqs(1)) == 2, "told live")
         assert gateway.seqs(1) == [2, 3]
         assert [one.catch_up for one in gateway.told(1)] == [True, False]
+
+
+async def test_a_gateway_is_told_what_changed_while_it_was_cut_off(
+    place: Place, replica: Replica, chat_id: bytes
+) -> None:
+    """Open sockets would show a deleted message until they are opened again."""
+    await say(replica, chat_id, "kept", "edited", "deleted")
+    other = place.direct(ALICE, new_id())
+    await say(replica, other, "of others")
+    since = now_us()
+    place.write(edit_message, chat_id, ALICE, 2, "better", since)
+    place.write(delete_message, chat_id, ALICE, 3, since)
+    place.write(edit_message, other, ALICE, 1, "nobody's business", since)
+    async with attached(replica, place.keys, since=since, opens=[(1, BOB, since)]) as gateway:
+        await eventually(lambda: len(gateway.told(1)) == 2, "caught up")
+        told = {one.first_seq: one for one in gateway.told(1)}
+        assert all(one.changed and not one.catch_up for one in told.values())
+        assert (list(told[2].texts), told[2].edited_at) == (["better"], since)
+        assert (list(told[3].texts), told[3].deleted_at) == ([""], since)
+        assert len(gateway.all("deliveries")) == 2
 
 
 async def test_no_time_is_said_before_a_gateway_has_caught_up(

@@ -71,6 +71,8 @@ def make_messages() -> None:
         sa.Column("trace_id", sa.String(32), nullable=False),
         sqlite_with_rowid=False,
     )
+    for name, column in (("messages_by_edit", "edited_at"), ("messages_by_deletion", "deleted_at")):
+        op.create_index(name, "messages", [column], sqlite_where=sa.text(f"{column} IS NOT NULL"))
     op.create_table(
         "message_keys",
         sa.Column("client_id", Id, primary_key=True),
