@@ -1,0 +1,115 @@
+"""A real Prometheus for a test: it scrapes the services of a running Palaver, and answers PromQL."""
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from tests.running import Running, wait_until
+
+REPOSITORY = Path(__file__).parents[1]
+DEPLOYED = REPOSITORY / "deploy" / "prometheus"
+SCRAPE_SECONDS = 0.5
+STOP_SECONDS = 10.0
+# The setting that holds the port which a service's /metrics is on
+PORTS = {
+    "gateway": "PALAVER_GATEWAY__PORT",
+    "auth": "PALAVER_AUTH__PORT",
+    "messenger": "PALAVER_MESSENGER__HTTP_PORT",
+}
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A Prometheus that runs."""
+
+    url: str
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """What its HTTP API answers. Raises `ValueError` with its own words where it refuses."""
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as refusal:
+            raise ValueError(json.load(refusal)["error"]) from None
+
+    def evaluate(self, expression: str) -> list[dict[str, Any]]:
+        """The series that an expression gives now: labels in `metric`, time and number in `value`."""
+        return list(self.ask("query", query=expression)["result"])
+
+    def number(self, expression: str) -> float:
+        """The one number that an expression gives; 0 where it gives none."""
+        found = self.evaluate(expression)
+        assert len(found) <= 1, found
+        return float(found[0]["value"][1]) if found else 0.0
+
+
+def metrics_addresses(running: Running) -> dict[str, str]:
+    """Host and port of each service's /metrics."""
+    return {
+        service: f"127.0.0.1:{psutil.Process(running.pids[service]).environ()[variable]}"
+        for service, variable in PORTS.items()
+    }
+
+
+def deployed_config(addresses: Mapping[str, str]) -> dict[str, Any]:
+    """deploy/prometheus/prometheus.yml with other addresses, quicker."""
+    config: dict[str, Any] = yaml.safe_load((DEPLOYED / "prometheus.yml").read_text(encoding="utf-8"))
+    config["global"] = dict.fromkeys(
+        ("scrape_interval", "evaluation_interval"), f"{SCRAPE_SECONDS * 1000:g}ms"
+    )
+    assert {job["job_name"] for job in config["scrape_configs"]} == {f"palaver-{name}" for name in addresses}
+    for job in config["scrape_configs"]:
+        job["static_configs"][0]["targets"] = [addresses[job["job_name"].removeprefix("palaver-")]]
+        job["scrape_timeout"] = config["global"]["scrape_interval"]
+    return config
+
+
+@contextlib.contextmanager
+def running_prometheus(directory: Path, addresses: Mapping[str, str]) -> Iterator[Prometheus]:
+    """A Prometheus with the deployed configuration and rules that scrapes `addresses`, for the block."""
+    shutil.copy(DEPLOYED / "alerts.yml", directory)
+    (directory / "prometheus.yml").write_text(yaml.safe_dump(deployed_config(addresses)))
+    log_file = directory / "prometheus.log"
+    command = [
+        "prometheus",
+        f"--config.file={directory}/prometheus.yml",
+        f"--storage.tsdb.path={directory}/tsdb",
+        "--web.listen-address=127.0.0.1:0",
+    ]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_until(
+            lambda: (
+                "Server is ready to receive web requests" in log_file.read_text()
+                or process.poll() is not None
+            ),
+            "Prometheus is ready",
+        )
+        address = re.search(r'msg="Listening on" address=(\S+)', log_file.read_text())
+        assert address, log_file.read_text()
+        yield Prometheus(f"http://{address[1]}")
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+
+
+def promtool(*arguments: str, directory: Path) -> None:
+    """Runs `promtool`, which must be content."""
+    done = subprocess.run(
+        ["promtool", *arguments], cwd=directory, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
