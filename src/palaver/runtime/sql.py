@@ -15,7 +15,6 @@ from threading import Lock, local
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 P = ParamSpec("P")
@@ -68,6 +67,7 @@ class SqliteDatabase:
         self._own = local()
         self._opened: list[Connection] = []
         self._for_writing: Connection | None = None
+        self._wait_seconds = BUSY_SECONDS
         # Not a count of awaited writes: a caller may give up while its write still runs in the thread
         self._writing = Lock()
         self._slow_until = 0.0
@@ -123,7 +123,7 @@ class SqliteDatabase:
             connection.rollback()
         with connection.begin():
             # The driver's own transaction control is off (see below): SQLAlchemy's begin() says nothing yet
-            connection.exec_driver_sql("BEGIN")
+            begin(connection, "BEGIN")
             return work(connection, *args, **kwargs)
 
     def _write_waiting(self, work: Callable[..., T], args: Any, kwargs: Any) -> T:
@@ -135,8 +135,12 @@ class SqliteDatabase:
         connection = self._for_writing
         if connection is None:
             connection = self._for_writing = self._connect()
+        if wait_seconds != self._wait_seconds:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(wait_seconds * 1000)}")
+            connection.rollback()
+            self._wait_seconds = wait_seconds
         with connection.begin():
-            begin_writing(connection, wait_seconds)
+            begin(connection, "BEGIN IMMEDIATE")
             return work(connection, *args, **kwargs)
 
     def _connect(self) -> Connection:
@@ -145,13 +149,16 @@ class SqliteDatabase:
         return connection
 
 
-def begin_writing(connection: Connection, wait_seconds: float) -> None:
-    """Takes the write lock. Raises `BusyError` where another process has it for longer than that."""
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(wait_seconds * 1000)}")
+def begin(connection: Connection, how: str) -> None:
+    """Begins a transaction, on the driver's own connection: SQLAlchemy would take longer than SQLite.
+
+    Raises `BusyError` where another process has the write lock for longer than the busy timeout.
+    """
+    raw: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment] # it is SQLite's
     try:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    except OperationalError as error:
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        raw.execute(how)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
             raise BusyError from error
         raise
 
