@@ -29,6 +29,8 @@ def span_of_message(message_id: bytes) -> str:
 def begin_message(traceparent: str) -> tuple[str, str]:
     """The traceparent under which a message goes on, and the span that it is below; both are empty where
     traces are off."""
+    if not traceparent:
+        return tracer.begin_message(), ""
     place = tracer.begin(traceparent, is_edge=True)
     if place is None:
         return "", ""
