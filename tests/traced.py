@@ -8,7 +8,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from palaver.runtime.spans import Span
-from palaver.runtime.traces import Sampler, current_work, tracer
+from palaver.runtime.traces import current_work
+from tests.kept_spans import keeping_spans
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -19,13 +20,9 @@ UNSAMPLED = f"00-{TRACE}-{PARENT}-00"
 class Kept:
     """What was kept: `spans`, and `lines` with all that their tasks had bound."""
 
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.lines: list[Any] = []
-
-    def put_span(self, span: Span) -> None:
-        """See `traces.Sink`."""
-        self.spans.append(span)
+    def __init__(self, spans: list[Span], lines: list[Any]) -> None:
+        self.spans = spans
+        self.lines = lines
 
     def span(self, name: str, trace_id: str = "") -> Span:
         """The one span of that name, and of that trace where one is given."""
@@ -41,14 +38,12 @@ class Kept:
 @contextlib.contextmanager
 def keeping(per_second: int = 0, slow_seconds: float = 60.0) -> Iterator[Kept]:
     """Keeps what is written during the block. `per_second`: traces that are sampled unasked."""
-    kept = Kept()
-    tracer.configure(kept, Sampler(0.0, per_second), slow_seconds)
-    try:
-        with capture_logs(processors=[structlog.contextvars.merge_contextvars, name_trace]) as lines:
-            kept.lines = lines
-            yield kept
-    finally:
-        tracer.configure(None, Sampler(0.0, 0), slow_seconds)
+    bound = [structlog.contextvars.merge_contextvars, name_trace]
+    with (
+        keeping_spans(per_second=per_second, slow_seconds=slow_seconds) as spans,
+        capture_logs(processors=bound) as lines,
+    ):
+        yield Kept(spans.all, lines)
 
 
 def name_trace(_logger: Any, _method: str, line: Any) -> Any:

@@ -55,7 +55,8 @@ class Accounts:
 
     async def end_session(self, token: str, session: str) -> None:
         """Ends one of the caller's sessions: an id, or `current`. Raises `not_found`."""
-        await self._call("DELETE", f"/sessions/{quote(session, safe='')}", token=token)
+        path = f"/sessions/{quote(session, safe='')}"
+        await self._call("DELETE", path, token=token, route="/sessions/{session_id}")
 
     async def me(self, token: str) -> User:
         """The caller."""
@@ -113,6 +114,7 @@ class Accounts:
         query: dict[str, str] | None = None,
         token: str = "",
         client: Client | None = None,
+        route: str = "",
     ) -> bytes:
         headers = {}
         if token:
@@ -122,4 +124,4 @@ class Accounts:
         sent = None
         if body is not None:
             sent = body.model_dump_json(exclude_unset=True).encode()
-        return await self._rest.call(method, path, body=sent, query=query, headers=headers)
+        return await self._rest.call(method, path, body=sent, query=query, headers=headers, route=route)

@@ -8,13 +8,19 @@ import grpc.aio
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import RESTARTING, PalaverError
+from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.gateway.asks import Asks
+from palaver.runtime.calls import RETRIES, calling, note_answer
+from palaver.runtime.facts import note_fact
 from palaver.runtime.grpc import error_from_rpc, wire_error_of
+from palaver.runtime.traces import trace_metadata
 
 DEADLINE_SECONDS = 10.0
 # A messenger that restarts is back within this time, mostly; a call that may be repeated waits so long for it
 RETRY_SECONDS = 3.0
+# The gRPC service, as its spans name it
+SERVICE = "palaver.v1.Messenger"
 
 A = TypeVar("A")
 
@@ -78,7 +84,9 @@ class Dialogs:
 
     async def list_messages(self, token: str, request: pb.ListMessagesRequest) -> pb.MessagePage:
         """Messages of a chat by seq, ascending. Raises `not_found`."""
-        return await self._asks.list_messages(token, request)
+        note_chat(request)
+        with calling(SERVICE, "ListMessages") as work:
+            return await self._asks.list_messages(token, request, work.traceparent)
 
     async def send_messages(
         self, token: str, chat_id: bytes, client_ids: Sequence[bytes], texts: Sequence[str], *, retry: bool
@@ -108,17 +116,41 @@ class Dialogs:
     async def _call(
         self, method: Callable[..., Awaitable[A]], token: str, request: Any, *, again: Any = None
     ) -> A:
-        metadata = (("authorization", f"Bearer {token}"),)
+        note_chat(request)
+        # The contract names each request after its method
+        name = type(request).__name__.removesuffix("Request")
         try:
-            return await method(request, timeout=DEADLINE_SECONDS, metadata=metadata)
+            return await self._try(method, name, token, request, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
             meant = error_from_rpc(error)
             if again is None or not is_worth_repeating(error, meant):
                 raise meant from error
+        RETRIES.labels(name).inc()
         try:
-            return await method(again, timeout=RETRY_SECONDS, metadata=metadata, wait_for_ready=True)
+            return await self._try(method, name, token, again, timeout=RETRY_SECONDS, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from error
+
+    async def _try(
+        self, method: Callable[..., Awaitable[A]], name: str, token: str, request: Any, **options: Any
+    ) -> A:
+        """One call, in a span of its own. Raises `AioRpcError`."""
+        with calling(SERVICE, name) as work:
+            metadata = (("authorization", f"Bearer {token}"), *trace_metadata())
+            try:
+                answer = await method(request, metadata=metadata, **options)
+            except grpc.aio.AioRpcError as error:
+                note_answer(work, error.code())
+                raise
+            note_answer(work, grpc.StatusCode.OK)
+            return answer
+
+
+def note_chat(request: Any) -> None:
+    """Names the chat that is asked about, if one is, on the request's span and in its lines."""
+    chat_id = getattr(request, "chat_id", b"")
+    if chat_id:
+        note_fact("chat_id", text_from_id(chat_id))
 
 
 def is_worth_repeating(error: grpc.aio.AioRpcError, meant: PalaverError) -> bool:

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2 import Ask, ListMessagesRequest
 from palaver.messenger.attachment import Attachment
+from palaver.messenger.callers import SERVICE, note_chat, user_of
 from palaver.messenger.history import Page
-from palaver.runtime.telemetry import log
+from palaver.runtime.calls import Method
 from palaver.runtime.tokens import TokenVerifier
 
 # (user id, what is asked) -> the page. Raises what the use case raises.
@@ -18,21 +19,23 @@ class Asks:
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
+        self._method = Method(SERVICE, "ListMessages")
         self.list_messages: ListMessages = refuse
 
     async def answer(self, attachment: Attachment, ask: Ask) -> None:
         """Puts the answer, or why there is none, into the gateway's outbox. Raises nothing."""
         await attachment.room()
         try:
-            claims = self._verifier.verify_known(ask.token) or await self._verifier.verify(ask.token)
-            attachment.answer(ask.number, await self.list_messages(claims.user_id, ask.list_messages))
-        except PalaverError as error:
-            if error.kind.http >= 500:
-                log.warning("ask refused", code=error.kind.code, debug=error.debug)
-            attachment.refuse_ask(ask.number, error)
+            page = await self._method.serve(ask.traceparent, self._read(ask))
         except Exception as error:
-            log.exception("ask failed")
             attachment.refuse_ask(ask.number, error)
+        else:
+            attachment.answer(ask.number, page)
+
+    async def _read(self, ask: Ask) -> Page:
+        user_id = await user_of(ask.token, self._verifier)
+        note_chat(ask.list_messages)
+        return await self.list_messages(user_id, ask.list_messages)
 
 
 async def refuse(_user_id: bytes, _asked: ListMessagesRequest) -> Page:

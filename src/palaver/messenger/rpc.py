@@ -1,16 +1,14 @@
 """The messenger's gRPC: each call is one use case, in the name of the token's user."""
 
-import time
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
 import grpc.aio
-from prometheus_client import Counter, Histogram
 
 from palaver.contracts import messenger_pb2 as pb
-from palaver.contracts.errors import UNAUTHENTICATED, PalaverError
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
+from palaver.messenger.callers import SERVICE, note_chat, user_of
 from palaver.messenger.dialogs import Dialogs
 from palaver.messenger.history import Page
 from palaver.messenger.live import Live
@@ -22,21 +20,11 @@ from palaver.messenger.wire import (
     page_to_wire,
     receipt_to_wire,
 )
+from palaver.runtime.calls import Method
 from palaver.runtime.grpc import abort_call
-from palaver.runtime.telemetry import log
 from palaver.runtime.tokens import TokenVerifier
-
-_seconds = Histogram(
-    "palaver_messenger_call_seconds",
-    "Time of unary gRPC calls",
-    ["method"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-_refused = Counter(
-    "palaver_messenger_calls_refused",
-    "Unary gRPC calls refused, by code of the error catalogue",
-    ["method", "code"],
-)
+from palaver.runtime.trace_context import read_traceparent
+from palaver.runtime.traces import current_work
 
 
 class Caller(NamedTuple):
@@ -167,42 +155,38 @@ def unary(
     name: str, call: Callable[[Caller, Q], Awaitable[A]], verifier: TokenVerifier
 ) -> Callable[[Q, Any], Awaitable[A]]:
     """What gRPC calls: it finds out who calls, and says errors as gRPC does."""
-    seconds = _seconds.labels(name)
+    method = Method(SERVICE, name)
 
     async def answer(request: Q, context: Any) -> A:
-        began = time.perf_counter()
+        token, traceparent = read_metadata(context.invocation_metadata())
         try:
-            return await call(await caller_of(context.invocation_metadata(), verifier), request)
-        except PalaverError as error:
-            _refused.labels(name, error.kind.code).inc()
-            if error.kind.http >= 500:
-                log.warning("call refused", method=name, code=error.kind.code, debug=error.debug)
-            await abort_call(context, error)
+            return await method.serve(traceparent, as_caller(request, token, traceparent))
         except Exception as error:
-            _refused.labels(name, "internal").inc()
-            log.exception("call failed", method=name)
             await abort_call(context, error)
-        finally:
-            seconds.observe(time.perf_counter() - began)
+
+    async def as_caller(request: Q, token: str, traceparent: str) -> A:
+        note_chat(request)
+        user_id = await user_of(token, verifier)
+        return await call(Caller(user_id, trace_id_of(traceparent)), request)
 
     return answer
 
 
-async def caller_of(metadata: Any, verifier: TokenVerifier) -> Caller:
-    """Whose token the metadata carries. Raises `unauthenticated`, and `unavailable` where auth is away."""
-    token = trace_id = ""
+def read_metadata(metadata: Any) -> tuple[str, str]:
+    """The token, and the traceparent, of a call; empty where it has none."""
+    token = traceparent = ""
     for key, value in metadata or ():
         if key == "authorization":
             token = value.removeprefix("Bearer ")
         elif key == "traceparent":
-            trace_id = trace_id_of(value)
-    if not token:
-        raise PalaverError(UNAUTHENTICATED, "an access token is needed")
-    claims = verifier.verify_known(token) or await verifier.verify(token)
-    return Caller(claims.user_id, trace_id)
+            traceparent = value
+    return token, traceparent
 
 
 def trace_id_of(traceparent: str) -> str:
-    """The trace id of a W3C traceparent, or an empty text where it is none."""
-    parts = traceparent.split("-")
-    return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""
+    """The trace of the work under way; where traces are off, the one that the caller named, if any."""
+    work = current_work()
+    if work is not None and work.trace_id:
+        return work.trace_id
+    named = read_traceparent(traceparent)
+    return "" if named is None else named.trace_id

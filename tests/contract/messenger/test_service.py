@@ -86,8 +86,9 @@ async def test_metrics_count_calls_and_refusals(tmp_path: Path) -> None:
         await messenger.refusal(auth.sign_up("Eve"), "GetChat", pb.GetChatRequest(chat_id=bytes(16)))
         status, metrics = await ask(messenger, "/metrics")
     assert status == 200
-    assert 'palaver_messenger_call_seconds_count{method="SendMessages"}' in metrics
-    assert 'palaver_messenger_calls_refused_total{code="not_found",method="GetChat"}' in metrics
+    assert 'palaver_grpc_call_seconds_count{method="SendMessages"}' in metrics
+    assert 'palaver_grpc_calls_total{code="ok",method="SendMessages"}' in metrics
+    assert 'palaver_grpc_calls_total{code="not_found",method="GetChat"}' in metrics
 
 
 @contextlib.asynccontextmanager

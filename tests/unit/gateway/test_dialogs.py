@@ -7,6 +7,8 @@ import pytest
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, RESTARTING, UNAVAILABLE, PalaverError
+from palaver.runtime.calls import RETRIES
+from tests.traced import SAMPLED, keeping
 from tests.unit.gateway.scripted import ALICE, CHAT, Door, message, open_door
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -39,6 +41,24 @@ async def test_a_send_is_repeated_as_a_repetition(door: Door) -> None:
     first, second = door.messenger.requests("SendMessages")
     assert (first.retry, second.retry) == (False, True)
     assert list(first.client_ids) == list(second.client_ids) == [CLIENT_ID]
+
+
+async def test_both_tries_are_told_of(door: Door) -> None:
+    """A request that waited for a restart would look slow without a reason."""
+    door.messenger.answers["GetChat"] = [grpc.StatusCode.UNAVAILABLE, pb.Chat(id=CHAT.bytes)]
+    retries = RETRIES.labels("GetChat")._value.get()
+    with keeping() as kept:
+        await door.call("GET", f"/v2/chats/{CHAT}", traceparent=SAMPLED)
+    first, second = [span for span in kept.spans if span.name == "palaver.v1.Messenger/GetChat"]
+    assert [span.attributes["rpc.grpc.status_code"] for span in (first, second)] == [14, 0]
+    assert first.parent_id == second.parent_id == kept.span("GET /v2/chats/{chat_id}").span_id
+    assert RETRIES.labels("GetChat")._value.get() == retries + 1
+
+
+async def test_requests_are_named_after_their_methods() -> None:
+    """Spans and numbers of a call would bear the name of another one."""
+    for method in pb.DESCRIPTOR.services_by_name["Messenger"].methods:
+        assert method.name == "Attach" or method.input_type.name == f"{method.name}Request"
 
 
 async def test_what_is_not_idempotent_is_not_repeated(door: Door) -> None:

@@ -1,0 +1,29 @@
+"""In whose name the messenger is asked, and about which chat."""
+
+from typing import Any
+
+from palaver.contracts.errors import UNAUTHENTICATED, PalaverError
+from palaver.contracts.ids import text_from_id
+from palaver.runtime.facts import note_fact
+from palaver.runtime.tokens import TokenVerifier
+
+# The gRPC service, as its spans name it
+SERVICE = "palaver.v1.Messenger"
+CHAT_ID_BYTES = 16
+
+
+async def user_of(token: str, verifier: TokenVerifier) -> bytes:
+    """The token's user. Raises `unauthenticated`, and `unavailable` where auth is away."""
+    if not token:
+        raise PalaverError(UNAUTHENTICATED, "an access token is needed")
+    claims = verifier.verify_known(token) or await verifier.verify(token)
+    note_fact("user_id", text_from_id(claims.user_id))
+    return claims.user_id
+
+
+def note_chat(request: Any) -> None:
+    """Names the chat that is asked about, if one is, on the call's span and in its lines."""
+    chat_id = getattr(request, "chat_id", b"")
+    # The use case refuses what is no id
+    if len(chat_id) == CHAT_ID_BYTES:
+        note_fact("chat_id", text_from_id(chat_id))

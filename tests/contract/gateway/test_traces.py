@@ -1,0 +1,149 @@
+"""One trace from the client's request through all services, and what is written down of each."""
+
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from palaver.runtime.spans import Span
+from tests.contract.gateway.whole import Whole
+from tests.people import PASSWORD, Door, Person
+from tests.traced import PARENT, SAMPLED, TRACE, UNSAMPLED, Kept, keeping
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HEADERS = {"traceparent": SAMPLED, "user-agent": "phone/7"}
+RPC = "palaver.v1.Messenger/"
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    with keeping() as kept:
+        yield kept
+
+
+async def pair_of(door: Door) -> tuple[Person, Person, str]:
+    """Two users and their chat, made before anything is kept."""
+    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    return bob, alice, await bob.chat_with(alice)
+
+
+async def test_a_request_is_followed_into_auth(door: Door) -> None:
+    """Whoever asks why a sign-in was slow would see the gateway wait, and not for what."""
+    bob = await door.sign_up("Bob")
+    with keeping() as kept:
+        pair = {"email": bob.email, "password": PASSWORD}
+        answer = await door.call("POST", "/v2/sessions", pair, headers=HEADERS)
+    assert answer.headers["traceresponse"].startswith(f"00-{TRACE}-")
+    own = kept.span("POST /v2/sessions", TRACE)
+    client, auths = [span for span in by_start(kept) if span.name == "POST /sessions"]
+    assert (own.kind, own.parent_id) == ("server", PARENT)
+    assert (client.kind, client.parent_id) == ("client", own.span_id)
+    assert (auths.kind, auths.parent_id) == ("server", client.span_id)
+    assert auths.attributes["http.route"] == "/sessions"
+    assert client.attributes["http.response.status_code"] == 201
+    assert client.attributes["server.port"] == auths.attributes["server.port"]
+
+
+async def test_a_request_is_followed_into_the_messenger(door: Door) -> None:
+    """Whoever asks why a message was late would not see where its time went."""
+    bob, _, chat_id = await pair_of(door)
+    with keeping() as kept:
+        body = {"text": "hello"}
+        await bob.v2("POST", f"/chats/{chat_id}/messages", body, headers=HEADERS)
+    route = "/v2/chats/{chat_id}/messages"
+    own = kept.span(f"POST {route}", TRACE)
+    client, served = [span for span in by_start(kept) if span.name == RPC + "SendMessages"]
+    assert (client.kind, client.parent_id) == ("client", own.span_id)
+    assert (served.kind, served.parent_id) == ("server", client.span_id)
+    facts = {"user.id": bob.user_id, "palaver.chat_id": chat_id}
+    assert facts.items() <= served.attributes.items()
+    assert {**facts, "http.route": route}.items() <= own.attributes.items()
+    convention = {"rpc.system": "grpc", "rpc.service": RPC[:-1], "rpc.method": "SendMessages"}
+    assert {**convention, "rpc.grpc.status_code": 0}.items() <= client.attributes.items()
+    assert {**convention, "rpc.grpc.status_code": 0}.items() <= served.attributes.items()
+
+
+def by_start(kept: Kept) -> list[Span]:
+    """All spans, in the order in which their work began."""
+    return sorted(kept.spans, key=lambda span: span.start)
+
+
+async def test_a_page_of_history_is_followed_over_the_stream(door: Door) -> None:
+    """The most frequent request would be the one that nobody can follow."""
+    bob, _, chat_id = await pair_of(door)
+    for path in (f"/v2/chats/{chat_id}/messages", f"/messenger/messages?chat_id={chat_id}"):
+        with keeping() as kept:
+            call = bob.v2 if path.startswith("/v2") else bob.old
+            await call("GET", path.removeprefix("/v2"), headers=HEADERS)
+        client, served = [span for span in by_start(kept) if span.name == RPC + "ListMessages"]
+        assert (client.kind, served.kind, served.parent_id) == ("client", "server", client.span_id)
+        assert served.attributes["user.id"] == bob.user_id
+        assert kept.spans[-1].span_id == client.parent_id
+
+
+async def test_all_lines_of_a_request_name_its_trace(door: Door) -> None:
+    """Lines of several services about one request could not be put together."""
+    bob, _, chat_id = await pair_of(door)
+    with keeping() as kept:
+        await bob.v2("GET", f"/chats/{chat_id}", headers=HEADERS)
+        await bob.v2("GET", "/users/me", headers=HEADERS)
+    lines = [line for line in kept.lines_of(TRACE) if line["event"] == "request"]
+    assert [(line["route"], line["generation"], line["user_id"]) for line in lines] == [
+        ("/v2/chats/{chat_id}", "v2", bob.user_id),
+        ("/users/me", "none", bob.user_id),
+        ("/v2/users/me", "v2", bob.user_id),
+    ]
+    assert lines[0]["chat_id"] == chat_id
+    assert "chat_id" not in lines[2]
+    assert lines[2]["agent"] == "phone/7"
+
+
+@pytest.mark.parametrize(
+    ("path", "generation"),
+    [("/v2/chats", "v2"), ("/messenger/chats", "v1"), ("/auth/user?email=x", "v0"), ("/docs", "none")],
+)
+async def test_lines_name_the_generation(door: Door, kept: Kept, path: str, generation: str) -> None:
+    """Nobody could tell whether an old generation is still in use."""
+    await door.call("GET", path, headers={"user-agent": "old-phone/1"})
+    line = next(line for line in kept.lines if line["event"] == "request")
+    assert (line["generation"], line["agent"]) == (generation, "old-phone/1")
+
+
+async def test_each_service_keeps_what_failed(door: Door, whole: Whole) -> None:
+    """The one request that failed would have no trace, because nobody had asked for one."""
+    bob = await door.sign_up("Bob")
+    await whole.auth.stop()
+    try:
+        with keeping() as kept:
+            answer = await bob.v2("GET", "/users/me", headers={"traceparent": UNSAMPLED})
+    finally:
+        await whole.auth.start()
+    assert (answer.status, answer.json["trace_id"]) == (503, TRACE)
+    client, own = kept.span("GET /users/me"), kept.span("GET /v2/users/me")
+    assert (client.error, client.parent_id) == ("unavailable", own.span_id)
+    assert (own.error, own.attributes["palaver.kept"]) == ("unavailable", "error")
+
+
+async def test_a_stored_message_names_the_trace_of_its_request(door: Door, whole: Whole) -> None:
+    """A message that is delivered later could not be traced back to the request that sent it."""
+    bob, _, chat_id = await pair_of(door)
+    with keeping():
+        await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": "hello"}, headers=HEADERS)
+        answer = await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": "again"})
+    begun = answer.headers["traceresponse"].split("-")[1]
+    database = sqlite3.connect(whole.settings.data_dir / "messenger.db")
+    rows = database.execute(
+        "SELECT trace_id FROM messages WHERE chat_id = ? ORDER BY seq",
+        [bytes.fromhex(chat_id.replace("-", ""))],
+    )
+    assert [row[0] for row in rows] == [TRACE, begun]
+    database.close()
+
+
+async def test_no_path_with_an_id_names_a_span(door: Door, kept: Kept) -> None:
+    """Spans of one operation could not be grouped, and each session would be an operation of its own."""
+    bob = await door.sign_up("Bob")
+    await bob.v2("DELETE", f"/sessions/{bob.session_id}", headers=HEADERS)
+    names = {span.name for span in kept.spans if span.kind == "client" and "sessions" in span.name}
+    assert names == {"DELETE /sessions/{session_id}"}
