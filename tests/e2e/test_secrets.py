@@ -1,0 +1,191 @@
+"""Nothing that is secret is written down: marked secrets go through every door, and all that was written is
+searched for them."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.people import Answer, Door, Person, door_of, profile_of, v1_frame, v2_send
+from tests.running import Running, running_palaver
+
+# All lines, all spans, all of them slow
+EVERYTHING = {
+    "PALAVER_TELEMETRY__LOG_LEVEL": "debug",
+    "PALAVER_TELEMETRY__SAMPLE_RATIO": "1",
+    "PALAVER_TELEMETRY__SLOW_SECONDS": "0.000001",
+}
+MARK = "Pssst7"
+_numbers = itertools.count(100_000)
+
+
+class Secrets:
+    """Every secret that was sent or answered, by what it is."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, str] = {}
+
+    def new(self, what: str) -> str:
+        """A fresh one."""
+        secret = f"{MARK}{next(_numbers)}"
+        self.all[secret] = what
+        return secret
+
+    def note_tokens(self, answer: Any) -> None:
+        """Tokens that Palaver gave. Of an access token its signature: who has that has the token."""
+        for name in ("access_token", "refresh_token"):
+            token = answer.get(name)
+            if token:
+                self.all[token.rpartition(".")[2]] = name
+
+
+@pytest.fixture(scope="module")
+def palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One that writes down all that it can."""
+    with running_palaver(tmp_path_factory.mktemp("palaver"), env=EVERYTHING) as running:
+        yield running
+
+
+@pytest.fixture
+async def door(palaver: Running) -> AsyncIterator[Door]:
+    """The way in."""
+    async with door_of(palaver) as found:
+        yield found
+
+
+def found_in(directory: Path, secrets: dict[str, str]) -> dict[str, str]:
+    """The secrets that any file but a database holds: secret -> what it is, and where."""
+    found = {}
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        if ".db" in path.name:
+            continue
+        written = path.read_bytes()
+        for secret, what in secrets.items():
+            if secret.encode() in written:
+                found[secret] = f"{what} in {path.name}"
+    return found
+
+
+async def person(door: Door, secrets: Secrets, name: str) -> Person:
+    """A user whose password and tokens are noted."""
+    password = secrets.new("password")
+    account = {**profile_of(name, "Secret"), "email": f"{name}@example.org", "password": password}
+    (await door.call("POST", "/v2/users", account)).ok(201)
+    signed = (await door.call("POST", "/v2/sessions", {"email": account["email"], "password": password})).ok(
+        201
+    )
+    secrets.note_tokens(signed)
+    return Person(
+        door,
+        account["email"],
+        signed["user_id"],
+        signed["session_id"],
+        signed["access_token"],
+        signed["refresh_token"],
+        name,
+    )
+
+
+async def ask_all_operations(door: Door, caller: Person, chat_id: str, secrets: Secrets) -> int:
+    """Calls every operation with bodies, queries and headers full of secrets. Returns how many there are."""
+    paths = (await door.call("GET", "/openapi.json")).ok()["paths"]
+    operations = [(path, method.upper()) for path, one in paths.items() for method in one]
+    for path, method in operations:
+        if (path, method) == ("/v2/sessions/current", "DELETE"):
+            continue
+        target = path.replace("{chat_id}", chat_id).replace("{seq}", "1").replace("{session_id}", chat_id)
+        for body in bodies(secrets, chat_id):
+            query = f"?token={secrets.new('token in a query')}&password={secrets.new('password in a query')}"
+            token = caller.token if path.startswith("/v2") is False else "Bearer " + caller.token
+            data = None if method in ("GET", "DELETE") else body
+            await door.call(method, target + query, token=token, data=data)
+            await door.call(method, target, token=secrets.new("bad token"), data=data)
+    return len(operations)
+
+
+def bodies(secrets: Secrets, chat_id: str) -> list[bytes]:
+    """Right, wrong and broken bodies, whose every text is a secret."""
+    fields = (
+        f'"password": "{secrets.new("password")}", "refresh_token": "{secrets.new("refresh token")}", '
+        f'"text": "{secrets.new("text")}", "email": "{secrets.new("email of nobody")}", '
+        f'"messages": [{{"text": "{secrets.new("text")}"}}], "chat_id": "{chat_id}"'
+    )
+    text = secrets.new("text")
+    return [
+        f"{{{fields}}}".encode(),
+        f'{{{fields}, "{secrets.new("field")}": "{secrets.new("text")}"}}'.encode(),
+        f"{{{fields}".encode(),
+        f'"{text}"'.encode(),
+        f"{text}\xff".encode("latin-1"),
+    ]
+
+
+async def talk(alice: Person, bob: Person, chat_id: str, secrets: Secrets) -> None:
+    """Messages and broken frames, over both generations' sockets and REST."""
+    async with alice.socket_v1() as old, bob.socket_v2() as new:
+        for frame in (
+            v1_frame(chat_id, secrets.new("text"), secrets.new("text")),
+            v1_frame(secrets.new("chat id"), secrets.new("text")),
+            v1_frame(chat_id, secrets.new("text"))[:-9],
+            secrets.new("text"),
+        ):
+            await old.say(frame)
+        await new.hear_type("message")
+        for frame in (
+            v2_send(chat_id, secrets.new("text")),
+            v2_send(chat_id, secrets.new("text"), secrets.new("client id")),
+            {**v2_send(chat_id, secrets.new("text")), secrets.new("field"): secrets.new("text")},
+            {"type": secrets.new("type"), "text": secrets.new("text")},
+            f'{{"type": "send", "text": "{secrets.new("text")}"',
+            {"type": "resume", "cursors": {chat_id: 0}},
+        ):
+            await new.say(frame)
+        await new.hear_type("resumed")
+    await alice.send(chat_id, secrets.new("text"))
+    changed = {"text": secrets.new("text")}
+    (await alice.v2("PATCH", f"/chats/{chat_id}/messages/1", changed)).ok()
+
+
+async def knock(door: Door, caller: Person, secrets: Secrets) -> None:
+    """Sockets that are refused, and one that is opened, by a token in the query."""
+    for path in ("/messenger/ws", "/v2/ws", "/nowhere"):
+        for token in (secrets.new("bad token"), caller.token[:-3] + "abc"):
+            secrets.all[token.rpartition(".")[2]] = "bad token"
+            with contextlib.suppress(aiohttp.WSServerHandshakeError):
+                await door.http.ws_connect(f"{door.ws_url}{path}?token={token}")
+    async with door.http.ws_connect(f"{door.ws_url}/v2/ws?token={caller.token}") as socket:
+        # What no WebSocket says: the library complains of it
+        socket._response.connection.transport.write(b"\xff\xff" + secrets.new("text").encode())
+        await asyncio.sleep(0.1)
+
+
+async def test_no_password_token_or_text_is_written_down(palaver: Running, door: Door) -> None:
+    """Whoever reads the logs, or is sent them, could sign in as a user, or read what they say."""
+    secrets = Secrets()
+    alice, bob = await person(door, secrets, "alice"), await person(door, secrets, "bob")
+    chat_id = await alice.chat_with(bob)
+    await talk(alice, bob, chat_id, secrets)
+    assert await ask_all_operations(door, alice, chat_id, secrets) > 30
+    await knock(door, alice, secrets)
+    renewed: Answer = await door.call("POST", "/v2/sessions/refresh", {"refresh_token": bob.refresh_token})
+    secrets.note_tokens(renewed.ok())
+    # What happens when a part is away is written down too
+    palaver.wait_restarted("messenger", palaver.kill("messenger"))
+    palaver.wait_restarted("auth", palaver.kill("auth"))
+    await alice.send(chat_id, secrets.new("text"))
+    assert palaver.stop() == 0
+    assert list((palaver.data_dir / "traces").iterdir()), "no spans to search"
+    assert found_in(palaver.data_dir.parent, secrets.all) == {}
+
+
+def test_a_secret_would_be_found(tmp_path: Path) -> None:
+    """The search would find nothing wherever it looks."""
+    secrets = Secrets()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "gateway.log").write_text(f'{{"event": "{secrets.new("text")}"}}')
+    assert list(found_in(tmp_path, secrets.all).values()) == ["text in gateway.log"]
