@@ -24,6 +24,7 @@ from palaver.contracts.messenger_pb2 import (
 )
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.contracts.times import now_us
+from palaver.gateway import metrics
 from palaver.gateway.asks import Asked, Asks, add_ask
 from palaver.gateway.batches import BATCH_BYTES, split_batch
 from palaver.gateway.receipts import Receipts, Said, add_receipt
@@ -108,6 +109,8 @@ class Link:
 
     def start(self, hears: Hears) -> None:
         """Begins to attach."""
+        metrics.IN_FLIGHT.set_function(lambda: len(self._sends))
+        metrics.ATTACHED.set_function(lambda: self.is_attached)
         self._task = asyncio.create_task(self._stay_attached(hears), name="link")
 
     async def settle(self, seconds: float) -> None:
@@ -174,6 +177,8 @@ class Link:
                 log.exception("stream to the messenger failed")
             if self._heard_at > attached_at:
                 pause = FIRST_PAUSE_SECONDS
+            if self.is_attached:
+                metrics.BREAKS.inc()
             self.is_attached = False
             self._batch = GatewayBatch()
             # Full jitter: gateways that lost one messenger do not all come back in the same moment
@@ -223,6 +228,7 @@ class Link:
         size = 0
         for request, sent in self._sends.again(asyncio.get_running_loop().time()):
             add_send(batch, request, sent, retry=True)
+            metrics.RESENT.inc()
             size += sent.size
             if size > BATCH_BYTES:
                 yield batch
