@@ -11,29 +11,13 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from palaver.contracts.errors import CATALOGUE, SLOW_READER
+from palaver.contracts.errors import CATALOGUE
+from tests.everything import ENVIRONMENT, lose_the_messenger, use_everything
 from tests.metrics_page import metrics_by_section
-from tests.people import PASSWORD, Door, Person, door_of, v1_frame, v2_send
 from tests.prometheus import DEPLOYED, REPOSITORY, Prometheus, metrics_addresses, running_prometheus
-from tests.raw_socket import CLOSE, RawSocket
-from tests.running import Running, running_palaver, wait_until
+from tests.running import running_palaver, wait_until
 
 DASHBOARD = REPOSITORY / "deploy" / "grafana" / "palaver.json"
-# Small enough to be overrun: each refusal is a series that the dashboard shows
-ENVIRONMENT = {
-    "PALAVER_AUTH__ARGON2_TIME_COST": "4",
-    "PALAVER_AUTH__ARGON2_MEMORY_KIB": "16384",
-    "PALAVER_AUTH__HASHING_THREADS": "1",
-    "PALAVER_AUTH__HASHING_QUEUE": "2",
-    "PALAVER_GATEWAY__FRAMES_IN_FLIGHT": "20",
-    "PALAVER_GATEWAY__SOCKET_QUEUE_BYTES": "65536",
-}
-SIGN_INS_AT_ONCE = 20
-FRAMES_AT_ONCE = 200
-# More than the sockets' buffers of the kernel hold
-LONG_TEXT = "x" * 16_000
-LONG_TEXTS_A_REQUEST = 50
-LONG_REQUESTS = 40
 
 # What is no metric: a grouping, an operator; otherwise a name that is no function's, and its matchers
 NAMES = re.compile(
@@ -106,100 +90,6 @@ def matchers_of(expression: str) -> list[Matcher]:
     ]
 
 
-# ---- a little of everything ----
-
-
-async def use_everything(running: Running) -> None:
-    """Does what operators see: all that goes well, and what is refused."""
-    async with door_of(running) as door:
-        alice, bob = await door.sign_up("Alice"), await door.sign_up("Bob")
-        chat_id = await alice.chat_with(bob)
-        await alice.send(chat_id, "by REST")
-        await bob.history(chat_id)
-        await fail_to_sign_in(door, bob)
-        await door.call("POST", "/v2/sessions/refresh", {"refresh_token": bob.refresh_token})
-        await door.call("POST", "/v2/sessions/refresh", {"refresh_token": "none"})
-        await bob.old("GET", f"/auth/user?email={alice.email}")
-        await bob.old("GET", "/messenger/chats")
-        assert (await alice.v2("GET", "/chats/00000000-0000-7000-8000-000000000000")).status == 404
-        await talk(alice, bob, chat_id)
-        await flood(alice, chat_id)
-        await be_refused_an_upgrade(door)
-        (await door.call("GET", "/healthz")).ok()
-        await read_too_slowly(running, alice, await door.sign_up("Carol"))
-
-
-async def fail_to_sign_in(door: Door, person: Person) -> None:
-    """A wrong password, and more right ones at once than auth will hash."""
-    wrong = {"email": person.email, "password": "wrong horse"}
-    assert (await door.call("POST", "/v2/sessions", wrong)).status == 401
-    right = {**wrong, "password": PASSWORD}
-    answers = await asyncio.gather(
-        *(door.call("POST", "/v2/sessions", right) for _ in range(SIGN_INS_AT_ONCE))
-    )
-    assert {answer.status for answer in answers} == {201, 503}
-
-
-async def talk(alice: Person, bob: Person, chat_id: str) -> None:
-    """Messages over sockets of both generations, frames that are refused, and a socket that comes back."""
-    async with alice.socket_v1() as old, bob.socket_v2() as new:
-        await old.say(v1_frame(chat_id, "by v1"))
-        seq = (await new.hear_type("message"))["seq"]
-        sent = v2_send(chat_id, "by v2")
-        await new.say(sent)
-        await new.hear_type("sent")
-        await new.say(sent)
-        await new.hear_type("sent")
-        await new.say({"type": "nonsense"})
-        await new.hear_type("error")
-    async with bob.socket_v2() as again:
-        await again.say({"type": "resume", "cursors": {chat_id: seq - 1}})
-        await again.hear_type("resumed")
-    async with bob.socket_v1() as old:
-        await alice.send(chat_id, "to v1")
-        await old.hear_json()
-
-
-async def flood(alice: Person, chat_id: str) -> None:
-    """More messages at once than the gateway lets be in flight."""
-    async with alice.socket_v2() as socket:
-        for number in range(FRAMES_AT_ONCE):
-            await socket.say(v2_send(chat_id, str(number)))
-        error = await socket.hear_type("error")
-        assert error["code"] == "overloaded", error
-
-
-async def be_refused_an_upgrade(door: Door) -> None:
-    """A socket without a token."""
-    answer = await door.call("GET", "/v2/ws", headers={"connection": "upgrade", "upgrade": "websocket"})
-    assert answer.status >= 400
-
-
-async def read_too_slowly(running: Running, alice: Person, carol: Person) -> None:
-    """A socket that reads nothing until it is cut off."""
-    chat_id = await alice.chat_with(carol)
-    host, _, port = running.base_url.removeprefix("http://").partition(":")
-    socket = await RawSocket.open(host, int(port), "/v2/ws", "Bearer " + carol.token, limit=1024)
-    for _ in range(LONG_REQUESTS):
-        await alice.send(chat_id, *[LONG_TEXT] * LONG_TEXTS_A_REQUEST)
-    while (frame := await socket.read()) is not None and frame.opcode != CLOSE:
-        pass
-    assert frame is not None
-    assert frame.close_code == SLOW_READER.close
-    await socket.close()
-
-
-async def lose_the_messenger(running: Running) -> None:
-    """A call that is made again until the messenger is back, and a gateway that attaches again."""
-    async with door_of(running) as door:
-        alice = await door.sign_up("Alice")
-        pid = running.kill("messenger")
-        await alice.v2("GET", "/chats")
-        await asyncio.to_thread(running.wait_restarted, "messenger", pid)
-        while (await door.call("GET", "/readyz")).status != 200:  # noqa: ASYNC110 - the server is waited for
-            await asyncio.sleep(0.02)
-
-
 def wait_for_scrapes(prometheus: Prometheus) -> None:
     """Returns when Prometheus has seen what happened before."""
     # The first one may have begun before
@@ -214,11 +104,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(running_palaver(directory, env=ENVIRONMENT))
         found = stack.enter_context(running_prometheus(directory, metrics_addresses(running)))
-        wait_until(lambda: found.number("min(up)") == 1 and found.number("count(up)") == 3, "all are scraped")
         asyncio.run(lose_the_messenger(running))
-        for _ in range(2):
-            asyncio.run(use_everything(running))
-            wait_for_scrapes(found)
+        asyncio.run(use_everything(running))
+        # Prometheus takes five seconds to begin
+        wait_until(lambda: found.number("min(up)") == 1 and found.number("count(up)") == 3, "all are scraped")
+        wait_for_scrapes(found)
+        asyncio.run(use_everything(running))
+        wait_for_scrapes(found)
         yield found
 
 
