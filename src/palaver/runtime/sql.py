@@ -8,6 +8,7 @@ thread and not one a statement.
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
+
+from palaver.runtime.telemetry import log
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,6 +30,8 @@ CHECKPOINT_PAGES = 4_000
 # A short write that took longer says that the disk is busy: the next ones leave the event loop alone.
 SLOW_SECONDS = 0.005
 SLOW_PAUSE_SECONDS = 1.0
+# Whoever waits longer than this for the write lock says so: all users wait with them.
+LONG_LOCK_SECONDS = 0.5
 
 
 class Database(Protocol):
@@ -62,6 +67,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, readers: int = 2) -> None:
         self._engine = sqlite_engine(path)
+        self._name = path.name
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sql-write")
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="sql-read")
         self._own = local()
@@ -140,7 +146,12 @@ class SqliteDatabase:
             connection.rollback()
             self._wait_seconds = wait_seconds
         with connection.begin():
+            began = time.monotonic()
             begin(connection, "BEGIN IMMEDIATE")
+            waited = time.monotonic() - began
+            if waited >= LONG_LOCK_SECONDS:
+                # Another process held it: a shell, or a backup that copies within a transaction
+                log.warning("write_lock_waited_for", database=self._name, seconds=round(waited, 3))
             return work(connection, *args, **kwargs)
 
     def _connect(self) -> Connection:

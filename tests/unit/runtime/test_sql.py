@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError, OperationalError
+from structlog.testing import capture_logs
 
-from palaver.runtime.sql import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql import LONG_LOCK_SECONDS, SqliteDatabase, sqlite_engine
 
 BOUND_SECONDS = 10.0
 
@@ -202,3 +204,16 @@ def test_path_may_have_any_character(tmp_path: Path) -> None:
         make_table(connection)
     engine.dispose()
     assert (tmp_path / "100%?x=1#ü.db").stat().st_size > 0
+
+
+async def test_a_long_wait_for_the_lock_is_written_down(database: SqliteDatabase, tmp_path: Path) -> None:
+    """A backup that keeps everybody waiting would show as slow messages, and nobody would know why."""
+    other = sqlite3.connect(tmp_path / "things.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    asyncio.get_running_loop().call_later(LONG_LOCK_SECONDS + 0.2, other.rollback)
+    with capture_logs() as lines:
+        await database.write(add, 1)
+        await database.write(add, 2)
+    other.close()
+    assert [(line["event"], line["database"]) for line in lines] == [("write_lock_waited_for", "things.db")]
+    assert lines[0]["seconds"] >= LONG_LOCK_SECONDS
