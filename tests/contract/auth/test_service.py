@@ -27,6 +27,7 @@ async def test_health_and_numbers(rest: Rest) -> None:
     numbers = (await rest.call("GET", "/metrics")).body
     assert 'palaver_auth_sign_ins_total{outcome="ok"}' in numbers
     assert 'palaver_auth_sign_ins_total{outcome="unauthenticated"}' in numbers
+    assert "palaver_auth_hashing_seconds_count" in numbers
     assert "process_cpu_seconds_total" in numbers
 
 

@@ -11,6 +11,8 @@ import pytest
 from palaver.auth.passwords import Passwords, nobodys_hash
 from palaver.contracts.errors import OVERLOADED, PalaverError
 from palaver.runtime.settings import AuthSettings
+from palaver.runtime.traces import tracer
+from tests.traced import SAMPLED, keeping
 
 
 @pytest.fixture
@@ -108,6 +110,25 @@ async def test_queue_is_bounded(settings: AuthSettings, monkeypatch: pytest.Monk
     await asyncio.gather(*waiting, return_exceptions=True)
     assert await passwords.verify("x", "y") is True
     passwords.close()
+
+
+async def test_a_trace_tells_the_wait_from_the_hash(
+    settings: AuthSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could see whether sign-ins are slow because of what a hash costs, or because too many wait."""
+    passwords = Passwords(settings.model_copy(update={"hashing_threads": 1}))
+    monkeypatch.setattr(passwords, "_matches", lambda *_: time.sleep(0.05))
+
+    async def sign_in() -> None:
+        with tracer.serve("sign in", SAMPLED, {}, is_edge=True):
+            await passwords.verify("x", "y")
+
+    with keeping() as kept:
+        await asyncio.gather(sign_in(), sign_in())
+    passwords.close()
+    first, second = [span for span in kept.spans if span.name == "hash password"]
+    waited = [span.attributes["palaver.queue_seconds"] for span in (first, second)]
+    assert waited[1] > waited[0] + 0.025
 
 
 async def test_right_password_is_enough_where_no_rehash_fits(
