@@ -9,6 +9,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import palaver
+from palaver.cli_options import Config
+from palaver.cli_watch import watch
 from palaver.runtime.children import die_with_parent
 from palaver.runtime.settings import Settings, load_settings
 from palaver.runtime.start import StartError, make_data_directory
@@ -33,14 +35,27 @@ keys = typer.Typer(
     help="The keys that sign access tokens.\n\nExample:\n\n    palaver keys rotate",
 )
 app.add_typer(keys, name="keys")
+app.add_typer(watch)
 
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="TOML file of settings; PALAVER_… variables win over it."),
-]
 WithParent = Annotated[
     int | None, typer.Option("--with-parent", hidden=True, help="End when this process, our parent, ends.")
 ]
+
+
+def print_version(asked: bool) -> None:
+    """Prints the version and ends the command, where it is asked for."""
+    if asked:
+        print(palaver.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """What `palaver` takes before a command."""
 
 
 @app.command()
@@ -195,19 +210,21 @@ def start_service(name: str, config: Path | None, parent: int | None) -> None:
     if parent is not None:
         die_with_parent(parent)
     settings = load_settings(config)
-    if name != "gateway" or settings.telemetry.log_to == "file":
+    if name != "gateway" or settings.telemetry.writes_files:
         make_data_directory(settings.data_dir)
     from palaver.runtime.lifecycle import run_service
-    from palaver.runtime.telemetry import configure_logging
+    from palaver.runtime.telemetry import close_telemetry, configure_telemetry
 
     serve = serve_of(name)
-    configure_logging(name, settings.telemetry, settings.data_dir)
+    configure_telemetry(name, settings.telemetry, settings.data_dir)
     try:
         run_service(lambda stopping: serve(settings, stopping))
     except OSError as error:
         if error.errno not in ADDRESS_ERRORS:
             raise
         fail(f"{name} cannot listen: {error.strerror}")
+    finally:
+        close_telemetry()
 
 
 def serve_of(name: str) -> Serve:

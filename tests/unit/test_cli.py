@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import palaver
 from palaver.cli import app
+from palaver.cli_watch import watch
 from palaver.runtime.settings_page import settings_page
 
 COMMANDS = [
@@ -23,6 +24,8 @@ COMMANDS = [
     ["settings"],
     ["chat"],
     ["version"],
+    ["trace"],
+    ["logs"],
 ]
 
 
@@ -50,7 +53,8 @@ def test_help_lists_every_command() -> None:
     """A newcomer could not find out what can be done."""
     shown = help_of()
     assert all(f"\n│ {command[0]} " in shown for command in COMMANDS)
-    registered = [command.name or command.callback.__name__ for command in app.registered_commands]
+    every = [*app.registered_commands, *watch.registered_commands]
+    registered = [command.name or command.callback.__name__ for command in every]
     assert {*registered, "keys"} == {command[0] for command in COMMANDS}
 
 
@@ -62,7 +66,7 @@ def test_help_has_an_example(command: list[str]) -> None:
 
 def test_version() -> None:
     """A report of a fault could not say what it is about."""
-    assert run("version").stdout == f"{palaver.__version__}\n"
+    assert run("version").stdout == run("--version").stdout == f"{palaver.__version__}\n"
 
 
 def test_settings_prints_the_reference() -> None:
@@ -107,7 +111,18 @@ def test_a_service_names_an_unwritable_directory(tmp_path: Path, command: str) -
 
 def test_the_command_line_imports_no_service() -> None:
     """Every start would pay for libraries that only other services use."""
-    heavy = ("aiohttp", "alembic", "argon2", "fastapi", "grpc", "sqlalchemy", "uvicorn", "palaver.auth")
+    heavy = (
+        "aiohttp",
+        "alembic",
+        "argon2",
+        "fastapi",
+        "grpc",
+        "rich",
+        "sqlalchemy",
+        "sqlite3",
+        "uvicorn",
+        "palaver.auth",
+    )
     code = f"import sys, palaver.cli, palaver.standalone; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -1,0 +1,188 @@
+"""The commands `palaver trace` and `palaver logs`: what became of a request, of a message, of everything."""
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from palaver.cli_options import AsJson, Config, DataDir
+from palaver.contracts.errors import INVALID, PalaverError
+from palaver.contracts.ids import id_from_text, text_from_id
+from palaver.runtime.settings import Settings, load_settings
+from palaver.runtime.start import StartError
+from palaver.runtime.trace_context import read_traceparent
+
+# Lines that `palaver logs` shows where nothing else bounds them
+LAST_LINES = 100
+MOST_SEQ = 2**63 - 1
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# The exit code of a command that was written wrongly
+MISUSE = 2
+
+watch = typer.Typer()
+
+
+@watch.command()
+def trace(
+    trace_id: Annotated[
+        str | None, typer.Argument(metavar="TRACE_ID", help="32 hex digits, or a whole traceparent.")
+    ] = None,
+    message: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--message", metavar="CHAT_ID SEQ", help="Follow this message instead."),
+    ] = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw the way of a request, or of a message, through all services.
+
+    A trace's id is in the answer's header `traceresponse`, in problem details, in `sent` frames and in log
+    lines. Of a message, what the journal knows comes first: who sent it, who has read it; never its text.
+
+    Examples:
+
+        palaver trace 4bf92f3577b34da6a3ce929d0e0e4736
+
+        palaver trace --message 01890a5d-ac96-774b-bcce-b302099a8057 7
+    """
+    with mistakes_told():
+        if (trace_id is None) == (message is None):
+            raise PalaverError(INVALID, "give either TRACE_ID or --message CHAT_ID SEQ")
+        place = None if message is None else place_of(*message)
+        wanted = trace_id_of(trace_id or "") if message is None else ""
+        settings = settings_of(config, data_dir)
+        from palaver.watch.paper import until_nobody_reads
+        from palaver.watch.show import show_message, show_trace
+
+        code = 0
+        with until_nobody_reads():
+            if place is None:
+                code = show_trace(settings.data_dir, settings.telemetry, wanted, as_json=as_json)
+            else:
+                from palaver.story import story_of_message
+
+                story = story_of_message(settings, *place)
+                code = show_message(settings.data_dir, settings.telemetry, story, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@watch.command()
+def logs(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
+    user: Annotated[str, typer.Option(metavar="ID", help="Lines about this user.")] = "",
+    chat: Annotated[str, typer.Option(metavar="ID", help="Lines about this chat.")] = "",
+    trace: Annotated[str, typer.Option(metavar="ID", help="Lines of this trace.")] = "",
+    service: Annotated[str, typer.Option(metavar="NAME", help="gateway, auth or messenger.")] = "",
+    level: Annotated[
+        str,
+        typer.Option(metavar="LEVEL", help="This level and above: debug, info, warning, error, critical."),
+    ] = "",
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Lines not older than 30s, 10m, 2h, 1d; or since an ISO time.")
+    ] = "",
+    lines: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="The last N. Otherwise 100, or with --since or --trace all."),
+    ] = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the log lines of all services by time.
+
+    Examples:
+
+        palaver logs --follow --level warning
+
+        palaver logs --since 10m --user 0190a5d4-7e1c-7000-8000-3f2b8c1d9e10 --json
+    """
+    from palaver.watch.lines import Wanted
+    from palaver.watch.paper import until_nobody_reads
+    from palaver.watch.show import show_logs
+
+    with mistakes_told():
+        wanted = Wanted(
+            user_id=id_of(user, "--user"),
+            chat_id=id_of(chat, "--chat"),
+            trace_id=trace_id_of(trace) if trace else "",
+            service=service,
+            level=level_of(level),
+            since=since_of(since) if since else 0,
+        )
+        most = LAST_LINES if lines is None and not (since or trace) else lines
+        settings = settings_of(config, data_dir)
+        code = 0
+        with until_nobody_reads():
+            code = show_logs(settings.data_dir, wanted, most, goes_on=follow, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def mistakes_told() -> Iterator[None]:
+    """Ends the command with one line where it was written wrongly, or asks for what is not there."""
+    try:
+        yield
+    except PalaverError as error:
+        typer.echo(f"palaver: {error.message}", err=True)
+        raise typer.Exit(MISUSE if error.kind is INVALID else 1) from None
+
+
+def settings_of(config: Path | None, data_dir: Path | None) -> Settings:
+    """The settings, with the data directory as asked. Raises `StartError` where that is none."""
+    settings = load_settings(config)
+    settings.data_dir = (data_dir or settings.data_dir).expanduser()
+    if not settings.data_dir.is_dir():
+        raise StartError(f"there is no data directory {settings.data_dir} (--data-dir)")
+    return settings
+
+
+def trace_id_of(text: str) -> str:
+    """The id that a text is, or that a `traceparent` or `traceresponse` names. Raises `invalid`."""
+    text = text.strip().lower()
+    place = read_traceparent(text)
+    if place is not None:
+        return place.trace_id
+    if not re.fullmatch(r"[0-9a-f]{32}", text) or not text.strip("0"):
+        raise PalaverError(INVALID, "a trace id has 32 hexadecimal digits, which are not all 0")
+    return text
+
+
+def place_of(chat: str, seq: str) -> tuple[bytes, int]:
+    """Chat id and seq of a message. Raises `invalid`."""
+    chat_id = id_from_text(chat, "CHAT_ID")
+    if not re.fullmatch(r"[0-9]{1,19}", seq) or not 0 < int(seq) <= MOST_SEQ:
+        raise PalaverError(INVALID, "SEQ must be a number from 1")
+    return chat_id, int(seq)
+
+
+def id_of(text: str, option: str) -> str:
+    """An id in its canonical form; empty where none is given. Raises `invalid`."""
+    return text_from_id(id_from_text(text, option)) if text else ""
+
+
+def level_of(text: str) -> str:
+    """A level's name. Raises `invalid`."""
+    from palaver.watch.lines import LEVELS
+
+    level = text.lower()
+    if level and level not in LEVELS:
+        raise PalaverError(INVALID, f"--level must be one of {', '.join(LEVELS)}")
+    return level
+
+
+def since_of(text: str) -> int:
+    """The moment that is meant, in nanoseconds since the epoch. Raises `invalid`."""
+    from palaver.watch.lines import time_ns
+
+    age = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if age is not None:
+        return time.time_ns() - int(age[1]) * UNIT_SECONDS[age[2]] * 1_000_000_000
+    try:
+        return time_ns(text)
+    except ValueError:
+        raise PalaverError(INVALID, "--since must be like 30s, 10m, 2h, 1d, or an ISO 8601 time") from None

@@ -1,0 +1,129 @@
+"""A message's story, as `palaver trace --message` tells it."""
+
+import json
+from datetime import date
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import insert, update
+
+from palaver.auth.schema import metadata as auth_tables
+from palaver.auth.schema import users
+from palaver.contracts.ids import text_from_id
+from palaver.messenger.schema import messages
+from palaver.runtime.sql import sqlite_engine
+from tests import kept
+from tests.kept import MS, NOON, TRACE_ID, keep, keep_request, span
+from tests.live import Place
+from tests.unit.messenger.writing import move_receipt, write_messages
+from tests.unit.test_cli import run
+
+ALICE, BOB, CAROL = UUID(kept.ALICE).bytes, UUID(kept.BOB).bytes, b"c" * 16
+TEXT = "what nobody but members reads"
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data directory with a request in it."""
+    keep_request(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def chat_id(data_dir: Path) -> bytes:
+    """A group whose first message was sent in the trace, and told to one socket at once, to one later."""
+    place = Place(data_dir)
+    chat_id = place.group([ALICE, BOB, CAROL])
+    place.write(write_messages, chat_id, ALICE, [TEXT, TEXT], NOON // 1000)
+    place.write(lambda connection: connection.execute(update(messages).values(trace_id=TRACE_ID)))
+    place.write(move_receipt, chat_id, BOB, 1, 0)
+    place.close()
+    engine = sqlite_engine(data_dir / "auth.db")
+    with engine.begin() as connection:
+        auth_tables.create_all(connection)
+        person = {
+            "password_hash": "h",
+            "birthday": date(1990, 1, 1),
+            "sex": "other",
+            "city": "",
+            "interests": "",
+        }
+        folded = {"name_folded": b"", "surname_folded": b"", "created_at": 1}
+        named = {"id": ALICE, "email": "a@b.test", "name": "Alice", "surname": "Liddell"}
+        connection.execute(insert(users), {**person, **folded, **named})
+    engine.dispose()
+    socket = {"palaver.generation": "v2", "user.id": text_from_id(BOB), "session.id": "session-of-bob"}
+    about = {"palaver.chat_id": text_from_id(chat_id), "palaver.seq": 1}
+    live = [{"name": "told", "at": NOON + 5 * MS, "attributes": {**socket, "palaver.socket": 41}}]
+    later = [{"name": "told", "at": NOON + 99 * MS, "attributes": {**socket, **about, "palaver.socket": 42}}]
+    resume = {"trace_id": "3" * 32, "links": [[TRACE_ID, "d" * 16]], "events": later}
+    keep(
+        data_dir,
+        "traces/gateway.jsonl",
+        [
+            span("deliver message", "d" * 16, "a" * 16, start=4, end=5, attributes=about, events=live),
+            span("resume", "f" * 16, start=98, end=99, **resume),
+        ],
+    )
+    return chat_id
+
+
+def test_a_message_is_followed_to_its_sockets(data_dir: Path, chat_id: bytes) -> None:
+    """Nobody could answer where a message is."""
+    done = run("trace", "--message", text_from_id(chat_id), "1", "--data-dir", str(data_dir))
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = done.stdout.splitlines()
+    assert rows[0] == f"Message 1 of the group chat {text_from_id(chat_id)}"
+    assert f"  sender      Alice Liddell ({text_from_id(ALICE)})" in rows
+    assert "  journalled  2025-11-23T12:00:00.000000Z" in rows
+    assert f"  trace       {TRACE_ID}" in rows
+    assert "Members received by 1, read by 0 of 2 others" in rows
+    assert f"  has received   {text_from_id(BOB)}" in rows
+    assert "Told to 2 sockets" in rows
+    told = f"of {text_from_id(BOB)} session session-of-bob"
+    assert f"  2025-11-23T12:00:00.005000Z gateway socket 41 (v2) {told}" in rows
+    assert f"  2025-11-23T12:00:00.099000Z gateway socket 42 (v2) {told} on resume" in rows
+    assert any(row.startswith(f"Trace {TRACE_ID} ") for row in rows)
+    assert TEXT not in done.stdout
+
+
+def test_a_message_is_json_for_programs(data_dir: Path, chat_id: bytes) -> None:
+    """A script would have to read tables."""
+    done = run("trace", "--json", "--message", text_from_id(chat_id), "1", "--data-dir", str(data_dir))
+    found = json.loads(done.stdout)
+    message = found["message"]
+    assert (message["seq"], message["kind"], message["trace_id"]) == (1, "group", TRACE_ID)
+    assert message["sender"] == {"user_id": text_from_id(ALICE), "name": "Alice Liddell"}
+    assert [(one["socket"], one["on_resume"]) for one in message["told"]] == [(41, False), (42, True)]
+    assert {(one["user_id"], one["received"], one["read"]) for one in message["members"]} == {
+        (text_from_id(ALICE), True, True),
+        (text_from_id(BOB), True, False),
+        (text_from_id(CAROL), False, False),
+    }
+    assert len(found["spans"]) == 4
+    assert [one["name"] for one in found["linked"]] == ["commit batch", "resume"]
+    assert TEXT not in done.stdout
+
+
+def test_a_message_without_spans_says_so(data_dir: Path, chat_id: bytes) -> None:
+    """What the journal knows would be hidden because the message was not sampled."""
+    for path in (data_dir / "traces").iterdir():
+        path.unlink()
+    (data_dir / "auth.db").unlink()
+    done = run("trace", "--message", text_from_id(chat_id), "2", "--data-dir", str(data_dir))
+    assert done.returncode == 0
+    assert f"  sender      {text_from_id(ALICE)}\n" in done.stdout
+    assert "Told to no socket, as far as spans are kept" in done.stdout
+    assert done.stderr.startswith(
+        "palaver: the message's trace has no spans: it was not sampled (its log lines"
+    )
+
+
+def test_a_message_that_is_not_there_is_one_line(data_dir: Path, chat_id: bytes) -> None:
+    """An operator would not know whether the chat or the seq is wrong."""
+    done = run("trace", "--message", text_from_id(chat_id), "3", "--data-dir", str(data_dir))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "palaver: the journal has no message 3 of this chat, whose last seq is 2\n"
+    done = run("trace", "--message", text_from_id(ALICE), "3", "--data-dir", str(data_dir))
+    assert (done.returncode, done.stderr) == (1, "palaver: the journal has no such chat\n")
