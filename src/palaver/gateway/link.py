@@ -139,10 +139,11 @@ class Link:
             add_send(self._batch, request, sent, retry=False)
             self._wake.set()
 
-    def _ask(self, number: int, asked: Asked) -> None:
+    def _ask(self, number: int, asked: Asked) -> bool:
         if self.is_attached:
             add_ask(self._batch, number, asked)
             self._wake.set()
+        return self.is_attached
 
     def move_receipt(self, socket: int, token: str, chat_id: bytes, received_seq: int, read_seq: int) -> None:
         """Says how far a socket's user has come, now or when the messenger is back. Raises `unavailable`."""
@@ -179,6 +180,7 @@ class Link:
                 pause = FIRST_PAUSE_SECONDS
             if self.is_attached:
                 metrics.BREAKS.inc()
+                self.asks.note_break()
             self.is_attached = False
             self._batch = GatewayBatch()
             # Full jitter: gateways that lost one messenger do not all come back in the same moment

@@ -186,7 +186,9 @@ def error_frame(error: PalaverError, client_id: str, chat_id: str, trace_id: str
     """A refusal, and what it refuses."""
     # Rounded up: 0 would say that waiting does not help
     retry_after = math.ceil(error.retry_after * 1000) / 1000
-    return frames.Error(error.kind.code, error.message, error.field, client_id, chat_id, retry_after, trace_id)
+    return frames.Error(
+        error.kind.code, error.message, error.field, client_id, chat_id, retry_after, trace_id
+    )
 
 
 def read_receipt(asked: frames.SendReceipt) -> Command:

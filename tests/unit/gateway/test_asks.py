@@ -7,6 +7,7 @@ import pytest
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, OVERLOADED, UNAVAILABLE, PalaverError
 from palaver.gateway import asks as module
+from palaver.gateway.asks import Asks
 from tests.live import eventually
 from tests.unit.gateway.test_link import CHAT, Place, Stream, place
 
@@ -102,6 +103,34 @@ async def test_an_ask_ends_at_its_deadline(place: Place, monkeypatch: pytest.Mon
         third = ask(place)
         with pytest.raises(PalaverError):
             await third
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_without_a_messenger_an_ask_ends_soon(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    """Everybody who opens a chat would stare at it for ten seconds before they are told that it is away."""
+    monkeypatch.setattr(module, "AWAY_SECONDS", 0.1)
+    asks = Asks(lambda _number, _asked: is_there)
+    waiting = asyncio.create_task(asks.list_messages("the token", REQUEST))
+    await eventually(lambda: len(asks) == 1, "asked")
+    if is_there:
+        asks.note_break()
+    with pytest.raises(PalaverError) as told:
+        await asyncio.wait_for(waiting, 2)
+    assert told.value.kind is UNAVAILABLE
+    assert len(asks) == 0
+
+
+async def test_an_ask_outlives_a_short_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each restart of the messenger would be an error for everybody who reads in that second."""
+    monkeypatch.setattr(module, "AWAY_SECONDS", 0.1)
+    asks = Asks(lambda _number, _asked: True)
+    waiting = asyncio.create_task(asks.list_messages("the token", REQUEST))
+    await eventually(lambda: len(asks) == 1, "asked")
+    asks.note_break()
+    ((number, _),) = asks.waiting()
+    await asyncio.sleep(0.2)
+    asks.hear([pb.Answer(number=number, page=pb.MessagePage(last_seq=7))])
+    assert (await waiting).last_seq == 7
 
 
 async def test_too_many_asks_are_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
