@@ -1,6 +1,12 @@
-"""Spans: records of finished work (OpenTelemetry's data model)."""
+"""Spans: records of finished work (OpenTelemetry's data model).
+
+Structs, because they are made and encoded in C: less than a microsecond for both. None of them is part of a
+cycle, so the garbage collector need not look at those that wait.
+"""
 
 from typing import Literal, NamedTuple
+
+import msgspec
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Attributes = dict[str, str | int | float | bool]
@@ -13,7 +19,7 @@ class Link(NamedTuple):
     span_id: str
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, gc=False):
     """Something that happened at one moment of a span. `at`: nanoseconds since the epoch."""
 
     name: str
@@ -21,45 +27,20 @@ class Event(NamedTuple):
     attributes: Attributes
 
 
-class Span:
-    """Finished work. `start` and `end`: nanoseconds since the epoch; `error`: a code, or empty."""
+class Span(msgspec.Struct, omit_defaults=True, gc=False):
+    """Finished work. `start` and `end`: nanoseconds since the epoch; `error`: a code, or empty.
 
-    __slots__ = (
-        "attributes",
-        "end",
-        "error",
-        "events",
-        "kind",
-        "links",
-        "name",
-        "parent_id",
-        "span_id",
-        "start",
-        "trace_id",
-    )
+    Encoded as JSON it is what trace files hold, but for the service.
+    """
 
-    def __init__(
-        self,
-        name: str,
-        kind: Kind,
-        trace_id: str,
-        span_id: str,
-        parent_id: str,
-        start: int,
-        end: int,
-        attributes: Attributes,
-        error: str = "",
-        links: list[Link] | None = None,
-        events: list[Event] | None = None,
-    ) -> None:
-        self.name = name
-        self.kind = kind
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.parent_id = parent_id
-        self.start = start
-        self.end = end
-        self.attributes = attributes
-        self.error = error
-        self.links = links
-        self.events = events
+    name: str
+    kind: Kind
+    trace_id: str
+    span_id: str
+    parent_id: str
+    start: int
+    end: int
+    attributes: Attributes
+    error: str = ""
+    links: list[Link] | None = None
+    events: list[Event] | None = None

@@ -86,6 +86,15 @@ class Tracer:
         sampled = self._sampler.decide(time.monotonic())
         return parent._replace(sampled=sampled) if parent else Trace(new_trace_id(), "", sampled)
 
+    def begin_message(self) -> str:
+        """The traceparent of a message with which a trace begins, at the edge; empty where traces are off.
+        The same as `begin`, for the hot path: one number holds both ids, one text is made of them."""
+        if not self.is_on:
+            return ""
+        ids = f"{random.getrandbits(192) or 1:048x}"
+        flags = "01" if self._sampler.decide(time.monotonic()) else "00"
+        return f"00-{ids[:32]}-{ids[32:]}-{flags}"
+
     def serve(self, name: str, traceparent: str, attributes: Attributes, *, is_edge: bool) -> "Work":
         """The work of one request from another process: `with tracer.serve(…) as work`."""
         return Work(self, name, "server", attributes, self.begin(traceparent, is_edge=is_edge), None)
@@ -109,7 +118,6 @@ class Work:
     """
 
     __slots__ = (
-        "_above",
         "_below",
         "_is_kept",
         "_root",
@@ -138,8 +146,8 @@ class Work:
         above: "Work | None",
     ) -> None:
         self._tracer = tracer
-        self._above = above
-        self._root: Work = self if above is None else above._root
+        # None: it is the request's own. Not itself, which only the garbage collector could clear away
+        self._root: Work | None = above if above is None or above._root is None else above._root
         self._below: list[Span] = []
         self._is_kept: bool | None = None
         self._token: Token[Work | None] | None = None
@@ -173,6 +181,7 @@ class Work:
     ) -> None:
         assert self._token is not None
         _current.reset(self._token)
+        self._token = None
         if error is not None and not self.error:
             self.error = error_code(error)
         if self.trace_id:
@@ -192,7 +201,7 @@ class Work:
             self.links,
             self.events,
         )
-        if self._root is not self:
+        if self._root is not None:
             self._root._take(span)
             return
         is_slow = end - self.start >= self._tracer.slow_ns
