@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import TelemetrySettings
-from palaver.runtime.telemetry import configure_logging
+from palaver.runtime.telemetry import configure_telemetry
 from tests.live import Keys, Place, running_gateway, running_messenger
 
 
 async def serve(stopping: asyncio.Event) -> None:
     """Serves until told to stop."""
     directory = Path(sys.argv[1])
-    configure_logging("sockets", TelemetrySettings(log_to="file"), directory)
+    configure_telemetry("sockets", TelemetrySettings(log_to="file"), directory)
     place = Place(directory, Keys(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(sys.argv[2]))))
     async with (
         running_messenger(place) as (_, port),

@@ -35,11 +35,13 @@ class Child:
     process: "subprocess.Popen[bytes] | None" = None
     exited: "asyncio.Task[int] | None" = None
     log_start: int = 0
+    log_inode: int = 0
 
     def start(self) -> None:
         """Starts it in a session of its own: a terminal's Ctrl-C is not for it. Raises `OSError`."""
         with open_log(self.log_file) as log:
             self.log_start = log.seek(0, os.SEEK_END)
+            self.log_inode = os.fstat(log.fileno()).st_ino
             self.process = subprocess.Popen(  # noqa: S603 - the command is ours
                 self.command,
                 stdin=subprocess.DEVNULL,
@@ -80,14 +82,28 @@ class Child:
         return False
 
     def log_tail(self, lines: int = 15) -> str:
-        """The last lines that the child wrote since it was started."""
-        with self.log_file.open("rb") as log:
-            end = log.seek(0, os.SEEK_END)
-            # A log that was cut meanwhile is shorter than it was
-            start = self.log_start if self.log_start <= end else 0
-            log.seek(max(start, end - TAIL_BYTES))
-            text = log.read().decode(errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+        """The last lines that the child wrote since it was started: where it has begun a new file since then,
+        also those of the one before."""
+        tail = b""
+        for path in (self.log_file, self.log_file.with_name(f"{self.log_file.name}.1")):
+            found, is_first = self._end_of(path)
+            tail = found + tail
+            if is_first or tail.count(b"\n") >= lines:
+                break
+        return "\n".join(tail.decode(errors="replace").splitlines()[-lines:])
+
+    def _end_of(self, path: Path) -> tuple[bytes, bool]:
+        """The end of a file, no further back than the child's start; and whether the child began with it."""
+        try:
+            with path.open("rb") as log:
+                is_first = os.fstat(log.fileno()).st_ino == self.log_inode
+                end = log.seek(0, os.SEEK_END)
+                # A log that was cut meanwhile is shorter than it was
+                start = self.log_start if is_first and self.log_start <= end else 0
+                log.seek(max(start, end - TAIL_BYTES))
+                return log.read(), is_first
+        except FileNotFoundError:
+            return b"", True
 
 
 def open_log(path: Path) -> BinaryIO:

@@ -138,9 +138,15 @@ class TelemetrySettings(Section):
     )
     otlp_endpoint: str = Field(
         "",
-        description="An OTLP collector that gets spans and lines by gRPC, e.g. `http://localhost:4317`. Empty: none; "
-        "then spans go to `traces/` in the data directory.",
+        pattern=r"^(https?://[^\s/]+/?)?$",
+        description="An OTLP collector that gets spans and lines by gRPC, e.g. `http://localhost:4317`. "
+        "Empty: none; then spans go to `traces/` in the data directory.",
     )
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether lines or spans go under the data directory."""
+        return self.log_to == "file" or (self.traces and not self.otlp_endpoint)
 
 
 class Settings(Section):
