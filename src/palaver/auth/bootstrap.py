@@ -57,7 +57,7 @@ async def serve(
         sessions = Sessions(database, passwords, signing, own)
         accounts = Accounts(database, passwords, sessions, own)
         app = Requests(
-            Guarded(build_app(Parts(accounts, sessions, signing)), BODY_BYTES),
+            Guarded(build_app(Parts(accounts, sessions, signing, database)), BODY_BYTES),
             is_edge=False,
             access_log=settings.telemetry.access_log,
             quiet_paths=QUIET_PATHS,

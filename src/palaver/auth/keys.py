@@ -52,9 +52,13 @@ class Keys:
     async def signing(self) -> SigningKey:
         """The key that signs. Raises `unavailable` where there is none."""
         await self._reload()
-        if not self._keys or self._keys[0].retired_at:
+        if not self.is_signing():
             raise PalaverError(UNAVAILABLE, "there is no key to sign with")
         return self._keys[0]
+
+    def is_signing(self) -> bool:
+        """Whether one of the keys that were read last signs."""
+        return bool(self._keys) and not self._keys[0].retired_at
 
     async def jwks(self) -> dict[str, Any]:
         """The public keys of tokens that may be alive, as a JWKS document (RFC 7517 §5, RFC 8037 §2)."""

@@ -17,8 +17,10 @@ from palaver.contracts import accounts as wire
 from palaver.contracts.errors import INVALID, UNAUTHENTICATED, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.runtime.facts import note_fact
+from palaver.runtime.health import is_usable
 from palaver.runtime.requests import HEALTH_PATHS
 from palaver.runtime.rest_errors import answer_errors
+from palaver.runtime.sql import Database
 from palaver.runtime.telemetry import log
 from palaver.runtime.tokens import Claims
 
@@ -41,6 +43,7 @@ class Parts:
     accounts: Accounts
     sessions: Sessions
     keys: Keys
+    database: Database
 
 
 def build_app(parts: Parts) -> FastAPI:
@@ -201,15 +204,26 @@ async def tell_alive() -> dict[str, bool]:
 
 
 @system.get("/readyz")
-async def tell_readiness(use: Use) -> dict[str, bool]:
-    """Whether the database can be read and there is a key to sign with."""
+async def tell_readiness(use: Use, response: Response) -> dict[str, Any]:
+    """Whether the database can be read and written, and there is a key to sign with; else what is lacking."""
+    lacks = await lacks_of(use)
+    if not lacks:
+        return {"ready": True, "lacks": []}
+    response.status_code = UNAVAILABLE.http
+    refusal = {"code": UNAVAILABLE.code, "message": f"lacking: {', '.join(lacks)}"}
+    return {**refusal, "ready": False, "lacks": lacks}
+
+
+async def lacks_of(use: Parts) -> list[str]:
+    """What keeps auth from doing its work."""
+    if not await is_usable(use.database):
+        return ["database"]
     try:
         await use.keys.load()
-        await use.keys.signing()
     except Exception as error:
         log.warning("not_ready", exc_info=error)
-        raise PalaverError(UNAVAILABLE, "the database or the signing key is away") from None
-    return {"ready": True}
+        return ["database"]
+    return [] if use.keys.is_signing() else ["signing key"]
 
 
 @system.get("/metrics")

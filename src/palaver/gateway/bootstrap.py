@@ -53,7 +53,15 @@ async def serve(
         stack.push_async_callback(link.stop)
         sockets = SocketServer(own, verifier, revocations, link, access_log=settings.telemetry.access_log)
         revocations.listen(sockets.close_session)
-        parts = Parts(own, accounts, Dialogs(channel, link.asks), verifier, revocations, tuple(health))
+        parts = Parts(
+            own,
+            accounts,
+            Dialogs(channel, link.asks),
+            verifier,
+            revocations,
+            tuple(health),
+            lambda: link.is_attached,
+        )
         await revocations.catch_up(CATCH_UP_SECONDS)
         await stack.enter_async_context(running(revocations.run()))
         await sockets.start()

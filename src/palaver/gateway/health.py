@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
@@ -24,13 +25,29 @@ class Upstream:
     name: str
     rest: RestClient
 
-    async def is_ready(self) -> bool:
-        """Whether it says so itself, now."""
+    async def lacks(self) -> list[str]:
+        """What it says it lacks now, each behind its own name; its name alone where it does not say."""
         try:
-            await self.rest.call("GET", "/readyz")
+            status, content = await self.rest.ask("GET", "/readyz")
         except PalaverError:
-            return False
-        return True
+            return [self.name]
+        if status == 200:
+            return []
+        return [f"{self.name}: {what}" for what in lacks_of(content)] or [self.name]
+
+
+class Lacking(msgspec.Struct):
+    """What the services' `/readyz` have in common."""
+
+    lacks: list[str] = []
+
+
+def lacks_of(content: bytes) -> list[str]:
+    """What a service says in its `/readyz`."""
+    try:
+        return msgspec.json.decode(content, type=Lacking).lacks
+    except msgspec.DecodeError:
+        return []
 
 
 @dataclass
@@ -42,10 +59,14 @@ class Alive:
 
 @dataclass
 class Readiness:
-    """Whether requests can be served, and by which service not."""
+    """Whether requests can be served, by which service not, and what is lacking for it.
+
+    `stream` in `lacks`: the gateway's own one to the messenger does not stand.
+    """
 
     ready: bool
-    parts: Annotated[dict[str, bool], Field(examples=[{"auth": True, "messenger": True}])]
+    parts: Annotated[dict[str, bool], Field(examples=[{"auth": True, "messenger": False}])]
+    lacks: Annotated[list[str], Field(examples=[["messenger: journal", "stream"]])]
 
 
 @router.get("/healthz", summary="Is the gateway alive?", response_model=Alive)
@@ -58,15 +79,17 @@ async def tell_alive() -> Response:
     "/readyz",
     summary="Can the gateway serve?",
     response_model=Readiness,
-    responses={503: {"model": Readiness, "description": "Auth or the messenger is away"}},
+    responses={503: {"model": Readiness, "description": "Something is lacking, which `lacks` names"}},
 )
 async def tell_readiness(request: Request) -> Response:
-    """Asks auth and the messenger. For load balancers."""
+    """Asks auth and the messenger, and passes on what they say they lack. For load balancers."""
     upstreams: tuple[Upstream, ...] = request.app.state.parts.upstreams
-    answers = await asyncio.gather(*(upstream.is_ready() for upstream in upstreams))
-    found = {upstream.name: ready for upstream, ready in zip(upstreams, answers, strict=True)}
-    ready = all(answers)
-    return answer_json(Readiness(ready, found), 200 if ready else 503)
+    answers = await asyncio.gather(*(upstream.lacks() for upstream in upstreams))
+    found = {upstream.name: not lacks for upstream, lacks in zip(upstreams, answers, strict=True)}
+    lacking = [what for lacks in answers for what in lacks]
+    if not request.app.state.parts.is_attached():
+        lacking.append("stream")
+    return answer_json(Readiness(not lacking, found, lacking), 503 if lacking else 200)
 
 
 @router.get(

@@ -1,5 +1,6 @@
 """What request handlers work with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -22,6 +23,8 @@ class Parts:
     verifier: TokenVerifier
     revocations: Revocations
     upstreams: tuple[Upstream, ...]
+    # Whether the gateway's stream to the messenger stands
+    is_attached: Callable[[], bool]
 
 
 def parts_of(request: Request) -> Parts:

@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc.aio
 import msgspec
-from sqlalchemy import Connection, text
 
 from palaver.contracts.errors import PalaverError
 from palaver.messenger.dialogs import Dialogs
@@ -18,6 +17,7 @@ from palaver.messenger.migrations import MIGRATIONS
 from palaver.messenger.replica import Replica
 from palaver.messenger.rpc import Rpc, add_messenger
 from palaver.runtime.grpc import serving_grpc
+from palaver.runtime.health import is_usable
 from palaver.runtime.http import RestClient, serving_http
 from palaver.runtime.migrations import migrate
 from palaver.runtime.requests import Requests
@@ -52,7 +52,7 @@ async def serve(
         live = Replica(database, verifier, own)
         rpc = Rpc(Dialogs(database, Directory(auth), live, own), live)
         live.streams.asks.list_messages = rpc.read_page
-        checks = {"journal": lambda: is_readable(database), "auth": keys.were_heard}
+        checks = {"journal": lambda: is_usable(database), "auth": keys.were_heard}
 
         def add_services(server: grpc.aio.Server) -> None:
             add_messenger(server, rpc, verifier, live.attach)
@@ -106,20 +106,6 @@ async def running(live: Replica) -> AsyncIterator[None]:
         yield
     finally:
         await live.stop()
-
-
-async def is_readable(database: SqliteDatabase) -> bool:
-    """Whether the journal answers."""
-
-    def read(connection: Connection) -> object:
-        return connection.execute(text("SELECT 1")).scalar()
-
-    try:
-        await database.read(read)
-    except Exception:
-        log.exception("journal not readable")
-        return False
-    return True
 
 
 class SigningKeys:

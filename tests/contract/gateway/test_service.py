@@ -1,6 +1,7 @@
 """The gateway as a service: ended sessions, restarts of what is behind it, its own stop."""
 
 import asyncio
+import sqlite3
 import uuid
 from pathlib import Path
 
@@ -65,14 +66,40 @@ async def test_without_auth_signed_in_people_go_on(whole: Whole, door: Door) -> 
         away = await bob.v2("GET", "/users/me")
         assert (away.status, away.json["code"], away.headers["retry-after"]) == (503, "unavailable", "1")
         ready = await door.call("GET", "/readyz")
-        assert (ready.status, ready.json["parts"]["auth"]) == (503, False)
+        assert ready.status == 503
+        assert ready.json["parts"] == {"auth": False, "messenger": True}
+        assert ready.json["lacks"] == ["auth"]
     finally:
         await whole.auth.start()
     assert (await bob.v2("GET", "/users/me")).status == 200
     assert (await door.call("GET", "/readyz")).ok() == {
         "ready": True,
         "parts": {"auth": True, "messenger": True},
+        "lacks": [],
     }
+
+
+async def test_the_gateway_tells_what_is_lacking_behind_it(whole: Whole, door: Door) -> None:
+    """Whoever is woken up would have to ask each service by hand what is wrong."""
+    other = sqlite3.connect(whole.settings.data_dir / "messenger.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ready = await door.call("GET", "/readyz")
+    other.close()
+    assert (ready.status, ready.json["lacks"]) == (503, ["messenger: journal"])
+    assert ready.json["parts"] == {"auth": True, "messenger": False}
+    await whole.messenger.stop()
+    async with asyncio.timeout(10):
+        while (await lacks_of(door)) != ["messenger", "stream"]:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+    await whole.messenger.start()
+    async with asyncio.timeout(10):
+        while await lacks_of(door):  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.02)
+
+
+async def lacks_of(door: Door) -> list[str]:
+    """What the gateway says is lacking."""
+    return list((await door.call("GET", "/readyz")).json["lacks"])
 
 
 async def test_numbers_are_told(door: Door) -> None:

@@ -279,7 +279,13 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
         revocations = Revocations(accounts, 600)
         verifier = TokenVerifier(accounts.keys)
         parts = Parts(
-            own, accounts, Dialogs(channel, link.asks), verifier, revocations, (Upstream("auth", rest),)
+            own,
+            accounts,
+            Dialogs(channel, link.asks),
+            verifier,
+            revocations,
+            (Upstream("auth", rest),),
+            lambda: link.is_attached,
         )
         options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
         app = Requests(build_app(parts), is_edge=True, access_log=False, generation_of=generation_of)
