@@ -11,7 +11,6 @@ from palaver.messenger.attachment import Attachment
 from palaver.messenger.audience import Audience, Audiences, no_chat
 from palaver.messenger.bus import (
     Bus,
-    CameOrWent,
     ChatChanged,
     InProcessBus,
     MessageChanged,
@@ -22,10 +21,10 @@ from palaver.messenger.bus import (
 )
 from palaver.messenger.committer import Committer
 from palaver.messenger.domain import Message, Receipt
+from palaver.messenger.hearing import Hearing
 from palaver.messenger.holes import Teller
 from palaver.messenger.hub import Hub
 from palaver.messenger.journal import SqliteJournal, Writes
-from palaver.messenger.missed import read_after
 from palaver.messenger.presence import Presence
 from palaver.messenger.stream import Streams
 from palaver.runtime.rates import TokenBuckets
@@ -62,25 +61,27 @@ class Replica:
         self.hub = Hub()
         self.committer = Committer(SqliteJournal(database), self._written, settings)
         self.teller = Teller(self.hub, database)
+        self._hearing = Hearing(self.audiences, self.hub, self.teller, database)
         self.presence = Presence(self.hub, database, self.committer, self._say)
         self.streams = Streams(self, database, verifier)
         self.attach = self.streams.attach
 
     async def start(self) -> None:
         """Begins to write and to hear."""
-        self._bus.join(self._hear)
+        self._bus.join(self._hearing.hear)
         self.committer.start()
         self.presence.start()
         self._start(self._write_lazily())
 
     async def stop(self) -> None:
         """Refuses new sends, writes and acknowledges those that wait, and ends the streams."""
-        self._bus.leave(self._hear)
+        self._bus.leave(self._hearing.hear)
         await self.presence.stop()
         self._flush_lazy()
         await self.audiences.stop()
         await self.committer.stop()
         await self.teller.stop()
+        await self._hearing.stop()
         await self.streams.stop()
         for task in self._tasks:
             task.cancel()
@@ -134,7 +135,7 @@ class Replica:
     def tell_changed(self, message: Message) -> None:
         """See `Live.tell_changed`."""
         self._say(MessageChanged(message.chat_id, message.seq))
-        self._tell_changed(message)
+        self._hearing.tell_changed(message)
 
     def forget_chat(self, chat_id: bytes) -> None:
         """See `Live.forget_chat`."""
@@ -285,51 +286,13 @@ class Replica:
 
     def _tell_receipt(self, moved: ReceiptMoved) -> None:
         self._say(moved)
-        self._hear_receipt(moved)
+        self._hearing.tell_receipt(moved)
 
     # ---- the bus ----
 
     def _say(self, signal: Signal) -> None:
         if not self._bus.alone:
-            self._bus.say(signal, self._hear)
-
-    def _hear(self, signal: Signal) -> None:
-        """Takes what another replica says."""
-        match signal:
-            case NewMessages():
-                self._hear_new(signal)
-            case MessageChanged():
-                self._start(self._hear_changed(signal))
-            case ReceiptMoved():
-                self._hear_receipt(signal)
-            case Typed(chat_id, user_id):
-                self.audiences.for_telling(chat_id, lambda found: self.hub.tell_typing(found, user_id))
-            case CameOrWent(user_id, online, last_seen_at, companions):
-                self.hub.tell_presence(user_id, online, last_seen_at, companions)
-            case ChatChanged(chat_id):
-                self.audiences.forget(chat_id)
-
-    def _hear_new(self, news: NewMessages) -> None:
-        audience = self.audiences.get(news.chat_id)
-        if audience is not None and audience.version < news.members_version:
-            # Somebody who left must not hear what was said after that
-            self.audiences.forget(news.chat_id)
-        self.audiences.for_telling(news.chat_id, lambda found: self.teller.hear_new(found, news))
-
-    async def _hear_changed(self, changed: MessageChanged) -> None:
-        for message in await self._database.read(read_after, changed.chat_id, changed.seq - 1, changed.seq):
-            self._tell_changed(message)
-
-    def _tell_changed(self, message: Message) -> None:
-        self.audiences.for_telling(message.chat_id, lambda audience: self.hub.tell_changed(audience, message))
-
-    def _hear_receipt(self, moved: ReceiptMoved) -> None:
-        self.audiences.for_telling(
-            moved.chat_id,
-            lambda audience: self.hub.tell_receipt(
-                audience, moved.user_id, moved.received_seq, moved.read_seq
-            ),
-        )
+            self._bus.say(signal, self._hearing.hear)
 
     # ---- what may wait ----
 
