@@ -33,6 +33,8 @@ LABELS = {
     "user.id": "user",
     "session.id": "session",
 }
+# What a span is named after
+NAMED = frozenset(("method", "route", "path", "service"))
 OWN_PREFIX = "palaver."
 
 
@@ -153,10 +155,11 @@ def facts_of_row(row: Row) -> list[Piece]:
 
 def facts_of_span(span: KeptSpan) -> dict[str, Any]:
     """A span's attributes that matter; not what its name says already."""
-    named = span.name.split(" ")
-    found = {label: value for label, value in labelled(span.attributes).items() if value not in named}
+    named = (*span.name.split(" "), *span.name.rsplit("/", 1))
+    found = labelled(span.attributes)
     if "http.route" not in span.attributes and "url.path" in span.attributes:
         found["path"] = span.attributes["url.path"]
+    found = {label: value for label, value in found.items() if label not in NAMED or value not in named}
     if found.get("messages") == 1:
         del found["messages"]
     return found

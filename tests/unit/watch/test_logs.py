@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palaver.runtime.files import RotatingFile
 from palaver.watch import logs as logs_module
 from palaver.watch.lines import LogLine, Wanted
 from palaver.watch.logs import Logs
@@ -147,6 +148,22 @@ def rotate(path: Path, kept: int) -> None:
         if older.exists():
             older.unlink() if number == kept else older.rename(path.with_name(f"{path.name}.{number + 1}"))
     path.rename(path.with_name(f"{path.name}.1"))
+
+
+def test_what_services_write_is_followed_line_by_line(tmp_path: Path) -> None:
+    """The files of services would rotate in another way than is read here."""
+    path = tmp_path / "logs" / "gateway.log"
+    file = RotatingFile(path, file_bytes=4096, files=3)
+    found: list[str] = []
+    with Logs(path.parent) as logs:
+        for number in range(600):
+            file.write(json.dumps(line(str(number), number)).encode() + b"\n")
+            if number % 25 == 0:
+                found += told(logs.new_lines())
+        found += told(logs.new_lines())
+    file.close()
+    assert found == [str(number) for number in range(600)]
+    assert path.with_name("gateway.log.2").exists()
 
 
 def test_a_deleted_file_is_read_to_its_end_once(tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ def test_what_matters_of_a_span_is_shown() -> None:
     assert named.partition("█  ")[2] == "status=503 chat=seven seq=3 wait_us=120"
     [*_, unnamed] = draw(kept("GET", ROOT, attributes={"http.request.method": "GET", "url.path": "/x"}))
     assert unnamed.endswith(" path=/x")
+    call = {"rpc.service": "palaver.v1.Messenger", "rpc.method": "Send", "palaver.generation": "Send"}
+    [*_, called] = draw(kept("palaver.v1.Messenger/Send", ROOT, attributes=call))
+    assert called.partition("█  ")[2] == "generation=Send"
 
 
 def test_nothing_reaches_the_terminal_as_a_command() -> None:
