@@ -126,6 +126,7 @@ class Sessions:
             session_rows.require_session(connection, claims.session_id, now_us())
             return work(connection, *args, **kwargs)
 
+        read_in_session.__name__ = work.__name__
         return await self._database.read(read_in_session)
 
     async def write(
@@ -137,6 +138,7 @@ class Sessions:
             session_rows.require_session(connection, claims.session_id, now_us())
             return work(connection, *args, **kwargs)
 
+        write_in_session.__name__ = work.__name__
         return await self._database.write(write_in_session)
 
     async def live(self, claims: Claims) -> list[Session]:

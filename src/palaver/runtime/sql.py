@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock, local
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -18,7 +19,9 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
+from palaver.runtime.spans import Attributes
 from palaver.runtime.telemetry import log
+from palaver.runtime.traces import current_work, tracer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +35,8 @@ SLOW_SECONDS = 0.005
 SLOW_PAUSE_SECONDS = 1.0
 # Whoever waits longer than this for the write lock says so: all users wait with them.
 LONG_LOCK_SECONDS = 0.5
+
+_UNTRACED = nullcontext()
 
 
 class Database(Protocol):
@@ -81,17 +86,20 @@ class SqliteDatabase:
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.read`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._read, work, args, kwargs)
+        with self._span(work, "read"):
+            return await loop.run_in_executor(self._readers, self._read, work, args, kwargs)
 
     async def read_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.read_short`. Runs on the event loop: a page of history takes SQLite 0.08 ms, and a
         change of threads and back costs more than that. In WAL mode a reader waits for nobody."""
-        return self._read(work, args, kwargs)
+        with self._span(work, "read"):
+            return self._read(work, args, kwargs)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.write`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, self._write_waiting, work, args, kwargs)
+        with self._span(work, "write"):
+            return await loop.run_in_executor(self._writer, self._write_waiting, work, args, kwargs)
 
     async def write_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.write_short`. Runs on the event loop while nobody else writes and the disk is fast: a
@@ -101,7 +109,8 @@ class SqliteDatabase:
         if began < self._slow_until or not self._writing.acquire(blocking=False):
             return await self.write(work, *args, **kwargs)
         try:
-            return self._write(work, args, kwargs, 0.0)
+            with self._span(work, "write"):
+                return self._write(work, args, kwargs, 0.0)
         except BusyError:
             # Another process writes: waiting for it is not for the event loop
             pass
@@ -119,6 +128,18 @@ class SqliteDatabase:
         for connection in self._opened:
             connection.close()
         self._engine.dispose()
+
+    def _span(self, work: Callable[..., object], operation: str) -> AbstractContextManager[object]:
+        """Of one transaction, with its wait for a thread, if it is part of a request that is traced."""
+        above = current_work()
+        if above is None or not above.trace_id:
+            return _UNTRACED
+        attributes: Attributes = {
+            "db.system.name": "sqlite",
+            "db.namespace": self._name,
+            "db.operation.name": operation,
+        }
+        return tracer.span(work.__name__, "client", attributes)
 
     def _read(self, work: Callable[..., T], args: Any, kwargs: Any) -> T:
         connection: Connection | None = getattr(self._own, "connection", None)

@@ -43,6 +43,16 @@ async def test_a_request_is_followed_into_auth(door: Door) -> None:
     assert auths.attributes["http.route"] == "/sessions"
     assert client.attributes["http.response.status_code"] == 201
     assert client.attributes["server.port"] == auths.attributes["server.port"]
+    parts = [span.name for span in by_start(kept) if span.parent_id == auths.span_id]
+    assert parts == ["read_password", "hash password", "add_session"]
+
+
+async def test_what_is_read_in_a_session_bears_its_own_name(door: Door, kept: Kept) -> None:
+    """All that auth reads for somebody would look the same."""
+    bob = await door.sign_up("Bob")
+    await bob.v2("GET", "/users/me", headers=HEADERS)
+    span = kept.span("read_user", TRACE)
+    assert span.attributes["db.namespace"] == "auth.db"
 
 
 async def test_a_request_is_followed_into_the_messenger(door: Door) -> None:
