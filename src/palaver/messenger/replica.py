@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from palaver.contracts.errors import RATE_LIMITED, RESTARTING, PalaverError
 from palaver.messenger.append import EXACT_ACTIVITY_MEMBERS, Append, messages_of
@@ -57,7 +56,7 @@ class Replica:
         )
         self._lazy_activity: dict[bytes, int] = {}
         self._receipt_waiters: dict[tuple[bytes, bytes], list[asyncio.Future[Receipt]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._lazy_writer: asyncio.Task[None] | None = None
         self.hub = Hub()
         self.committer = Committer(SqliteJournal(database), self._written, settings)
         self.teller = Teller(self.hub, database)
@@ -71,7 +70,7 @@ class Replica:
         self._bus.join(self._hearing.hear)
         self.committer.start()
         self.presence.start()
-        self._start(self._write_lazily())
+        self._lazy_writer = asyncio.create_task(self._write_lazily(), name="lazy writer")
 
     async def stop(self) -> None:
         """Refuses new sends, writes and acknowledges those that wait, and ends the streams."""
@@ -83,9 +82,9 @@ class Replica:
         await self.teller.stop()
         await self._hearing.stop()
         await self.streams.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._lazy_writer is not None:
+            self._lazy_writer.cancel()
+            await asyncio.gather(self._lazy_writer, return_exceptions=True)
 
     # ---- what the use cases ask (live.Live) ----
 
@@ -308,8 +307,3 @@ class Replica:
         activity, self._lazy_activity = self._lazy_activity, {}
         if activity:
             self.committer.submit_activity(activity)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
