@@ -13,7 +13,7 @@ from palaver.runtime.files import RotatingFile
 from palaver.watch import logs as logs_module
 from palaver.watch.lines import LogLine, Wanted
 from palaver.watch.logs import Logs
-from tests.kept import NOON, TRACE_ID, keep, line
+from tests.kept import MS, NOON, TRACE_ID, keep, line
 
 EVERYTHING = Wanted()
 
@@ -55,11 +55,13 @@ def test_the_last_lines_are_the_end_of_all(data_dir: Path, most: int) -> None:
 
 
 def test_rare_levels_are_found_with_the_text_around(data_dir: Path) -> None:
-    """A crash's traceback would be missing from `--level error`."""
+    """A crash's traceback would be missing from `--level error`, or come at a wrong time."""
     with Logs(data_dir / "logs") as logs:
-        every = told(logs.all_lines(Wanted(level="error")))
-        found = told(logs.last_lines(Wanted(level="error"), 10))
-    assert found == every == ["Traceback", "  in x", "six", "Killed"]
+        every = list(logs.all_lines(Wanted(level="error")))
+        found = logs.last_lines(Wanted(level="error"), 10)
+    assert found == every
+    assert told(found) == ["Traceback", "  in x", "six", "Killed"]
+    assert [(one.at - NOON) // MS for one in found] == [2, 2, 6, 6]
 
 
 def test_since_leaves_older_lines_out(data_dir: Path) -> None:
