@@ -86,7 +86,13 @@ class Dialogs:
         """Messages of a chat by seq, ascending. Raises `not_found`."""
         note_chat(request)
         with calling(SERVICE, "ListMessages") as work:
-            return await self._asks.list_messages(token, request, work.traceparent)
+            try:
+                page = await self._asks.list_messages(token, request, work.traceparent)
+            except PalaverError as error:
+                note_answer(work, grpc.StatusCode[error.kind.grpc])
+                raise
+            note_answer(work, grpc.StatusCode.OK)
+            return page
 
     async def send_messages(
         self, token: str, chat_id: bytes, client_ids: Sequence[bytes], texts: Sequence[str], *, retry: bool

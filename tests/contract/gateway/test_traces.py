@@ -89,6 +89,7 @@ async def test_a_page_of_history_is_followed_over_the_stream(door: Door) -> None
         client, served = [span for span in by_start(kept) if span.name == RPC + "ListMessages"]
         assert (client.kind, served.kind, served.parent_id) == ("client", "server", client.span_id)
         assert served.attributes["user.id"] == bob.user_id
+        assert client.attributes["rpc.grpc.status_code"] == served.attributes["rpc.grpc.status_code"] == 0
         assert kept.spans[-1].span_id == client.parent_id
 
 
