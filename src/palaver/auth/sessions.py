@@ -20,6 +20,7 @@ from palaver.contracts.accounts import Refresh, SignIn, TokenPair
 from palaver.contracts.errors import NOT_FOUND, SESSION_REVOKED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
+from palaver.runtime.facts import note_fact
 from palaver.runtime.settings import AuthSettings
 from palaver.runtime.sql import Database
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
@@ -168,6 +169,8 @@ class Sessions:
         return now + self._settings.refresh_token_seconds * SECOND
 
     async def _pair(self, session: Session, refresh_token: str, now: int) -> TokenPair:
+        user_id = UUID(bytes=session.user_id)
+        note_fact("user_id", str(user_id))
         key = await self._keys.signing()
         seconds = self._settings.access_token_seconds
         claims = Claims(session.user_id, session.id, now // SECOND, now // SECOND + seconds)
@@ -175,7 +178,7 @@ class Sessions:
             access_token=sign_token(claims, key.private, key.kid),
             refresh_token=refresh_token,
             expires_in=seconds,
-            user_id=UUID(bytes=session.user_id),
+            user_id=user_id,
             session_id=UUID(bytes=session.id),
         )
 

@@ -18,6 +18,7 @@ from palaver.contracts.accounts import (
     User,
     UserPage,
 )
+from palaver.runtime.facts import note_fact
 from palaver.runtime.http import RestClient
 
 M = TypeVar("M", bound=Model)
@@ -43,11 +44,11 @@ class Accounts:
 
     async def sign_in(self, pair: SignIn, client: Client) -> TokenPair:
         """A new session. Raises `unauthenticated`, `rate_limited`, `overloaded`."""
-        return await self._ask(TokenPair, "POST", "/sessions", body=pair, client=client)
+        return noted(await self._ask(TokenPair, "POST", "/sessions", body=pair, client=client))
 
     async def refresh(self, refresh: Refresh, client: Client) -> TokenPair:
         """The session's next pair. Raises `unauthenticated`."""
-        return await self._ask(TokenPair, "POST", "/sessions/refresh", body=refresh, client=client)
+        return noted(await self._ask(TokenPair, "POST", "/sessions/refresh", body=refresh, client=client))
 
     async def sessions(self, token: str) -> Sessions:
         """The caller's live sessions."""
@@ -125,3 +126,9 @@ class Accounts:
         if body is not None:
             sent = body.model_dump_json(exclude_unset=True).encode()
         return await self._rest.call(method, path, body=sent, query=query, headers=headers, route=route)
+
+
+def noted(pair: TokenPair) -> TokenPair:
+    """The pair; whose it is goes on the request's span and in its lines."""
+    note_fact("user_id", str(pair.user_id))
+    return pair
