@@ -70,6 +70,7 @@ async def resume_chat(socket: Socket, chat_id: bytes, after: int, database: Data
     while socket.number in attachment.sockets:
         # Many who come back at once would fill the outbox
         await attachment.room()
+        held_before = socket.held_back.get(chat_id, 0)
         found = await database.read(read_readable_page, chat_id, socket.user_id, after)
         if found is None:
             attachment.refuse_frame(socket.number, chat_id, no_chat())
@@ -81,10 +82,11 @@ async def resume_chat(socket: Socket, chat_id: bytes, after: int, database: Data
         for message in page:
             add_delivery(attachment, message, [socket.number], resumed=True)
             after = message.seq
-        if after >= max(until, socket.held_back.get(chat_id, 0)):
+        held = socket.held_back.get(chat_id, 0)
+        if after >= max(until, held):
             break
-        if not page:
-            # Held back live, though the user may not read it any more
+        if not page and held == held_before:
+            # Held back before this was read, and still not found: the user may not read it any more
             break
         await wait_until_drained(socket)
     # From here on its messages are told live again, but for those that were read already and are about to

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -104,6 +105,28 @@ async def test_what_is_said_meanwhile_comes_once_and_in_its_place(
         # What is told before the replica hears of the resume is live, and the gateway's to sort out
         live = next(index for index, told in enumerate(gateway.told(bob)) if told.resumed)
         assert gateway.seqs(bob)[live:] == list(range(1, 501))
+
+
+async def test_what_is_said_between_the_read_and_its_end_is_told(
+    place: Place, replica: Replica, chat_id: bytes
+) -> None:
+    """A message that is held back just after an empty page was read would be told to nobody (promise P3)."""
+    database = replica.streams._database
+
+    class Late:
+        """Reads, and lets Alice speak before it says what it read."""
+
+        async def read(self, work: Any, *args: Any) -> Any:
+            found = await database.read(work, *args)
+            if work is missed.read_readable_page and not place.history(chat_id):
+                await say(replica, chat_id, "a", "b")
+            return found
+
+    replica.streams._database = Late()  # type: ignore[assignment] # the port's one method that is asked
+    async with attached(replica, place.keys) as gateway:
+        bob = await gateway.open(BOB)
+        await resume(gateway, bob, {chat_id: 0})
+        assert gateway.seqs(bob) == [1, 2]
 
 
 async def test_a_chat_that_is_not_the_users_is_refused_and_the_others_are_told(
