@@ -11,7 +11,7 @@ from prometheus_client import Counter
 
 DROPPED = Counter(
     "palaver_telemetry_dropped",
-    "Spans, and lines for a collector, that were not written: too many waited, or writing failed.",
+    "Spans and log lines that were not written, or did not reach the collector.",
     ["signal"],
 )
 SPANS_KEPT = Counter("palaver_spans_kept", "Spans written to a file, or taken by a collector.")

@@ -21,7 +21,7 @@ FILE_SPOOL_BYTES = 33_554_432
 OTLP_SPOOL_BYTES = 16_777_216
 # How many are written at once. The SDK takes 50 microseconds for each, and keeps the interpreter's lock
 FILE_SLICE = 256
-OTLP_SLICE = 128
+OTLP_SLICE = 64
 # How long a service that ends waits for what is not written yet
 CLOSE_SECONDS = 0.8
 
