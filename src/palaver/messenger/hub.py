@@ -16,6 +16,8 @@ class Hub:
 
     def __init__(self) -> None:
         self.online: dict[bytes, list[Socket]] = {}
+        # Sockets that are no old clients'
+        self._hear_receipts = 0
         # (chat id, user id) -> seq that reached an old client, which says no receipts itself
         self.implied: dict[tuple[bytes, bytes], int] = {}
 
@@ -24,6 +26,7 @@ class Hub:
         socket.attachment.sockets[socket.number] = socket
         sockets = self.online.setdefault(socket.user_id, [])
         sockets.append(socket)
+        self._hear_receipts += not socket.implicit
         return len(sockets) == 1
 
     def remove(self, socket: Socket) -> bool:
@@ -33,6 +36,7 @@ class Hub:
         if sockets is None or socket not in sockets:
             return False
         sockets.remove(socket)
+        self._hear_receipts -= not socket.implicit
         if not sockets:
             del self.online[socket.user_id]
         return not sockets
@@ -92,8 +96,11 @@ class Hub:
                 add_delivery(attachment, message, numbers, changed=True, missed=missed_by is not None)
 
     def tell_receipt(self, audience: Audience, user_id: bytes, received_seq: int, read_seq: int) -> None:
-        """Tells members how far one of them has received and read."""
-        for attachment, numbers in self.numbers_of(audience.members).items():
+        """Tells members how far one of them has received and read. Old clients have no words for it, and each
+        delivery to them implies one: in a large group of theirs that would be members times members."""
+        if not self._hear_receipts:
+            return
+        for attachment, numbers in self.numbers_of(audience.members, all_of_them=False).items():
             attachment.outbox.receipts.add(
                 chat_id=audience.chat_id,
                 user_id=user_id,
@@ -119,12 +126,13 @@ class Hub:
             )
             attachment.wake()
 
-    def numbers_of(self, users: Iterable[bytes]) -> Numbers:
-        """The open sockets of users, by attachment."""
+    def numbers_of(self, users: Iterable[bytes], *, all_of_them: bool = True) -> Numbers:
+        """The open sockets of users, by attachment; or those of them that are no old clients'."""
         numbers: Numbers = {}
         for user_id in users:
             for socket in self.online.get(user_id, ()):
-                numbers.setdefault(socket.attachment, []).append(socket.number)
+                if all_of_them or not socket.implicit:
+                    numbers.setdefault(socket.attachment, []).append(socket.number)
         return numbers
 
     def _numbers(self, audience: Audience, seq: int, only: Attachment | None) -> Numbers:

@@ -171,6 +171,16 @@ def test_receipts_and_typing_are_told_to_members(place: Place) -> None:
     assert list(typing.sockets) == [alice.number]
 
 
+def test_old_clients_are_not_told_of_receipts(place: Place) -> None:
+    """A message to a large group of old clients would be followed by as many receipts as it has members, each
+    for all of them."""
+    old, bob = place.open(place.near, ALICE), place.open(place.near, BOB)
+    old.implicit = True
+    place.hub.tell_receipt(place.audience, BOB, 4, 3)
+    (receipt,) = place.near.outbox.receipts
+    assert list(receipt.sockets) == [bob.number]
+
+
 def test_presence_is_told_to_companions_alone(place: Place) -> None:
     """Strangers would see who is online (promise P5)."""
     alice = place.open(place.near, ALICE)
