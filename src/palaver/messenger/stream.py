@@ -232,19 +232,21 @@ def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> No
 
 def append_of(send: Send, socket: Socket, audience: Audience) -> Append:
     """What the committer is asked for by a send."""
+    # Each look at a text of a batch makes it anew
+    traceparent = send.traceparent
     append = Append(
         audience,
         socket.user_id,
         list(send.client_ids),
         list(send.texts),
         send.retry,
-        send.traceparent[3:35],
+        traceparent[3:35],
         socket.attachment,
         socket.number,
         send.request,
     )
-    if is_sampled(send.traceparent):
-        append.traceparent, append.came_at = send.traceparent, time.time_ns()
+    if is_sampled(traceparent):
+        append.traceparent, append.came_at = traceparent, time.time_ns()
     return append
 
 

@@ -132,7 +132,7 @@ class TelemetrySettings(Section):
     sample_per_second: int = Field(
         10, ge=0, description="Traces that are kept in each second, whatever the ratio says."
     )
-    sample_ratio: float = Field(0.01, ge=0, le=1, description="Share of all other traces that is kept.")
+    sample_ratio: float = Field(0.001, ge=0, le=1, description="Share of all other traces that is kept.")
     slow_seconds: float = Field(
         1.0, gt=0, description="What takes longer is kept, and so is what fails, sampled or not."
     )
