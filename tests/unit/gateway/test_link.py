@@ -145,7 +145,7 @@ class Place:
     async def away(self) -> None:
         """Returns in the very turn of the event loop in which the stream is gone: it may soon be back."""
         async with asyncio.timeout(20):
-            while self.link.is_attached:
+            while self.link.is_attached:  # noqa: ASYNC110 - each turn has to be looked at
                 await asyncio.sleep(0)
 
     async def broken(self, number: int = 0) -> Stream:
