@@ -4,12 +4,23 @@ recipient's socket, with the commands that operators have."""
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from tests.people import Door, Person, v1_frame, v2_send
-from tests.running import Running
+from tests.running import Running, running_palaver
 
 CLIENT = "b7ad6b7169203331"
+
+
+@pytest.fixture(scope="module")
+def shared_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One that keeps every trace: a test asks more in a second than are kept of each."""
+    everything = {"PALAVER_TELEMETRY__SAMPLE_RATIO": "1"}
+    with running_palaver(tmp_path_factory.mktemp("palaver"), env=everything) as running:
+        yield running
 
 
 def follow(palaver: Running, *words: str) -> Any:
