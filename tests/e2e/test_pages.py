@@ -12,14 +12,17 @@ from tests.e2e.walkthrough import REPOSITORY, Terminal
 from tests.running import Running, running_palaver
 
 README = REPOSITORY / "README.md"
+PALAVER = Path(sys.executable).parent / "palaver"
 WALKTHROUGH = REPOSITORY / "docs" / "tutorial" / "walkthrough.md"
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Running]:
-    """A Palaver with nobody in it, and with its rate limits."""
-    with running_palaver(tmp_path, rates=True) as running:
+    """A Palaver with nobody in it, and with its rate limits. It keeps every trace: what a reader types in
+    minutes is typed here within seconds, and beyond ten a second a message is sampled."""
+    everything = {"PALAVER_TELEMETRY__SAMPLE_RATIO": "1"}
+    with running_palaver(tmp_path, rates=True, env=everything) as running:
         yield running
 
 
@@ -46,7 +49,7 @@ def blocks_of(page: Path, language: str, base_url: str) -> list[str]:
 def test_the_readme_works_as_it_stands(fresh: Running, terminals: list[Terminal], tmp_path: Path) -> None:
     """It is the first page that anybody tries; who gets stuck there does not come back."""
     first, second = terminals
-    run, test, sign_up, sign_in, open_chat, listen, talk, read, new, chat = blocks_of(
+    run, test, sign_up, sign_in, open_chat, listen, talk, read, new, chat, find = blocks_of(
         README, "sh", fresh.base_url
     )
     assert (run, test) == ("make run\n", "make test\n")
@@ -69,6 +72,9 @@ def test_the_readme_works_as_it_stands(fresh: Running, terminals: list[Terminal]
         '{"seq":4,"text":"Are you there?"}\n{"seq":3,"text":"I miss you!"}\n{"seq":4,"text":"Are you there?"}'
     )
     assert chat.startswith(".venv/bin/palaver chat ")
+    found = first.run(find.replace(".venv/bin/palaver", f"PALAVER_DATA_DIR={fresh.data_dir} {PALAVER}"))
+    assert found.startswith(f"Message 1 of the direct chat {chat_id}")
+    assert "deliver message" in found
     [program] = blocks_of(README, "python", fresh.base_url)
     answer_program(program, second, chat_id, tmp_path)
 
