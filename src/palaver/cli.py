@@ -12,6 +12,7 @@ import palaver
 from palaver.cli_options import Config
 from palaver.cli_watch import watch
 from palaver.runtime.children import die_with_parent
+from palaver.runtime.polling import poll_in_one_thread
 from palaver.runtime.settings import Settings, load_settings
 from palaver.runtime.start import StartError, make_data_directory
 
@@ -212,6 +213,7 @@ def start_service(name: str, config: Path | None, parent: int | None) -> None:
     settings = load_settings(config)
     if name != "gateway" or settings.telemetry.writes_files:
         make_data_directory(settings.data_dir)
+    poll_in_one_thread()
     from palaver.runtime.lifecycle import run_service
     from palaver.runtime.telemetry import close_telemetry, configure_telemetry
 

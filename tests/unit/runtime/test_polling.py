@@ -1,0 +1,39 @@
+"""How gRPC waits, in processes of their own: gRPC looks once a process."""
+
+import os
+import subprocess
+import sys
+
+OPEN_CHANNEL = """
+import sys
+from palaver import cli
+from palaver.runtime.polling import poll_in_one_thread
+assert "grpc" not in sys.modules, "gRPC was imported before it could be told"
+poll_in_one_thread()
+import grpc
+grpc.insecure_channel("127.0.0.1:1").close()
+"""
+
+
+def said_by(program: str, **environment: str) -> str:
+    """What a program writes on stderr; gRPC complains there."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**known, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stderr
+
+
+def test_this_grpc_knows_what_it_is_told() -> None:
+    """A newer gRPC that has dropped the older poller would make every message slower, and say so nowhere."""
+    assert said_by(OPEN_CHANNEL) == ""
+
+
+def test_operators_have_the_last_word() -> None:
+    """Who has to switch something of gRPC's by its own variable would be overruled."""
+    assert "Unknown experiment: ours" in said_by(OPEN_CHANNEL, GRPC_EXPERIMENTS="ours")
