@@ -27,43 +27,16 @@ from palaver.contracts.times import now_us
 from palaver.gateway import metrics
 from palaver.gateway.asks import Asked, Asks, add_ask
 from palaver.gateway.batches import BATCH_BYTES, split_batch
+from palaver.gateway.passed_on import MARGIN_US, PassedOn
 from palaver.gateway.receipts import Receipts, Said, add_receipt
 from palaver.gateway.sends import InFlight, Sends, add_send
 from palaver.runtime.telemetry import log
 
-# The messenger tells again what was committed this long before the newest word heard of it: commits and
-# queues take time. Microseconds.
-MARGIN_US = 10_000_000
-# What was passed on is remembered for longer than that. Microseconds.
-REMEMBER_US = 30_000_000
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 # The messenger says something every 5 s; a stream that is silent for longer is broken.
 SILENCE_SECONDS = 15.0
 OPENS_AT_ONCE = 500
-
-
-class Told:
-    """Which messages were passed on lately: chat id -> last seq, forgotten after a while."""
-
-    def __init__(self) -> None:
-        self._new: dict[bytes, int] = {}
-        self._old: dict[bytes, int] = {}
-        self._since = 0
-
-    def note(self, chat_id: bytes, seq: int) -> None:
-        """A message was passed on."""
-        self._new[chat_id] = seq
-
-    def last_seq(self, chat_id: bytes) -> int:
-        """The last seq passed on, or 0 where it is not remembered."""
-        return self._new.get(chat_id) or self._old.get(chat_id, 0)
-
-    def pass_time(self, clock: int) -> None:
-        """Forgets what is older than `REMEMBER_US` by the messenger's clock, which stands still while the
-        messenger is away: what may be told again is remembered for as long as that."""
-        if clock - self._since > REMEMBER_US:
-            self._old, self._new, self._since = self._new, {}, clock
 
 
 class Hears(Protocol):
@@ -99,7 +72,7 @@ class Link:
         self._receipts = Receipts()
         self.asks = Asks(self._ask)
         self._gateway_id = text_from_id(new_id())
-        self._told = Told()
+        self._passed_on = PassedOn()
         self._clock = 0
         self._batch = GatewayBatch()
         self._wake = asyncio.Event()
@@ -284,7 +257,7 @@ class Link:
             self._receipts.forget((refused.socket, refused.chat_id))
         hears.hear_batch(batch)
         self._clock = max(self._clock, batch.clock)
-        self._told.pass_time(self._clock)
+        self._passed_on.pass_time(self._clock)
         self._receipts.pass_time(self._clock)
         self._sends.pass_time(self._heard_at)
 
@@ -296,11 +269,11 @@ class Link:
             hears.hear_delivery(delivery, sent, fresh_only=0)
             return
         chat_id = delivery.chat_id if sent is None else sent.chat_id
-        fresh_only = self._told.last_seq(chat_id)
+        fresh_only = self._passed_on.last_seq(chat_id)
         hears.hear_delivery(delivery, sent, fresh_only=fresh_only)
         last_seq = delivery.first_seq + len(delivery.ids) - 1
         if last_seq > fresh_only:
-            self._told.note(chat_id, last_seq)
+            self._passed_on.note(chat_id, last_seq)
 
 
 def reopenings_of_gone(tokens: dict[int, str], still_open: set[int]) -> list[SocketOpen]:

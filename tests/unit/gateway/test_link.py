@@ -21,7 +21,8 @@ from palaver.contracts.messenger_pb2 import (
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
 from palaver.gateway import link as module
 from palaver.gateway.batches import BATCH_BYTES, split_batch
-from palaver.gateway.link import Link, Told
+from palaver.gateway.link import Link
+from palaver.gateway.passed_on import MARGIN_US
 from palaver.gateway.sends import InFlight
 from palaver.runtime.grpc import serving_grpc
 from tests.live import HOST, AttachOnly, channel_to, eventually
@@ -345,7 +346,7 @@ async def test_a_new_stream_begins_with_who_was_there(place: Place) -> None:
     await eventually(lambda: place.sockets.batches, "the time")
     again = await place.broken()
     await eventually(lambda: len(again.all("opens")) == 1_200, "all sockets")
-    assert again.received[0].hello.since == 100 * MINUTE_US - module.MARGIN_US
+    assert again.received[0].hello.since == 100 * MINUTE_US - MARGIN_US
     assert [batch.reopened for batch in again.received] == [False, False, True]
     assert max(len(batch.opens) for batch in again.received) == module.OPENS_AT_ONCE
     assert again.received[0].hello.gateway_id == first.hello.gateway_id
@@ -358,7 +359,7 @@ async def test_a_time_that_is_not_said_moves_nothing(place: Place) -> None:
     await stream.say(clock=0)
     await eventually(lambda: place.sockets.batches == 2, "the times")
     again = await place.broken()
-    assert again.received[0].hello.since == 100 * MINUTE_US - module.MARGIN_US
+    assert again.received[0].hello.since == 100 * MINUTE_US - MARGIN_US
 
 
 async def test_the_last_words_of_a_socket_that_closed_are_sent_again(place: Place) -> None:
@@ -455,19 +456,6 @@ async def test_a_stop_ends_a_link_that_finds_nobody() -> None:
 
 
 # ---- without a stream ----
-
-
-def test_told_is_remembered_for_longer_than_may_be_told_again() -> None:
-    """Messages would come twice after a break, or the memory of them would grow for ever."""
-    told = Told()
-    told.pass_time(MINUTE_US)
-    told.note(CHAT, 7)
-    told.pass_time(MINUTE_US + module.MARGIN_US)
-    assert told.last_seq(CHAT) == 7
-    told.pass_time(MINUTE_US + module.REMEMBER_US + 1)
-    assert told.last_seq(CHAT) == 7
-    told.pass_time(MINUTE_US + 2 * module.REMEMBER_US + 2)
-    assert told.last_seq(CHAT) == 0
 
 
 def test_a_large_batch_is_split_opens_first_and_closes_last() -> None:
