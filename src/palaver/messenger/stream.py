@@ -121,10 +121,19 @@ class Streams:
     ) -> None:
         for asked in batch.resumes:
             self._receive_resume(attachment, asked, tasks)
-        for ask in batch.asks:
-            start(self.asks.answer(attachment, ask), tasks)
+        if batch.asks:
+            start(self._receive_asks(attachment, batch, tasks), tasks)
         for number in batch.drained:
             attachment.note_drained(number)
+
+    async def _receive_asks(
+        self, attachment: Attachment, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
+    ) -> None:
+        """Begins one page a turn of the event loop. All in one turn, the gateway would wait for the last of
+        them, then the messenger for the gateway; and so would every message that comes meanwhile."""
+        for ask in batch.asks:
+            start(self.asks.answer(attachment, ask), tasks)
+            await asyncio.sleep(0)
 
     async def _open(self, attachment: Attachment, opening: SocketOpen) -> None:
         # A reopened socket's token may have expired meanwhile; it was good when the socket was opened, and
