@@ -38,6 +38,7 @@ def test_text_and_bytes_are_one_id(uuid: UUID) -> None:
         "6f1d3c4e-7f5b-5c1e-9b0a-0d9a3a3f6c  ",
         "6f1d3c4e-7f5b-5c1e-9b0a-0d9a3a3f6c\u0661\u0661",
         "6f1d3c4e_7f5b_5c1e_9b0a_0d9a3a3f6c11",
+        "\ud800" * 36,
     ],
 )
 def test_other_texts_are_refused_by_name(text: str) -> None:
