@@ -421,14 +421,32 @@ class ListMessagesRequest(_message.Message):
     def __init__(self, chat_id: _Optional[bytes] = ..., limit: _Optional[int] = ..., before_seq: _Optional[int] = ..., after_seq: _Optional[int] = ..., from_start: _Optional[bool] = ..., mark_read: _Optional[bool] = ...) -> None: ...
 
 class MessagePage(_message.Message):
-    __slots__ = ("messages", "last_seq", "receipts")
-    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("chat_id", "seqs", "ids", "sender_ids", "client_ids", "texts", "created_at", "edited_at", "deleted_at", "trace_ids", "last_seq", "receipts")
+    CHAT_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQS_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    SENDER_IDS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    EDITED_AT_FIELD_NUMBER: _ClassVar[int]
+    DELETED_AT_FIELD_NUMBER: _ClassVar[int]
+    TRACE_IDS_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQ_FIELD_NUMBER: _ClassVar[int]
     RECEIPTS_FIELD_NUMBER: _ClassVar[int]
-    messages: _containers.RepeatedCompositeFieldContainer[Message]
+    chat_id: bytes
+    seqs: _containers.RepeatedScalarFieldContainer[int]
+    ids: _containers.RepeatedScalarFieldContainer[bytes]
+    sender_ids: _containers.RepeatedScalarFieldContainer[bytes]
+    client_ids: _containers.RepeatedScalarFieldContainer[bytes]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    created_at: _containers.RepeatedScalarFieldContainer[int]
+    edited_at: _containers.RepeatedScalarFieldContainer[int]
+    deleted_at: _containers.RepeatedScalarFieldContainer[int]
+    trace_ids: _containers.RepeatedScalarFieldContainer[str]
     last_seq: int
     receipts: _containers.RepeatedCompositeFieldContainer[Receipt]
-    def __init__(self, messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., last_seq: _Optional[int] = ..., receipts: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ...) -> None: ...
+    def __init__(self, chat_id: _Optional[bytes] = ..., seqs: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[bytes]] = ..., sender_ids: _Optional[_Iterable[bytes]] = ..., client_ids: _Optional[_Iterable[bytes]] = ..., texts: _Optional[_Iterable[str]] = ..., created_at: _Optional[_Iterable[int]] = ..., edited_at: _Optional[_Iterable[int]] = ..., deleted_at: _Optional[_Iterable[int]] = ..., trace_ids: _Optional[_Iterable[str]] = ..., last_seq: _Optional[int] = ..., receipts: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ...) -> None: ...
 
 class SendMessagesRequest(_message.Message):
     __slots__ = ("chat_id", "client_ids", "texts", "retry")

@@ -60,7 +60,7 @@ async def test_a_page_is_answered_before_the_next_is_read(messenger: Messenger, 
     assert [number for number, _ in answers] == [1, 2, 3]
     for number, answer in answers:
         assert answer.page == await messenger.call(bob, "ListMessages", requests[number - 1])
-        assert len(answer.page.messages) == number
+        assert len(answer.page.seqs) == number
 
 
 async def test_a_refused_ask_is_refused_as_the_call_is(messenger: Messenger, auth: SmallAuth) -> None:

@@ -9,6 +9,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import CONFLICT, FORBIDDEN, INVALID, NOT_FOUND, UNAVAILABLE
 from palaver.contracts.ids import new_id
 from tests.contract.messenger.service import Messenger, client_ids, eventually
+from tests.pages import messages_in
 
 # One event loop for the file: the messenger lives in it
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -127,11 +128,11 @@ async def test_members_come_and_go(messenger: Messenger) -> None:
     assert (await messenger.refusal(carol, "SendMessages", sending)).kind is NOT_FOUND
     await send(messenger, alice, chat.id, "third")
     page = await messenger.call(carol, "ListMessages", pb.ListMessagesRequest(chat_id=chat.id, limit=10))
-    assert [message.text for message in page.messages] == ["first", "second"]
+    assert [message.text for message in messages_in(page)] == ["first", "second"]
     assert page.last_seq == 2
     await messenger.call(bob, "AddMembers", adding)
     page = await messenger.call(carol, "ListMessages", pb.ListMessagesRequest(chat_id=chat.id, limit=10))
-    assert [message.text for message in page.messages] == ["first", "second", "third"]
+    assert [message.text for message in messages_in(page)] == ["first", "second", "third"]
     unknown = pb.AddMembersRequest(chat_id=chat.id, user_ids=[new_id()])
     error = await messenger.refusal(bob, "AddMembers", unknown)
     assert (error.kind, error.field) == (INVALID, "user_ids")
@@ -166,7 +167,7 @@ async def test_messages_are_read_both_ways(messenger: Messenger) -> None:
 
     async def read(**asked: int | bool) -> list[pb.Message]:
         request = pb.ListMessagesRequest(chat_id=chat_id, **asked)  # type: ignore[arg-type] # limit and one more
-        return list((await messenger.call(bob, "ListMessages", request)).messages)
+        return messages_in(await messenger.call(bob, "ListMessages", request))
 
     assert await read(limit=50) == sent[50:]
     assert await read(limit=10, before_seq=31) == sent[20:30]
@@ -182,7 +183,7 @@ async def test_a_client_id_is_stored_once(messenger: Messenger) -> None:
     first = await messenger.call(alice, "SendMessages", request)
     assert await messenger.call(alice, "SendMessages", request) == first
     page = await messenger.call(alice, "ListMessages", pb.ListMessagesRequest(chat_id=chat_id, limit=10))
-    assert list(page.messages) == list(first.messages)
+    assert messages_in(page) == list(first.messages)
 
 
 async def test_a_message_keeps_the_trace_that_it_came_with(messenger: Messenger) -> None:
@@ -194,7 +195,7 @@ async def test_a_message_keeps_the_trace_that_it_came_with(messenger: Messenger)
     sent = await messenger.call(alice, "SendMessages", request, traceparent=traceparent)
     assert sent.messages[0].trace_id == trace
     page = await messenger.call(alice, "ListMessages", pb.ListMessagesRequest(chat_id=chat_id, limit=1))
-    assert page.messages[0].trace_id == trace
+    assert messages_in(page)[0].trace_id == trace
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ async def test_the_longest_texts_pass(messenger: Messenger) -> None:
     texts = ["\N{GRINNING FACE}" * 16_384] * 100
     sent = await send(messenger, alice, chat_id, *texts)
     page = await messenger.call(alice, "ListMessages", pb.ListMessagesRequest(chat_id=chat_id, limit=100))
-    assert list(page.messages) == sent
+    assert messages_in(page) == sent
 
 
 async def test_own_messages_are_edited_and_deleted(messenger: Messenger) -> None:
@@ -258,7 +259,7 @@ async def test_own_messages_are_edited_and_deleted(messenger: Messenger) -> None
     error = await messenger.refusal(alice, "EditMessage", empty)
     assert (error.kind, error.field) == (INVALID, "text")
     page = await messenger.call(bob, "ListMessages", pb.ListMessagesRequest(chat_id=chat_id, limit=10))
-    assert [message.text for message in page.messages] == ["one", "", "three"]
+    assert [message.text for message in messages_in(page)] == ["one", "", "three"]
 
 
 async def test_receipts_grow_and_lower_the_unread_count(messenger: Messenger) -> None:

@@ -12,6 +12,7 @@ from palaver.contracts.errors import NOT_FOUND
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from tests.contract.messenger.service import Messenger, client_ids
+from tests.pages import messages_in
 
 # One event loop for the file: the messenger lives in it
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -158,7 +159,7 @@ async def test_who_left_sees_nothing_later(scene: Scene) -> None:
 
     first = await look()
     assert (first[0].left, first[0].last_seq, first[0].last_message.text) == (True, 2, "from Carol")
-    assert [message.text for message in first[2].messages] == ["before", "from Carol"]
+    assert [message.text for message in messages_in(first[2])] == ["before", "from Carol"]
     await say(messenger, scene.bob, scene.group, "later")
     reading = pb.SetReceiptRequest(chat_id=scene.group, read_seq=4)
     await messenger.call(scene.alice, "SetReceipt", reading)

@@ -25,6 +25,7 @@ from palaver.runtime.settings import MessengerSettings, Settings
 from palaver.runtime.sql import sqlite_engine
 from palaver.runtime.start import StartError
 from tests.contract.messenger.service import Messenger, client_ids, eventually, running_messenger
+from tests.pages import messages_in
 from tests.small_auth import SmallAuth, running_small_auth
 
 
@@ -62,7 +63,7 @@ async def test_a_restart_keeps_everything(tmp_path: Path) -> None:
         async with running_messenger(auth, tmp_path) as messenger:
             request = pb.ListMessagesRequest(chat_id=chat_id, limit=10)
             page = await messenger.call(alice, "ListMessages", request)
-    assert [message.text for message in page.messages] == ["very private"]
+    assert [message.text for message in messages_in(page)] == ["very private"]
 
 
 async def test_health_tells_what_is_lacking(tmp_path: Path) -> None:

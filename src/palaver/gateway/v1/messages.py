@@ -82,20 +82,25 @@ async def answer_page(dialogs: Dialogs, token: str, chat_id: bytes, limit: int, 
         chat_id=chat_id, limit=limit or 1, after_seq=offset, from_start=True, mark_read=limit > 0
     )
     page = await dialogs.list_messages(token, asked)
+    return answer_json(Messages(page.last_seq, limit, offset, messages_of(page)[:limit]))
+
+
+def messages_of(page: pb.MessagePage) -> list[Message]:
+    """v1's messages."""
     statuses = Statuses(page.receipts)
-    known: dict[bytes, str] = {}
-    messages = [message_of(message, statuses, known) for message in page.messages[:limit]]
-    return answer_json(Messages(page.last_seq, limit, offset, messages))
-
-
-def message_of(message: pb.Message, statuses: Statuses, known: dict[bytes, str]) -> Message:
-    """v1's message. `known`: texts of ids that were met before, and are met."""
-    chat_id, sender_id = message.chat_id, message.sender_id
-    return Message(
-        text_from_id(message.id),
-        message.text,
-        statuses.status_of(message),
-        time_text(message.created_at),
-        known.get(sender_id) or known.setdefault(sender_id, text_from_id(sender_id)),
-        known.get(chat_id) or known.setdefault(chat_id, text_from_id(chat_id)),
-    )
+    chat_id = text_from_id(page.chat_id) if page.chat_id else ""
+    # Few senders have written all messages of a page
+    senders = {sender: text_from_id(sender) for sender in set(page.sender_ids)}
+    return [
+        Message(
+            text_from_id(message_id),
+            text,
+            statuses.status_of(seq, sender, deleted_at),
+            time_text(created_at),
+            senders[sender],
+            chat_id,
+        )
+        for message_id, text, seq, sender, deleted_at, created_at in zip(
+            page.ids, page.texts, page.seqs, page.sender_ids, page.deleted_at, page.created_at, strict=True
+        )
+    ]

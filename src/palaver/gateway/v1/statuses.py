@@ -15,18 +15,17 @@ class Statuses:
         self._receipts = list(receipts)
         self._least: dict[bytes, tuple[int, int]] = {}
 
-    def status_of(self, message: pb.Message) -> Status:
-        """`deleted`; else how far the last of all members but the sender has come."""
-        if message.deleted_at:
+    def status_of(self, seq: int, sender: bytes, deleted_at: int) -> Status:
+        """A message's: `deleted`; else how far the last of all members but the sender has come."""
+        if deleted_at:
             return "deleted"
-        sender = message.sender_id
         least = self._least.get(sender)
         if least is None:
             least = self._least[sender] = self._least_without(sender)
         received, read = least
-        if read >= message.seq:
+        if read >= seq:
             return "read"
-        return "received" if received >= message.seq else "created"
+        return "received" if received >= seq else "created"
 
     def _least_without(self, sender: bytes) -> tuple[int, int]:
         others = [receipt for receipt in self._receipts if receipt.user_id != sender]

@@ -86,7 +86,7 @@ async def answer_page(
     elif before_seq is not None:
         asked.before_seq = before_seq
     page = await dialogs.list_messages(token, asked)
-    messages = messages_of(page.messages)
+    messages = messages_of(page)
     if before_seq is not None:
         messages = [message for message in messages if message.seq < before_seq]
     return answer_json(MessagePage(messages, page.last_seq))
@@ -134,7 +134,7 @@ async def send_messages(
     sent = await parts_of(request).dialogs.send_messages(
         caller.token, chat_id, client_ids, [message.text for message in messages], retry=retry
     )
-    return answer_json(SentMessages(messages_of(sent.messages)), 201)
+    return answer_json(SentMessages([message_of(message) for message in sent.messages]), 201)
 
 
 def asked_messages(body: NewMessages, most: int) -> list[NewMessage]:

@@ -7,6 +7,7 @@ import pytest
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
+from tests.pages import page_of
 from tests.unit.gateway.scripted import ALICE, BOB, CHAT, Door, message
 from tests.unit.gateway.test_errors import is_old_error
 
@@ -57,7 +58,7 @@ async def test_a_limit_of_0_tells_the_total_alone(door: Door) -> None:
     door.messenger.answers["ListChats"] = pb.ChatPage(chats=[pb.Chat(id=CHAT.bytes)], total=31)
     answer = await door.call("GET", "/messenger/chats?limit=0")
     assert answer.json == {"total": 31, "limit": 0, "offset": 0, "chats": []}
-    door.messenger.answers["ListMessages"] = pb.MessagePage(messages=[message(1)], last_seq=9)
+    door.messenger.answers["ListMessages"] = page_of([message(1)], last_seq=9)
     answer = await door.call("GET", f"/messenger/messages?chat_id={CHAT}&limit=0")
     assert answer.json == {"total": 9, "limit": 0, "offset": 0, "messages": []}
     assert not door.messenger.requests("ListMessages")[0].mark_read
@@ -69,9 +70,7 @@ async def test_list_messages(door: Door) -> None:
         pb.Receipt(user_id=BOB.bytes, received_seq=9, read_seq=9),
         pb.Receipt(user_id=ALICE.bytes, received_seq=2, read_seq=1),
     ]
-    door.messenger.answers["ListMessages"] = pb.MessagePage(
-        messages=[message(1), message(2)], last_seq=9, receipts=receipts
-    )
+    door.messenger.answers["ListMessages"] = page_of([message(1), message(2)], last_seq=9, receipts=receipts)
     answer = await door.call("GET", f"/messenger/messages?chat_id={CHAT}&limit=2&offset=0")
     entry = (
         f'{{"id":"%s","text":"Hello, Alice!","status":"%s","create_time":"2024-12-27T20:25:01.331207Z",'
@@ -120,8 +119,8 @@ async def test_status_is_the_least_of_all_but_the_sender(
         pb.Receipt(user_id=ALICE.bytes, received_seq=2, read_seq=1),
         pb.Receipt(user_id=HENRY.bytes, received_seq=9, read_seq=9),
     ]
-    door.messenger.answers["ListMessages"] = pb.MessagePage(
-        messages=[message(seq, sender, **more)], last_seq=9, receipts=receipts
+    door.messenger.answers["ListMessages"] = page_of(
+        [message(seq, sender, **more)], last_seq=9, receipts=receipts
     )
     answer = await door.call("GET", f"/messenger/messages?chat_id={CHAT}")
     assert answer.json["messages"][0]["status"] == status
@@ -130,8 +129,6 @@ async def test_status_is_the_least_of_all_but_the_sender(
 async def test_a_message_that_nobody_else_can_read_is_created(door: Door) -> None:
     """A message to an empty group would show as read."""
     receipts = [pb.Receipt(user_id=BOB.bytes, received_seq=9, read_seq=9)]
-    door.messenger.answers["ListMessages"] = pb.MessagePage(
-        messages=[message(1)], last_seq=9, receipts=receipts
-    )
+    door.messenger.answers["ListMessages"] = page_of([message(1)], last_seq=9, receipts=receipts)
     answer = await door.call("GET", f"/messenger/messages?chat_id={CHAT}")
     assert answer.json["messages"][0]["status"] == "created"

@@ -8,6 +8,7 @@ import pytest
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import FORBIDDEN, PalaverError
 from palaver.contracts.ids import derived_id
+from tests.pages import page_of
 from tests.unit.gateway.scripted import BOB, CHAT, Door, message, open_door
 from tests.unit.gateway.test_errors import is_problem
 
@@ -31,7 +32,7 @@ FIRST = {
 
 def page(*seqs: int) -> pb.MessagePage:
     """A page of a chat of ten messages."""
-    return pb.MessagePage(messages=[message(seq) for seq in seqs], last_seq=10)
+    return page_of([message(seq) for seq in seqs], last_seq=10)
 
 
 async def test_a_page(door: Door) -> None:
@@ -46,7 +47,7 @@ async def test_a_page(door: Door) -> None:
 async def test_edited_and_deleted_messages(door: Door) -> None:
     """A client would show an old text, or a deleted one as empty."""
     changed = message(1, text="", edited_at=1_735_331_102_000_000, deleted_at=1_735_331_103_000_005)
-    door.messenger.answers["ListMessages"] = pb.MessagePage(messages=[changed], last_seq=1)
+    door.messenger.answers["ListMessages"] = page_of([changed], last_seq=1)
     shown = (await door.call("GET", PATH)).json["messages"][0]
     assert shown["edited_at"] == "2024-12-27T20:25:02.000000Z"
     assert (shown["deleted_at"], shown["text"]) == ("2024-12-27T20:25:03.000005Z", "")
