@@ -1,7 +1,7 @@
 """Pages of history that the messenger is asked for on the stream, and has not answered yet.
 
-Asks of one event-loop turn travel in one batch, and so do their answers: a gRPC call a page costs more than
-the page. Reading may be repeated, so what a broken stream took along is asked again on the next one.
+Asks of one event-loop turn travel in one batch, and answers in as few as come: a gRPC call a page costs more
+than the page. Reading may be repeated, so what a broken stream took along is asked again on the next one.
 """
 
 import asyncio
