@@ -3,8 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
-from palaver.runtime.spans import Span
-from palaver.runtime.traces import Sampler, tracer
+from palaver.runtime.telemetry.spans import Span
+from palaver.runtime.telemetry.tracing import Sampler, tracer
 
 
 class KeptSpans:

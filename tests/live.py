@@ -27,10 +27,10 @@ from palaver.messenger.chats import create_group, open_direct_chat
 from palaver.messenger.domain import Message
 from palaver.messenger.replica import Replica
 from palaver.messenger.schema import messages, metadata
-from palaver.runtime.grpc import serving_grpc
-from palaver.runtime.http import serving_http
+from palaver.runtime.grpc.server import serving_grpc
+from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
-from palaver.runtime.sql import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
 KEY_ID = "first"

@@ -16,10 +16,10 @@ from typing import Any
 
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
 from palaver.messenger.replica import Replica
-from palaver.runtime.grpc import serving_grpc
+from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql import SqliteDatabase
+from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.tokens import TokenVerifier
 from tests.live import HOST, AttachOnly, Place
 

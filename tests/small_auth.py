@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from palaver.contracts.accounts import UserLookup
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.runtime.http import serving_http
+from palaver.runtime.http.server import serving_http
 from palaver.runtime.tokens import Claims, sign_token
 
 KEY_ID = "first"

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import TelemetrySettings
-from palaver.runtime.telemetry import configure_telemetry
+from palaver.runtime.telemetry.configuration import configure_telemetry
 from tests.live import Keys, Place, running_gateway, running_messenger
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import structlog
 from structlog.testing import capture_logs
 
-from palaver.runtime.spans import Span
-from palaver.runtime.traces import current_work
+from palaver.runtime.telemetry.spans import Span
+from palaver.runtime.telemetry.tracing import current_work
 from tests.kept_spans import keeping_spans
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -11,10 +11,10 @@ import typer
 import palaver
 from palaver.cli_options import Config
 from palaver.cli_watch import watch
-from palaver.runtime.children import die_with_parent
-from palaver.runtime.polling import poll_in_one_thread
+from palaver.runtime.child_process import die_with_parent
+from palaver.runtime.grpc.polling import poll_in_one_thread
 from palaver.runtime.settings import Settings, load_settings
-from palaver.runtime.start import StartError, make_data_directory
+from palaver.runtime.startup import StartError, make_data_directory
 
 # What an operator can mend about an address to listen on; other errors keep their traceback.
 ADDRESS_ERRORS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
@@ -215,7 +215,7 @@ def start_service(name: str, config: Path | None, parent: int | None) -> None:
         make_data_directory(settings.data_dir)
     poll_in_one_thread()
     from palaver.runtime.lifecycle import run_service
-    from palaver.runtime.telemetry import close_telemetry, configure_telemetry
+    from palaver.runtime.telemetry.configuration import close_telemetry, configure_telemetry
 
     serve = serve_of(name)
     configure_telemetry(name, settings.telemetry, settings.data_dir)

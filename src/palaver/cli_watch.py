@@ -13,8 +13,8 @@ from palaver.cli_options import AsJson, Config, DataDir
 from palaver.contracts.errors import INVALID, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.runtime.settings import Settings, load_settings
-from palaver.runtime.start import StartError
-from palaver.runtime.trace_context import read_traceparent
+from palaver.runtime.startup import StartError
+from palaver.runtime.telemetry.trace_context import read_traceparent
 
 # Lines that `palaver logs` shows where nothing else bounds them
 LAST_LINES = 100

@@ -15,9 +15,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from palaver.runtime.children import Child, open_log
+from palaver.runtime.child_process import Child, open_log
 from palaver.runtime.settings import PREFIX, Settings, settings_environment
-from palaver.runtime.start import StartError, make_data_directory
+from palaver.runtime.startup import StartError, make_data_directory
 from palaver.runtime.supervision import Say, supervise
 
 LOOPBACK = "127.0.0.1"

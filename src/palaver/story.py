@@ -8,7 +8,7 @@ from palaver.contracts.times import rfc3339
 from palaver.messenger.domain import Member
 from palaver.messenger.inspection import JournalledMessage, inspect_message
 from palaver.runtime.settings import Settings
-from palaver.runtime.start import StartError
+from palaver.runtime.startup import StartError
 
 
 def story_of_message(settings: Settings, chat_id: bytes, seq: int) -> dict[str, Any]:

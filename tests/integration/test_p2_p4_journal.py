@@ -37,7 +37,7 @@ from palaver.messenger.domain import Message
 from palaver.messenger.replica import Replica
 from palaver.messenger.schema import chats
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
-from palaver.runtime.sql import SqliteDatabase
+from palaver.runtime.sql.database import SqliteDatabase
 from tests.live import Ended, Place, eventually
 from tests.memory_channel import MemoryChannel
 from tests.memory_sockets import MemoryClient

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from palaver.runtime.settings import Settings, load_settings
-from palaver.runtime.start import StartError
+from palaver.runtime.startup import StartError
 from palaver.standalone import (
     check_ports,
     free_ports,

@@ -12,7 +12,7 @@ from palaver.auth.schema import metadata as auth_tables
 from palaver.auth.schema import users
 from palaver.contracts.ids import text_from_id
 from palaver.messenger.schema import messages
-from palaver.runtime.sql import sqlite_engine
+from palaver.runtime.sql.database import sqlite_engine
 from tests import kept
 from tests.kept import MS, NOON, TRACE_ID, keep, keep_request, span
 from tests.live import Place

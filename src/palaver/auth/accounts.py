@@ -23,9 +23,9 @@ from palaver.contracts.accounts import ProfileChange, SignUp
 from palaver.contracts.errors import CONFLICT, RATE_LIMITED, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.runtime.rates import TokenBuckets
+from palaver.runtime.rate_limits import TokenBuckets
 from palaver.runtime.settings import AuthSettings
-from palaver.runtime.sql import Database
+from palaver.runtime.sql.database import Database
 from palaver.runtime.tokens import Claims
 
 

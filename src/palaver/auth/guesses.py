@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from palaver.contracts.errors import OVERLOADED, RATE_LIMITED, PalaverError
-from palaver.runtime.rates import TokenBuckets
+from palaver.runtime.rate_limits import TokenBuckets
 from palaver.runtime.settings import AuthSettings
 
 MINUTE = 60.0

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from palaver.runtime.read_only import reading, sqlite_file
+from palaver.runtime.sql.read_only import reading, sqlite_file
 from palaver.runtime.settings import Settings
 
 # Less than SQLite allows of parameters

@@ -14,7 +14,7 @@ from palaver.auth.schema import signing_keys
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.runtime.sql import Database
+from palaver.runtime.sql.database import Database
 from palaver.runtime.tokens import ALGORITHM
 
 # Another process may rotate the keys: look this often, in seconds

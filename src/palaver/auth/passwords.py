@@ -17,7 +17,7 @@ from prometheus_client import Gauge, Histogram
 
 from palaver.contracts.errors import OVERLOADED, PalaverError
 from palaver.runtime.settings import AuthSettings
-from palaver.runtime.traces import tracer
+from palaver.runtime.telemetry.tracing import tracer
 
 P = ParamSpec("P")
 T = TypeVar("T")

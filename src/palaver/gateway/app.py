@@ -8,7 +8,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from palaver import __version__
 from palaver.contracts.errors import PalaverError
-from palaver.gateway import documents, health, v0, v1, v2
+from palaver.gateway import documents
+from palaver.gateway import health
+from palaver.gateway import v0
+from palaver.gateway import v1
+from palaver.gateway import v2
 from palaver.gateway.doors import BodyLimit, JsonOnly, Refusals
 from palaver.gateway.errors import refuse
 from palaver.gateway.history import ShortWay

@@ -14,10 +14,10 @@ from palaver.gateway.link import Link
 from palaver.gateway.parts import Parts
 from palaver.gateway.revocations import Revocations
 from palaver.gateway.sockets import SocketServer
-from palaver.runtime.http import RestClient, serving_http
-from palaver.runtime.requests import Requests
+from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.settings import Settings
-from palaver.runtime.telemetry import log
+from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
 
 HEALTH_SECONDS = 2.0

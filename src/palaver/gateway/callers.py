@@ -15,7 +15,7 @@ from palaver.contracts.ids import text_from_id
 from palaver.gateway.accounts import Client
 from palaver.gateway.doors import header_of
 from palaver.gateway.parts import parts_of
-from palaver.runtime.facts import note_fact
+from palaver.runtime.telemetry.log_context import note_fact
 
 # JWS compact form (RFC 7515 §7.1). The library behind the verifier passes over other characters in the
 # signature, and those would break the headers that carry the token on.

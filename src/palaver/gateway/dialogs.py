@@ -11,10 +11,10 @@ from palaver.contracts.errors import RESTARTING, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.gateway.asks import Asks
-from palaver.runtime.calls import RETRIES, calling, note_answer
-from palaver.runtime.facts import note_fact
-from palaver.runtime.grpc import error_from_rpc, wire_error_of
-from palaver.runtime.traces import trace_metadata
+from palaver.runtime.grpc.instrumentation import RETRIES, calling, note_answer
+from palaver.runtime.telemetry.log_context import note_fact
+from palaver.runtime.grpc.server import error_from_rpc, wire_error_of
+from palaver.runtime.telemetry.tracing import trace_metadata
 
 DEADLINE_SECONDS = 10.0
 # A messenger that restarts is back within this time, mostly; a call that may be repeated waits so long for it

@@ -28,9 +28,9 @@ from palaver.contracts.errors import (
     ErrorKind,
     PalaverError,
 )
-from palaver.runtime.facts import note_failure
-from palaver.runtime.telemetry import log
-from palaver.runtime.traces import current_work
+from palaver.runtime.telemetry.log_context import note_failure
+from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.tracing import current_work
 
 PROBLEM_TYPE = "application/problem+json"
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")

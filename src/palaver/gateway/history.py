@@ -17,7 +17,7 @@ from palaver.gateway.callers import BARE_TOKEN, BEARER
 from palaver.gateway.parts import parts_of
 from palaver.gateway.v1 import messages as v1
 from palaver.gateway.v2 import messages as v2
-from palaver.runtime.requests import set_route
+from palaver.runtime.http.instrumentation import set_route
 
 _V1_PATH = "/messenger/messages"
 _V2_PATH = re.compile(r"/v2/chats/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/messages")

@@ -30,7 +30,7 @@ from palaver.gateway.batches import BATCH_BYTES, split_batch
 from palaver.gateway.passed_on import MARGIN_US, PassedOn
 from palaver.gateway.receipts import Receipts, Said, add_receipt
 from palaver.gateway.sends import InFlight, Sends, add_send
-from palaver.runtime.telemetry import log
+from palaver.runtime.telemetry.configuration import log
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0

@@ -8,9 +8,9 @@ from palaver.contracts.ids import text_from_id
 from palaver.gateway.commands import Told
 from palaver.gateway.peers import Socket
 from palaver.gateway.sends import InFlight
-from palaver.runtime.spans import Attributes, Event, Link, Span
-from palaver.runtime.trace_context import Trace, new_span_id
-from palaver.runtime.traces import tracer
+from palaver.runtime.telemetry.spans import Attributes, Event, Link, Span
+from palaver.runtime.telemetry.trace_context import Trace, new_span_id
+from palaver.runtime.telemetry.tracing import tracer
 
 # Sockets of a delivery, and messages of a resume, that are named one by one at most
 MOST_EVENTS = 256

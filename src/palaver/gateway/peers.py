@@ -12,7 +12,7 @@ from palaver.gateway.commands import Command, Generation
 from palaver.gateway.sends import InFlight
 from palaver.gateway.wire import Wire
 from palaver.runtime.settings import GatewaySettings
-from palaver.runtime.telemetry import log
+from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import Claims
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from palaver.contracts.errors import PalaverError
 from palaver.gateway.accounts import Accounts
-from palaver.runtime.telemetry import log
+from palaver.runtime.telemetry.configuration import log
 
 POLL_SECONDS = 0.5
 

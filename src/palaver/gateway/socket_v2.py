@@ -16,7 +16,7 @@ from palaver.gateway.sends import InFlight
 from palaver.gateway.wire import text_frame
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.texts import check_text
-from palaver.runtime.trace_context import read_traceparent
+from palaver.runtime.telemetry.trace_context import read_traceparent
 
 MOST_CURSORS = 1_000
 LARGEST_SEQ = 2**62

@@ -25,7 +25,7 @@ from palaver.gateway.upgrades import EndedSessions, Upgrades
 from palaver.gateway.wire import Upgrade
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
-from palaver.runtime.traces import error_code
+from palaver.runtime.telemetry.tracing import error_code
 
 
 class SocketServer:

@@ -14,7 +14,7 @@ from palaver.gateway.link import Link
 from palaver.gateway.message_spans import Delivered, is_sampled, keep_delivered, keep_received
 from palaver.gateway.peers import Peers, Socket
 from palaver.gateway.sends import InFlight
-from palaver.runtime.traces import error_code, tracer
+from palaver.runtime.telemetry.tracing import error_code, tracer
 
 # A socket with no more than this waiting has taken its page of a resume. Where no more than this waits,
 # transports do not say when the peer has read on.

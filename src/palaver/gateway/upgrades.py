@@ -19,10 +19,10 @@ from palaver.gateway import metrics
 from palaver.gateway.commands import Generation
 from palaver.gateway.peers import Peers, Serves, Socket
 from palaver.gateway.wire import HANDSHAKE_SECONDS, UpgradeRequest, Wire, http_answer
-from palaver.runtime.requests import AGENT_CHARACTERS, UNKNOWN, count
-from palaver.runtime.telemetry import log
+from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
+from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import Claims, TokenVerifier
-from palaver.runtime.traces import Work, tracer
+from palaver.runtime.telemetry.tracing import Work, tracer
 
 SWITCHING_PROTOCOLS = 101
 

@@ -7,7 +7,7 @@ from palaver.contracts.messenger_pb2 import Ask, ListMessagesRequest
 from palaver.messenger.attachment import Attachment
 from palaver.messenger.callers import SERVICE, note_chat, user_of
 from palaver.messenger.history import Page
-from palaver.runtime.calls import Method
+from palaver.runtime.grpc.instrumentation import Method
 from palaver.runtime.tokens import TokenVerifier
 
 # (user id, what is asked) -> the page. Raises what the use case raises.

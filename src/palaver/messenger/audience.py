@@ -10,8 +10,8 @@ from sqlalchemy import Connection, bindparam, select
 from palaver.contracts.errors import NOT_FOUND, UNAVAILABLE, PalaverError
 from palaver.contracts.times import now_us
 from palaver.messenger.schema import GROUP, chats, members, messages
-from palaver.runtime.sql import Database
-from palaver.runtime.telemetry import log
+from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.configuration import log
 
 if TYPE_CHECKING:
     from palaver.messenger.append import Append

@@ -16,15 +16,15 @@ from palaver.messenger.health import health_app
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.messenger.replica import Replica
 from palaver.messenger.rpc import Rpc, add_messenger
-from palaver.runtime.grpc import serving_grpc
-from palaver.runtime.health import is_usable
-from palaver.runtime.http import RestClient, serving_http
-from palaver.runtime.migrations import migrate
-from palaver.runtime.requests import Requests
+from palaver.runtime.grpc.server import serving_grpc
+from palaver.runtime.sql.health import is_usable
+from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.sql.migrations import migrate
+from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql import SqliteDatabase, sqlite_engine
-from palaver.runtime.start import StartError
-from palaver.runtime.telemetry import log
+from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
+from palaver.runtime.startup import StartError
+from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
 # How long a stopping messenger waits for unary calls

@@ -4,7 +4,7 @@ from typing import Any
 
 from palaver.contracts.errors import UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import text_from_id
-from palaver.runtime.facts import note_fact
+from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.tokens import TokenVerifier
 
 # The gRPC service, as its spans name it

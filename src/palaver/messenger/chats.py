@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from palaver.contracts.errors import FORBIDDEN, INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.messenger.domain import ChatView, no_such_chat
-from palaver.messenger.queries import Query
+from palaver.runtime.sql.compiled_query import Query
 from palaver.messenger.schema import DIRECT, GROUP, chats, members
 from palaver.messenger.views import load_chat
 

@@ -16,7 +16,7 @@ from palaver.messenger.fairness import FairQueue
 from palaver.messenger.journal import Journal, Writes
 from palaver.messenger.message_spans import keep_batch
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.telemetry import log
+from palaver.runtime.telemetry.configuration import log
 
 ReceiptKey = tuple[bytes, bytes]
 

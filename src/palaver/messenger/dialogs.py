@@ -8,12 +8,14 @@ from sqlalchemy import Connection
 from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import derived_id, new_id
 from palaver.contracts.times import now_us
-from palaver.messenger import chats, history, views
+from palaver.messenger import chats
+from palaver.messenger import history
+from palaver.messenger import views
 from palaver.messenger.directory import Directory, Names
 from palaver.messenger.domain import ChatView, Message, Receipt
 from palaver.messenger.live import Live
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql import Database
+from palaver.runtime.sql.database import Database
 from palaver.runtime.texts import check_text
 
 TITLE_CHARACTERS = 200

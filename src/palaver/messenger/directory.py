@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from palaver.contracts.accounts import UserLookup, UserNames
 from palaver.contracts.errors import INVALID, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import text_from_id
-from palaver.runtime.http import RestClient
-from palaver.runtime.telemetry import log
+from palaver.runtime.http.server import RestClient
+from palaver.runtime.telemetry.configuration import log
 
 # Auth takes so many ids at once
 MOST_IDS = 1_000

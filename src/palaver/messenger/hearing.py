@@ -16,7 +16,7 @@ from palaver.messenger.domain import Message
 from palaver.messenger.holes import Teller
 from palaver.messenger.hub import Hub
 from palaver.messenger.missed import read_after
-from palaver.runtime.sql import Database
+from palaver.runtime.sql.database import Database
 
 
 class Hearing:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from palaver.contracts.errors import CONFLICT, FORBIDDEN, NOT_FOUND, PalaverError
 from palaver.messenger.chats import check_member, read_standing
 from palaver.messenger.domain import Message, Receipt
-from palaver.messenger.queries import Query
+from palaver.runtime.sql.compiled_query import Query
 from palaver.messenger.schema import DIRECT, members, messages
 
 # A page ends early at so many characters: it must fit a gRPC message, at up to 4 bytes each

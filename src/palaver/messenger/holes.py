@@ -13,8 +13,8 @@ from palaver.messenger.audience import Audience
 from palaver.messenger.bus import NewMessages
 from palaver.messenger.hub import Hub
 from palaver.messenger.missed import read_after
-from palaver.runtime.sql import Database
-from palaver.runtime.telemetry import log
+from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.configuration import log
 
 
 class Teller:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.messenger.domain import Member
-from palaver.runtime.read_only import reading, sqlite_file
+from palaver.runtime.sql.read_only import reading, sqlite_file
 from palaver.runtime.settings import Settings
 
 

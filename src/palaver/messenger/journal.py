@@ -13,7 +13,7 @@ from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
 from palaver.messenger.append import Append, ChatRow, Key, MessageRow, Plan, plan_append, suspect_keys
 from palaver.messenger.domain import Message
-from palaver.runtime.sql import Database
+from palaver.runtime.sql.database import Database
 
 
 @dataclass(slots=True)

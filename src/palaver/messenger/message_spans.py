@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from palaver.contracts.ids import text_from_id
 from palaver.messenger.append import Append, messages_of
 from palaver.messenger.domain import Message
-from palaver.runtime.spans import Attributes, Link, Span
-from palaver.runtime.trace_context import new_span_id, new_trace_id
-from palaver.runtime.traces import error_code, tracer
+from palaver.runtime.telemetry.spans import Attributes, Link, Span
+from palaver.runtime.telemetry.trace_context import new_span_id, new_trace_id
+from palaver.runtime.telemetry.tracing import error_code, tracer
 
 MOST_LINKS = 128
 

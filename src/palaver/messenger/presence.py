@@ -9,8 +9,8 @@ from palaver.messenger.audience import read_companions
 from palaver.messenger.bus import CameOrWent
 from palaver.messenger.committer import Committer
 from palaver.messenger.hub import Hub
-from palaver.runtime.sql import Database
-from palaver.runtime.telemetry import log
+from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.configuration import log
 
 # A client that comes back within this time was never away.
 GONE_SECONDS = 2.0

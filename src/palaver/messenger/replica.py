@@ -26,11 +26,11 @@ from palaver.messenger.hub import Hub
 from palaver.messenger.journal import SqliteJournal, Writes
 from palaver.messenger.presence import Presence
 from palaver.messenger.stream import Streams
-from palaver.runtime.rates import TokenBuckets
+from palaver.runtime.rate_limits import TokenBuckets
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql import Database
+from palaver.runtime.sql.database import Database
 from palaver.runtime.tokens import TokenVerifier
-from palaver.runtime.traces import current_work
+from palaver.runtime.telemetry.tracing import current_work
 
 # Receipts that old clients imply, and the activity of large groups, are written this often.
 LAZY_SECONDS = 1.0

@@ -14,8 +14,8 @@ from palaver.messenger.missed import (
     read_readable_page,
     read_since,
 )
-from palaver.runtime.sql import Database
-from palaver.runtime.telemetry import log
+from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.configuration import log
 
 if TYPE_CHECKING:
     from palaver.messenger.replica import Replica

@@ -20,11 +20,11 @@ from palaver.messenger.wire import (
     page_to_wire,
     receipt_to_wire,
 )
-from palaver.runtime.calls import Method
-from palaver.runtime.grpc import abort_call
+from palaver.runtime.grpc.instrumentation import Method
+from palaver.runtime.grpc.server import abort_call
 from palaver.runtime.tokens import TokenVerifier
-from palaver.runtime.trace_context import read_traceparent
-from palaver.runtime.traces import current_work
+from palaver.runtime.telemetry.trace_context import read_traceparent
+from palaver.runtime.telemetry.tracing import current_work
 
 
 class Caller(NamedTuple):

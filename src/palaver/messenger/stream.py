@@ -21,8 +21,8 @@ from palaver.messenger.attachment import Attachment, Socket
 from palaver.messenger.audience import Audience
 from palaver.messenger.message_spans import is_sampled
 from palaver.messenger.resume import catch_up, hold_back, resume
-from palaver.runtime.sql import Database
-from palaver.runtime.telemetry import log
+from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
 if TYPE_CHECKING:

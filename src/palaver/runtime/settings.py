@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from palaver.runtime.start import StartError
+from palaver.runtime.startup import StartError
 
 PREFIX = "PALAVER_"
 

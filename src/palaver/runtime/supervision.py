@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from palaver.runtime.children import Child
-from palaver.runtime.restarts import Restarts
+from palaver.runtime.child_process import Child
+from palaver.runtime.restart_policy import Restarts
 
 # A second Ctrl-C this much later means "at once"; earlier it is the same one: `timeout` and `make` send two.
 HURRY_AFTER_SECONDS = 1.0

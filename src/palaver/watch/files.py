@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from palaver.runtime.start import StartError
+from palaver.runtime.startup import StartError
 
 CHUNK_BYTES = 262_144
 

@@ -9,7 +9,7 @@ import msgspec
 
 from palaver.contracts.times import rfc3339
 from palaver.runtime.settings import TelemetrySettings
-from palaver.runtime.start import StartError
+from palaver.runtime.startup import StartError
 from palaver.watch.follow import follow
 from palaver.watch.lines import LogLine, Wanted
 from palaver.watch.logs import Logs

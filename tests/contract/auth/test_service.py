@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from palaver.auth.bootstrap import migrate_database, rotate_keys, serve
 from palaver.auth.schema import metadata
-from palaver.runtime.migrations import SchemaTooNewError
-from palaver.runtime.sql import sqlite_engine
-from palaver.runtime.start import StartError
+from palaver.runtime.sql.migrations import SchemaTooNewError
+from palaver.runtime.sql.database import sqlite_engine
+from palaver.runtime.startup import StartError
 from tests.contract.auth.service import PASSWORD, Rest, serving, settings_of
 
 NOTICED_SECONDS = 1.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from palaver.runtime.requests import IN_PROGRESS
+from palaver.runtime.http.instrumentation import IN_PROGRESS
 from tests.contract.gateway.whole import Whole, running_whole
 from tests.people import Door, door_of
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from palaver.runtime.spans import Span
+from palaver.runtime.telemetry.spans import Span
 from tests.contract.gateway.whole import Whole
 from tests.people import PASSWORD, Door, Person
 from tests.traced import PARENT, SAMPLED, TRACE, UNSAMPLED, Kept, keeping

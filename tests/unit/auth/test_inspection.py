@@ -11,8 +11,8 @@ from palaver.auth.inspection import inspect_names
 from palaver.auth.user_rows import add_user
 from palaver.contracts.ids import new_id
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql import SqliteDatabase
-from palaver.runtime.start import StartError
+from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.startup import StartError
 
 
 async def test_names_are_read(

@@ -11,7 +11,7 @@ import pytest
 from palaver.auth.passwords import Passwords, nobodys_hash
 from palaver.contracts.errors import OVERLOADED, PalaverError
 from palaver.runtime.settings import AuthSettings
-from palaver.runtime.traces import tracer
+from palaver.runtime.telemetry.tracing import tracer
 from tests.traced import SAMPLED, keeping
 
 

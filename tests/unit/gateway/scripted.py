@@ -31,8 +31,8 @@ from palaver.gateway.health import Upstream
 from palaver.gateway.link import Link
 from palaver.gateway.parts import Parts
 from palaver.gateway.revocations import Revocations
-from palaver.runtime.http import RestClient, serving_http
-from palaver.runtime.requests import Requests
+from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 

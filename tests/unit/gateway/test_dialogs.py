@@ -7,7 +7,7 @@ import pytest
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, RESTARTING, UNAVAILABLE, PalaverError
-from palaver.runtime.calls import RETRIES
+from palaver.runtime.grpc.instrumentation import RETRIES
 from tests.traced import SAMPLED, keeping
 from tests.unit.gateway.scripted import ALICE, CHAT, Door, message, open_door
 

@@ -7,7 +7,7 @@ import pytest
 
 from palaver.gateway.app import bare_app
 from palaver.gateway.errors import generation_of
-from palaver.runtime.requests import REQUESTS
+from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from tests.unit.gateway.scripted import CHAT, TOKEN_PAIR, Door, open_door
 from tests.unit.gateway.test_errors import is_old_error, is_problem

@@ -24,7 +24,7 @@ from palaver.gateway.batches import BATCH_BYTES, split_batch
 from palaver.gateway.link import Link
 from palaver.gateway.passed_on import MARGIN_US
 from palaver.gateway.sends import InFlight
-from palaver.runtime.grpc import serving_grpc
+from palaver.runtime.grpc.server import serving_grpc
 from tests.live import HOST, AttachOnly, channel_to, eventually
 
 CHAT, ALICE, BOB = new_id(), new_id(), new_id()

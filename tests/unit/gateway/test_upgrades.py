@@ -11,7 +11,7 @@ from palaver.gateway.socket_v1 import SocketsV1
 from palaver.gateway.socket_v2 import SocketsV2
 from palaver.gateway.upgrades import Upgrades
 from palaver.gateway.wire import UpgradeRequest, Wire
-from palaver.runtime.requests import REQUESTS
+from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.kept_spans import keeping_spans

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from palaver.contracts.errors import RESTARTING
 from palaver.gateway.wire import Upgrade, UpgradeRequest, Wire, http_answer, text_frame
-from palaver.runtime.http import serving_http
+from palaver.runtime.http.server import serving_http
 from tests.live import HOST, eventually, no_pages
 from tests.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
 

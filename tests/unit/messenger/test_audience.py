@@ -12,7 +12,7 @@ from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
 from palaver.messenger.audience import HEARD_US, Audience, Audiences, read_companions
 from palaver.messenger.chats import add_members, remove_member
-from palaver.runtime.sql import SqliteDatabase
+from palaver.runtime.sql.database import SqliteDatabase
 from tests.live import Place, eventually
 from tests.unit.messenger.writing import write_messages
 

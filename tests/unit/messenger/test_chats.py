@@ -28,8 +28,8 @@ from palaver.messenger.views import (
     load_chat,
     position_of,
 )
-from palaver.runtime.migrations import migrate
-from palaver.runtime.sql import sqlite_engine
+from palaver.runtime.sql.migrations import migrate
+from palaver.runtime.sql.database import sqlite_engine
 from tests.unit.messenger.writing import count_rows, move_receipt, write_messages
 
 ALICE, BOB, CAROL, DAVE = (new_id() for _ in range(4))

@@ -16,7 +16,7 @@ from palaver.messenger.audience import Audience
 from palaver.messenger.committer import Committer
 from palaver.messenger.journal import SqliteJournal, Writes
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql import SqliteDatabase
+from palaver.runtime.sql.database import SqliteDatabase
 from tests.live import Place, eventually
 
 ALICE, BOB = new_id(), new_id()

@@ -12,10 +12,10 @@ from palaver.messenger.dialogs import Dialogs
 from palaver.messenger.directory import Directory
 from palaver.messenger.domain import Message, Receipt
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.runtime.http import RestClient
-from palaver.runtime.migrations import migrate
+from palaver.runtime.http.server import RestClient
+from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql import SqliteDatabase
+from palaver.runtime.sql.database import SqliteDatabase
 from tests.small_auth import SmallAuth, running_small_auth
 from tests.unit.messenger.writing import write_messages
 

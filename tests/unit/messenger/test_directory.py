@@ -7,7 +7,7 @@ import pytest
 from palaver.contracts.errors import INVALID, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.directory import Directory, Name
-from palaver.runtime.http import RestClient
+from palaver.runtime.http.server import RestClient
 from tests.small_auth import SmallAuth, running_small_auth
 
 

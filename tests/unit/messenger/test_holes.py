@@ -12,7 +12,7 @@ from palaver.messenger.audience import Audience
 from palaver.messenger.bus import NewMessages
 from palaver.messenger.holes import Teller
 from palaver.messenger.hub import Hub
-from palaver.runtime.sql import SqliteDatabase
+from palaver.runtime.sql.database import SqliteDatabase
 from tests.live import Place, eventually
 from tests.unit.messenger.writing import write_messages
 

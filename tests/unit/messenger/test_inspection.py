@@ -10,7 +10,7 @@ from palaver.messenger.chats import remove_member
 from palaver.messenger.history import delete_message, edit_message
 from palaver.messenger.inspection import inspect_message
 from palaver.runtime.settings import Settings
-from palaver.runtime.start import StartError
+from palaver.runtime.startup import StartError
 from tests.live import Place
 from tests.unit.messenger.writing import move_receipt, write_messages
 

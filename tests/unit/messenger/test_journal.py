@@ -11,7 +11,7 @@ from palaver.messenger.append import Append, messages_of
 from palaver.messenger.audience import Audience
 from palaver.messenger.journal import SqliteJournal, Writes, chunks
 from palaver.messenger.schema import chats, members, message_keys, messages, presence
-from palaver.runtime.sql import SqliteDatabase
+from palaver.runtime.sql.database import SqliteDatabase
 from tests.live import Place
 
 ALICE, BOB, STRANGER = new_id(), new_id(), new_id()

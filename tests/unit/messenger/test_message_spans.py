@@ -8,7 +8,7 @@ import pytest_asyncio
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.message_spans import span_of_message
 from palaver.messenger.replica import Replica
-from palaver.runtime.traces import tracer
+from palaver.runtime.telemetry.tracing import tracer
 from tests.attached import attached
 from tests.kept_spans import keeping_spans
 from tests.live import Place, eventually, running_replica

@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from palaver.runtime.children import Child, is_ready
+from palaver.runtime.child_process import Child, is_ready
 from tests.running import wait_until
 
 # Answers every request 200. Writes its name to a file when it is told to stop. `stubborn` ignores that.
 STAND_IN = """
 import signal, socketserver, sys, os, threading
 name, port, order, kind, parent = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
-from palaver.runtime.children import die_with_parent
+from palaver.runtime.child_process import die_with_parent
 die_with_parent(parent)
 if kind == "broken":
     sys.exit("the disk of " + name + " is on fire")
@@ -51,7 +51,7 @@ SUPERVISOR = """
 import asyncio, json, os, sys
 from pathlib import Path
 import palaver.runtime.restarts as restarts, palaver.runtime.supervision as supervision
-from palaver.runtime.children import Child
+from palaver.runtime.child_process import Child
 plan = json.loads(sys.argv[1])
 restarts.FIRST_PAUSE, restarts.MOST_DEATHS = 0.01, 3
 supervision.HURRY_AFTER_SECONDS = plan["hurry_after"]

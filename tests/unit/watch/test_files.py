@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palaver.runtime.start import StartError
+from palaver.runtime.startup import StartError
 from palaver.watch import files
 from palaver.watch.files import KeptFile, close_all, kept_paths, lines_backwards, open_kept
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palaver.runtime.files import RotatingFile
+from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.watch import logs as logs_module
 from palaver.watch.lines import LogLine, Wanted
 from palaver.watch.logs import Logs

@@ -1,0 +1,1 @@
+"""gRPC: the server, how errors cross it, and how its calls are measured."""

@@ -1,0 +1,205 @@
+"""HTTP requests as traces, lines and metrics tell of them: each has a server span, a line and a count.
+
+Plain ASGI, around all else that a service does: a request costs it 30 microseconds with everything on.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import Counter, Gauge, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from palaver.runtime.telemetry.log_context import note_failure
+from palaver.runtime.telemetry.spans import Attributes
+from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.tracing import Work, tracer
+
+REQUESTS = Counter("palaver_http_requests", "Requests answered.", ["route", "method", "status", "generation"])
+SECONDS = Histogram(
+    "palaver_http_request_seconds",
+    "Time from a request's head to the end of its answer.",
+    ["route", "method", "generation"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+IN_PROGRESS = Gauge("palaver_http_requests_in_progress", "Requests under way.")
+
+METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"))
+# What machines ask every few seconds: lines of `debug`, and no traces begun
+HEALTH_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
+# The route of all paths that have none
+UNKNOWN = "unknown"
+AGENT_CHARACTERS = 200
+PATH_CHARACTERS = 500
+
+_ROUTE = "palaver.route"
+
+
+def no_generation(_path: str) -> str:
+    """The generation of private REST, and of health."""
+    return "none"
+
+
+class Requests:
+    """An ASGI app whose every request is traced, counted and written down.
+
+    `is_edge`: it decides which traces are sampled, as the public door does. `generation_of(path)` names the
+    public API that a path belongs to. `quiet_paths` are asked by machines, all the time.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        is_edge: bool,
+        access_log: bool,
+        generation_of: Callable[[str], str] = no_generation,
+        quiet_paths: frozenset[str] = HEALTH_PATHS,
+    ) -> None:
+        self._app = app
+        self._is_edge = is_edge
+        self._access_log = access_log
+        self._generation_of = generation_of
+        self._quiet_paths = quiet_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if not tracer.is_on:
+            await self._serve(scope, receive, Answer(send, None))
+            return
+        is_edge = self._is_edge and scope["path"] not in self._quiet_paths
+        traceparent = text_of_header(scope, b"traceparent")
+        with tracer.serve("", traceparent, attributes_of(scope), is_edge=is_edge) as work:
+            await self._serve(scope, receive, Answer(send, work))
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: "Answer") -> None:
+        IN_PROGRESS.inc()
+        began = time.perf_counter()
+        try:
+            await self._app(scope, receive, answer.send)
+        except Exception as error:
+            note_failure(type(error).__name__)
+            raise
+        finally:
+            IN_PROGRESS.dec()
+            # An app that ends without an answer is answered for by the server
+            self._tell(scope, answer.status or 500, time.perf_counter() - began, answer.work)
+
+    def _tell(self, scope: Scope, status: int, seconds: float, work: Work | None) -> None:
+        path, method = scope["path"], scope["method"]
+        route, generation = route_of(scope), self._generation_of(path)
+        count(route, method if method in METHODS else "other", status, generation, seconds)
+        if work is not None:
+            finish_span(work, route, method, status)
+        if self._access_log:
+            tell = log.debug if path in self._quiet_paths else log.info
+            tell(
+                "request",
+                method=method,
+                route=route,
+                status=status,
+                duration_ms=round(seconds * 1000, 3),
+                generation=generation,
+                agent=agent_of(scope),
+            )
+
+
+class Answer:
+    """The answer to one request, on its way out. `status`: 0 until it has begun."""
+
+    __slots__ = ("_send", "status", "work")
+
+    def __init__(self, send: Send, work: Work | None) -> None:
+        self._send = send
+        self.status = 0
+        self.work = work
+
+    async def send(self, message: Message) -> None:
+        """Passes a part of it on; its head with `traceresponse` (W3C Trace Context level 2, §4)."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self.work is not None and self.work.trace_id:
+                told = (b"traceresponse", self.work.traceparent.encode())
+                message["headers"] = [*message.get("headers", ()), told]
+        await self._send(message)
+
+
+def attributes_of(scope: Scope) -> Attributes:
+    """What a server span says of a request before it is served (OpenTelemetry's HTTP conventions). No query:
+    it may hold a token."""
+    method = scope["method"]
+    attributes: Attributes = {
+        "http.request.method": method if method in METHODS else "_OTHER",
+        "url.scheme": scope["scheme"],
+        "url.path": scope["path"][:PATH_CHARACTERS],
+        "user_agent.original": agent_of(scope),
+    }
+    client, server = scope.get("client"), scope.get("server")
+    if client:
+        attributes["client.address"] = client[0]
+    if server:
+        attributes["server.address"] = server[0]
+        if server[1] is not None:
+            attributes["server.port"] = server[1]
+    return attributes
+
+
+def finish_span(work: Work, route: str, method: str, status: int) -> None:
+    """Names a span by its route, and says how the request ended. Only a failure of ours is an error."""
+    verb = method if method in METHODS else "HTTP"
+    if route == UNKNOWN:
+        work.name = verb
+    else:
+        work.name = f"{verb} {route}"
+        work.attributes["http.route"] = route
+    work.attributes["http.response.status_code"] = status
+    if status >= 500 and not work.error:
+        work.error = str(status)
+    if work.error:
+        work.attributes["error.type"] = work.error
+
+
+def count(route: str, method: str, status: int, generation: str, seconds: float) -> None:
+    """Counts an answer. The labels are few by design: nothing that a client makes up is one."""
+    key = (route, method, status, generation)
+    known = _metrics.get(key)
+    if known is None:
+        known = _metrics[key] = REQUESTS.labels(*key), SECONDS.labels(route, method, generation)
+    known[0].inc()
+    known[1].observe(seconds)
+
+
+# Looking the children up by their labels would take longer than counting
+_metrics: dict[tuple[str, str, int, str], tuple[Counter, Histogram]] = {}
+
+
+def set_route(scope: Scope, route: str) -> None:
+    """Says which route serves a request that no router sees."""
+    scope[_ROUTE] = route
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the path that was served, e.g. `/v2/chats/{chat_id}`; `unknown` where none was."""
+    route: Any = scope.get(_ROUTE)
+    if route is None:
+        # FastAPI says in a scope of its own where it has included the route; Starlette has no such thing
+        route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+        route = getattr(route, "path", UNKNOWN)
+    return str(route)
+
+
+def agent_of(scope: Scope) -> str:
+    """The client's program, as it calls itself, as far as it can be shown."""
+    agent = text_of_header(scope, b"user-agent")[:AGENT_CHARACTERS]
+    return agent if agent.isprintable() else "".join(filter(str.isprintable, agent))
+
+
+def text_of_header(scope: Scope, name: bytes) -> str:
+    """The first header of that name; empty where there is none."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return ""

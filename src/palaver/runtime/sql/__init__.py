@@ -1,0 +1,1 @@
+"""SQL databases: one port, its adapters, migrations and compiled queries."""

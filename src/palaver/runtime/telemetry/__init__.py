@@ -1,0 +1,1 @@
+"""Logs and traces: what is written, and where it goes."""

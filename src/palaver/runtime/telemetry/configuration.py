@@ -1,0 +1,113 @@
+"""Where a service's log lines and spans go: stdout, files under the data directory, a collector."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from palaver.runtime.telemetry.rotating_file import RotatingFile
+from palaver.runtime.telemetry.log_lines import Lines, StandardHandler, terminal_text, write_to
+from palaver.runtime.settings import TelemetrySettings
+from palaver.runtime.telemetry.exporters import SpanFile, SpanSink
+from palaver.runtime.telemetry.spool import Spool
+from palaver.runtime.startup import StartError
+from palaver.runtime.telemetry.tracing import Sampler, tracer
+
+# What may wait to be written, in bytes of JSON, of which a span has about 500
+FILE_SPOOL_BYTES = 33_554_432
+OTLP_SPOOL_BYTES = 16_777_216
+# How many are written at once. The SDK takes 50 microseconds for each, and keeps the interpreter's lock
+FILE_SLICE = 256
+OTLP_SLICE = 64
+# How long a service that ends waits for what is not written yet
+CLOSE_SECONDS = 0.8
+
+# Levels of libraries that would tell operators what is no matter of theirs
+QUIET_LOGGERS = {
+    # Clients that break the protocol: their sockets are closed, and counted
+    "picows": logging.CRITICAL,
+    # What Alembic could do; what it does is told
+    "alembic.runtime.plugins": logging.WARNING,
+}
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+_spools: list[Spool] = []
+
+
+def configure_telemetry(service: str, settings: TelemetrySettings, data_dir: Path) -> None:
+    """Sends this process's log lines and spans where the settings say. `close_telemetry` ends it.
+
+    Every line has `time, level, service, event, trace_id, span_id`; bind more with `structlog.contextvars`.
+    Raises `StartError` where a file can't be written, or a collector can't be meant.
+    """
+    to_collector: Spool | None = None
+    sink: SpanSink | None = None
+    if settings.otlp_endpoint:
+        from palaver.runtime.telemetry.otlp import open_collectors
+
+        spans, lines = open_collectors(service, settings.otlp_endpoint)
+        to_collector = Spool("logs", lines.write, OTLP_SPOOL_BYTES, OTLP_SLICE, lines.stop)
+        _spools.append(to_collector)
+        if settings.traces:
+            sink = SpanSink(Spool("spans", spans.write, OTLP_SPOOL_BYTES, OTLP_SLICE, spans.stop))
+    elif settings.traces:
+        file = open_file(data_dir / "traces" / f"{service}.jsonl", settings)
+        sink = SpanSink(Spool("spans", SpanFile(service, file).write, FILE_SPOOL_BYTES, FILE_SLICE))
+    if sink is not None:
+        _spools.append(sink.spool)
+    configure_lines(service, settings, data_dir, to_collector)
+    sampler = Sampler(settings.sample_ratio, settings.sample_per_second)
+    tracer.configure(sink, sampler, settings.slow_seconds)
+
+
+def close_telemetry() -> None:
+    """Writes what waits, for `CLOSE_SECONDS` at most. Lines go on as before; of spans there are no more."""
+    tracer.configure(None, Sampler(0.0, 0), 0.0)
+    until = time.monotonic() + CLOSE_SECONDS
+    for spool in _spools:
+        spool.begin_closing()
+    for spool in _spools:
+        spool.close(until)
+    _spools.clear()
+
+
+def configure_lines(service: str, settings: TelemetrySettings, data_dir: Path, spool: Spool | None) -> None:
+    """Sends structlog's and the standard library's lines to one place."""
+    is_shown = settings.log_to == "stdout" and sys.stdout.isatty()
+    lines = Lines(
+        service, line_writer(service, settings, data_dir), spool, terminal_text() if is_shown else None
+    )
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    structlog.configure(
+        processors=[lines.render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_names: lines,
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=level, handlers=[StandardHandler(lines)], force=True)
+    for name, least in QUIET_LOGGERS.items():
+        logging.getLogger(name).setLevel(least)
+
+
+def line_writer(service: str, settings: TelemetrySettings, data_dir: Path) -> Callable[[bytes], None]:
+    """What writes a line to stdout, or to the service's file. Raises `StartError`."""
+    if settings.log_to == "stdout":
+        return write_to(sys.stdout.fileno())
+    return open_file(log_file(service, data_dir), settings).write
+
+
+def open_file(path: Path, settings: TelemetrySettings) -> RotatingFile:
+    """A file of lines or spans. Raises `StartError`."""
+    try:
+        return RotatingFile(path, settings.file_bytes, settings.files)
+    except OSError as error:
+        raise StartError(f"cannot write {path}: {error.strerror}") from None
+
+
+def log_file(service: str, data_dir: Path) -> Path:
+    """The file of a service's lines under the data directory."""
+    return data_dir / "logs" / f"{service}.log"

@@ -1,0 +1,45 @@
+"""From spans to the lines that a spool holds, and from there into a file."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from palaver.runtime.telemetry.rotating_file import RotatingFile
+from palaver.runtime.telemetry.masking import mask_spans
+from palaver.runtime.telemetry.spans import Span
+from palaver.runtime.telemetry.spool import Spool
+
+_encode = msgspec.json.Encoder().encode
+
+
+class SpanSink:
+    """Takes kept spans (`traces.Sink`). They are encoded at once: what waits is small, and is not changed any
+    more by whoever goes on with a span's attributes."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+
+    def put_span(self, span: Span) -> None:
+        """Leaves a span to the spool, or drops and counts it."""
+        if not self.spool.has_room():
+            return
+        try:
+            line = _encode(span)
+        except Exception:
+            # Text that is no Unicode, say: not worth a user's request
+            self.spool.drop()
+            return
+        self.spool.put(line)
+
+
+class SpanFile:
+    """Writes spans to a file, one JSON object a line: the span's fields, and the service."""
+
+    def __init__(self, service: str, file: RotatingFile) -> None:
+        self._head = b'{"service":%s,' % msgspec.json.encode(service)
+        self._file = file
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Appends them. Raises `OSError`."""
+        head = self._head
+        self._file.write(mask_spans(b"".join([head + line[1:] + b"\n" for line in lines])))

@@ -1,0 +1,144 @@
+"""Log lines: one event each, as JSON, or as coloured text on a terminal."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+from structlog.contextvars import get_contextvars
+from structlog.processors import format_exc_info
+
+from palaver.runtime.telemetry.rotating_file import write_all
+from palaver.runtime.telemetry.masking import mask
+from palaver.runtime.telemetry.spool import DROPPED, Spool
+from palaver.runtime.telemetry.tracing import current_work
+
+Fields = MutableMapping[str, Any]
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+class Lines:
+    """Makes log lines, and writes each directly: a process that dies has written what it said.
+
+    `write` takes a whole line, and may raise `OSError`. `spool` gets each as JSON, for a collector. `show`
+    makes text for a terminal, in JSON's place.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        write: Callable[[bytes], None],
+        spool: Spool | None = None,
+        show: Callable[[Fields], str] | None = None,
+    ) -> None:
+        self._service = service
+        self._write = write
+        self._spool = spool
+        self._show = show
+
+    def render(self, _logger: Any, method: str, given: Fields) -> bytes:
+        """structlog's processor: from an event to its line."""
+        if "exc_info" in given:
+            given = format_exc_info(None, method, given)
+        fields = complete(self._service, method, given)
+        line = b""
+        if self._show is None or self._spool is not None:
+            line = mask(encode(fields))
+        if self._spool is not None:
+            self._spool.put(line)
+        if self._show is not None:
+            line = mask(self._show(fields).encode(errors="backslashreplace"))
+        return line + b"\n"
+
+    def put(self, line: bytes) -> None:
+        """Writes a line."""
+        try:
+            self._write(line)
+        except OSError:
+            # The disk is full, or nobody reads any more: the service goes on
+            DROPPED.labels("logs").inc()
+
+    # structlog calls the method that is named like the level
+    debug = info = warning = error = critical = put
+
+
+class StandardHandler(logging.Handler):
+    """Makes lines of what libraries log by the standard library."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
+        try:
+            given: Fields = {"event": record.getMessage(), "logger": record.name}
+            if record.exc_info:
+                given["exc_info"] = record.exc_info
+            self._lines.put(self._lines.render(None, record.levelname.lower(), given))
+        except Exception:
+            self.handleError(record)
+
+
+def complete(service: str, level: str, given: Fields) -> Fields:
+    """An event's fields in their order: those of every line, what is bound to the task, and its own."""
+    work = current_work()
+    always = {
+        "time": datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z",
+        "level": level,
+        "service": service,
+        "event": given.get("event", ""),
+        "trace_id": "" if work is None else work.trace_id,
+        "span_id": "" if work is None else work.span_id,
+    }
+    # Twice: the first says where they stand, the second that nothing takes their names
+    return {**always, **get_contextvars(), **given, **always}
+
+
+def encode(fields: Fields) -> bytes:
+    """The fields as JSON, whatever they hold."""
+    try:
+        return _encode(fields)
+    except Exception:
+        # Half of a surrogate pair, a repr() that fails: better a line that is hard to read than none
+        return _encode({ascii(key).strip("'"): shown(value) for key, value in fields.items()})
+
+
+def shown(value: Any) -> str:
+    """Any value as text that can be encoded."""
+    try:
+        return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else ascii(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def write_to(fd: int) -> Callable[[bytes], None]:
+    """Writes lines to an open file descriptor."""
+    return lambda line: write_all(fd, line)
+
+
+def terminal_text() -> Callable[[Fields], str]:
+    """Renders lines for people: local time, colours, and no ids that are empty."""
+    renderer = structlog.dev.ConsoleRenderer(
+        colors="NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb",
+        sort_keys=False,
+        timestamp_key="time",
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+
+    def show(fields: Fields) -> str:
+        kept = {
+            name: value
+            for name, value in fields.items()
+            if value != "" and name not in ("service", "span_id")
+        }
+        kept["time"] = time.strftime("%H:%M:%S")
+        kept["event"] = f"{fields['service']}: {fields['event']}"
+        return renderer(None, "", kept)
+
+    return show

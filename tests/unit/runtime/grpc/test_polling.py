@@ -1,0 +1,63 @@
+"""How gRPC waits, in processes of their own: gRPC looks once a process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from palaver.runtime.grpc.polling import EXPERIMENTS
+
+OPEN_CHANNEL = """
+import sys
+from palaver import cli
+from palaver.runtime.grpc.polling import poll_in_one_thread
+assert "grpc" not in sys.modules, "gRPC was imported before it could be told"
+poll_in_one_thread()
+import grpc
+grpc.insecure_channel("127.0.0.1:1").close()
+"""
+
+START_SERVICE = """
+import os, sys
+from palaver import cli
+
+def serve_of(name):
+    print(name, os.environ["GRPC_EXPERIMENTS"], "grpc" in sys.modules, file=sys.stderr)
+    sys.exit(0)
+
+cli.serve_of = serve_of
+cli.start_service(sys.argv[1], None, None)
+"""
+
+
+def said_by(program: str, *arguments: str, **environment: str) -> str:
+    """What a program writes on stderr; gRPC complains there."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**known, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stderr
+
+
+def test_this_grpc_knows_what_it_is_told() -> None:
+    """A newer gRPC that has dropped the older poller would make every message slower, and say so nowhere."""
+    assert said_by(OPEN_CHANNEL) == ""
+
+
+def test_operators_have_the_last_word() -> None:
+    """Who has to switch something of gRPC's by its own variable would be overruled."""
+    assert "Unknown experiment: ours" in said_by(OPEN_CHANNEL, GRPC_EXPERIMENTS="ours")
+
+
+@pytest.mark.parametrize("service", ["gateway", "messenger"])
+def test_a_service_tells_grpc_before_it_looks(service: str, tmp_path: Path) -> None:
+    """Said too late or never, every message would be slower, and nothing would say so."""
+    said = said_by(START_SERVICE, service, PALAVER_DATA_DIR=str(tmp_path))
+    assert said == f"{service} {EXPERIMENTS} False\n"
