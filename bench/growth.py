@@ -134,7 +134,7 @@ def fill(data_dir: Path, plants: dict[str, Any], messages: tuple[int, int], chat
 
 def fill_chat(connection: Any, chat_id: bytes, sender: bytes, number: int) -> None:
     """Writes `number` messages of `sender` into an empty chat."""
-    from palaver.messenger.schema import chats, members, message_keys, messages
+    from palaver.messenger.store.schema import chats, members, message_keys, messages
 
     now = time.time_ns() // 1000
     for first in range(1, number + 1, ROWS):
@@ -165,7 +165,7 @@ def message_row(chat_id: bytes, sender: bytes, seq: int, created_at: int) -> dic
 
 def fill_list(connection: Any, user: bytes, other: bytes, number: int) -> None:
     """Gives two users `number` groups with three messages each, which `user` has not read."""
-    from palaver.messenger.schema import GROUP, chats, members, messages
+    from palaver.messenger.store.schema import GROUP, chats, members, messages
 
     now = time.time_ns() // 1000
     for first in range(0, number, ROWS):

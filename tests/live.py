@@ -22,11 +22,11 @@ from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_Messenge
 from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
 from palaver.gateway.link import Link
 from palaver.gateway.sockets import SocketServer
-from palaver.messenger.bus import Bus
-from palaver.messenger.chats import create_group, open_direct_chat
+from palaver.messenger.realtime.bus import Bus
+from palaver.messenger.store.chats import create_group, open_direct_chat
 from palaver.messenger.domain import Message
-from palaver.messenger.replica import Replica
-from palaver.messenger.schema import messages, metadata
+from palaver.messenger.realtime.engine import Replica
+from palaver.messenger.store.schema import messages, metadata
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import GatewaySettings, MessengerSettings

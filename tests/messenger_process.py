@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
-from palaver.messenger.replica import Replica
+from palaver.messenger.realtime.engine import Replica
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import MessengerSettings

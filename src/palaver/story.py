@@ -6,7 +6,7 @@ from palaver.auth.inspection import inspect_names
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.times import rfc3339
 from palaver.messenger.domain import Member
-from palaver.messenger.inspection import JournalledMessage, inspect_message
+from palaver.messenger.store.inspection import JournalledMessage, inspect_message
 from palaver.runtime.settings import Settings
 from palaver.runtime.startup import StartError
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from palaver.contracts.errors import CATALOGUE
 from palaver.contracts.frames import ServerFrame
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.messenger.chats import create_group
+from palaver.messenger.store.chats import create_group
 from tests.live import HOST, Keys, Place
 from tests.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
 

@@ -31,11 +31,11 @@ from palaver.contracts.ids import new_id, text_from_id
 from palaver.gateway import link
 from palaver.gateway.commands import SendMessages
 from palaver.gateway.sockets import SocketServer
-from palaver.messenger.bus import InProcessBus
-from palaver.messenger.chats import add_members, remove_member
+from palaver.messenger.realtime.bus import InProcessBus
+from palaver.messenger.store.chats import add_members, remove_member
 from palaver.messenger.domain import Message
-from palaver.messenger.replica import Replica
-from palaver.messenger.schema import chats
+from palaver.messenger.realtime.engine import Replica
+from palaver.messenger.store.schema import chats
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.live import Ended, Place, eventually

@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 from palaver.auth.schema import metadata as auth_tables
 from palaver.auth.schema import users
 from palaver.contracts.ids import text_from_id
-from palaver.messenger.schema import messages
+from palaver.messenger.store.schema import messages
 from palaver.runtime.sql.database import sqlite_engine
 from tests import kept
 from tests.kept import MS, NOON, TRACE_ID, keep, keep_request, span

@@ -10,11 +10,11 @@ import grpc.aio
 import msgspec
 
 from palaver.contracts.errors import PalaverError
-from palaver.messenger.dialogs import Dialogs
-from palaver.messenger.directory import Directory
+from palaver.messenger.use_cases import Dialogs
+from palaver.messenger.user_directory import Directory
 from palaver.messenger.health import health_app
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.messenger.replica import Replica
+from palaver.messenger.realtime.engine import Replica
 from palaver.messenger.rpc import Rpc, add_messenger
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.sql.health import is_usable

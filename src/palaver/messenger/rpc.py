@@ -8,11 +8,11 @@ import grpc.aio
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
-from palaver.messenger.callers import SERVICE, note_chat, user_of
-from palaver.messenger.dialogs import Dialogs
-from palaver.messenger.history import Page
+from palaver.messenger.authentication import SERVICE, note_chat, user_of
+from palaver.messenger.use_cases import Dialogs
+from palaver.messenger.store.messages import Page
 from palaver.messenger.live import Live
-from palaver.messenger.wire import (
+from palaver.messenger.protobuf import (
     chat_to_wire,
     chats_to_wire,
     message_to_wire,

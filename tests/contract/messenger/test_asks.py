@@ -10,7 +10,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import error_to_wire
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
-from palaver.messenger import attachment
+from palaver.messenger.realtime import gateway_connection as attachment
 from tests.contract.messenger.service import Messenger, client_ids, eventually
 from tests.small_auth import SmallAuth
 

@@ -6,7 +6,7 @@ import aiohttp
 import pytest_asyncio
 
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.messenger.message_spans import span_of_message
+from palaver.messenger.realtime.message_spans import span_of_message
 from tests.kept_spans import keeping_spans
 from tests.listening import ListeningV1, ListeningV2
 from tests.live import Gateway, Place, eventually, running_gateway, running_messenger

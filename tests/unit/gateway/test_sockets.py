@@ -13,7 +13,7 @@ import pytest_asyncio
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.gateway.peers import CLOSE_SECONDS, TYPING_CHATS, Peers, Socket
 from palaver.gateway.socket_v2 import SocketsV2
-from palaver.messenger.replica import Replica
+from palaver.messenger.realtime.engine import Replica
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims
 from tests.listening import Listening, ListeningV1, ListeningV2
@@ -201,7 +201,7 @@ async def test_who_comes_and_goes_is_told_to_their_companions(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody would see who is there."""
-    monkeypatch.setattr("palaver.messenger.presence.GONE_SECONDS", 0.05)
+    monkeypatch.setattr("palaver.messenger.realtime.presence.GONE_SECONDS", 0.05)
     alice = await house.v2(ALICE)
     bob = await house.v2(BOB)
     await eventually(lambda: alice.frames("presence") and bob.frames("presence"), "told")

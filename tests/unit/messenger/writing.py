@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, func, insert, select, update
 
 from palaver.contracts.ids import new_id
-from palaver.messenger.schema import chats, members, messages
+from palaver.messenger.store.schema import chats, members, messages
 
 
 def write_messages(

@@ -1,0 +1,1 @@
+"""From a send to the sockets: commit, order, fan out, presence."""

@@ -1,0 +1,183 @@
+"""How a chat looks to one of its members: one chat, or pages of a user's chats by newest activity."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select
+
+from palaver.contracts.errors import INVALID, PalaverError
+from palaver.messenger.domain import ChatView, MemberView, Message, no_such_chat
+from palaver.messenger.store.schema import GROUP, chats, members, messages, presence
+
+
+class Position(NamedTuple):
+    """A place in a user's list of chats: behind this chat, as it stood there."""
+
+    active_at: int
+    chat_id: bytes
+
+
+LAST_MESSAGE = 10  # its first column in a row of `_views`
+
+_me = members.alias("me")
+_newest = messages.alias("newest")
+_readable = func.coalesce(_me.c.left_seq, chats.c.last_seq)
+_views = (
+    select(
+        chats.c.id.label("chat_id"),
+        chats.c.kind,
+        chats.c.title,
+        chats.c.created_at,
+        chats.c.created_by,
+        _readable.label("readable"),
+        case((_me.c.left_seq.is_(None), chats.c.active_at), else_=_me.c.active_at).label("active_at"),
+        _me.c.active_at.label("position"),
+        _me.c.read_seq,
+        _me.c.left_seq,
+        # The last message, in the order of `Message`; all null in an empty chat
+        _newest.c.chat_id.label("m_chat_id"),
+        _newest.c.seq,
+        _newest.c.id.label("m_id"),
+        _newest.c.sender_id,
+        _newest.c.client_id,
+        _newest.c.text,
+        _newest.c.created_at.label("m_created_at"),
+        func.coalesce(_newest.c.edited_at, 0),
+        func.coalesce(_newest.c.deleted_at, 0),
+        _newest.c.trace_id,
+    )
+    .select_from(_me)
+    .join(chats, chats.c.id == _me.c.chat_id)
+    .outerjoin(_newest, and_(_newest.c.chat_id == _me.c.chat_id, _newest.c.seq == _readable))
+    .where(_me.c.user_id == bindparam("user_id"))
+)
+_one_view = _views.where(_me.c.chat_id == bindparam("chat_id"))
+_by_activity = _views.order_by(_me.c.active_at.desc(), _me.c.chat_id.desc()).limit(bindparam("limit"))
+_from_offset = _by_activity.offset(bindparam("offset"))
+# Not a comparison of rows: MySQL would not use the index for that
+_behind_position = _by_activity.where(
+    _me.c.active_at <= bindparam("active_at"),
+    or_(_me.c.active_at < bindparam("active_at"), _me.c.chat_id < bindparam("behind_id")),
+)
+_count = select(func.count()).select_from(members).where(members.c.user_id == bindparam("user_id"))
+_members_of = (
+    select(
+        members.c.chat_id,
+        members.c.user_id,
+        members.c.joined_at,
+        members.c.received_seq,
+        members.c.read_seq,
+        func.coalesce(presence.c.last_seen_at, 0),
+    )
+    .outerjoin(presence, presence.c.user_id == members.c.user_id)
+    .where(members.c.chat_id.in_(bindparam("chat_ids", expanding=True)))
+    .order_by(members.c.chat_id, members.c.joined_at, members.c.user_id)
+)
+_present_members_of = _members_of.where(members.c.left_seq.is_(None))
+_own_membership_of = _members_of.where(members.c.user_id == bindparam("user_id"))
+
+
+def load_chat(connection: Connection, chat_id: bytes, user_id: bytes) -> ChatView:
+    """A chat as a present or former member sees it. Raises `not_found` for anybody else."""
+    view = find_chat(connection, chat_id, user_id)
+    if view is None:
+        raise no_such_chat()
+    return view
+
+
+def find_chat(connection: Connection, chat_id: bytes, user_id: bytes) -> ChatView | None:
+    """A chat as a present or former member sees it; None for anybody else."""
+    rows = connection.execute(_one_view, {"chat_id": chat_id, "user_id": user_id}).all()
+    return views_of(connection, rows, user_id)[0] if rows else None
+
+
+def list_chats(
+    connection: Connection, user_id: bytes, limit: int, behind: Position | None
+) -> tuple[list[ChatView], Position | None]:
+    """A page of a user's chats, newest activity first, and where the next one begins; None: nowhere."""
+    # One more than asked for tells whether there is a next page
+    given: dict[str, Any] = {"user_id": user_id, "limit": limit + 1}
+    query = _by_activity
+    if behind is not None:
+        query = _behind_position
+        given.update(active_at=behind.active_at, behind_id=behind.chat_id)
+    rows = connection.execute(query, given).all()
+    more = Position(rows[limit - 1].position, rows[limit - 1].chat_id) if len(rows) > limit else None
+    return views_of(connection, rows[:limit], user_id), more
+
+
+def list_chats_from(connection: Connection, user_id: bytes, limit: int, offset: int) -> list[ChatView]:
+    """The same page by offset, for old clients: the further back it lies, the more it costs."""
+    given = {"user_id": user_id, "limit": limit, "offset": offset}
+    return views_of(connection, connection.execute(_from_offset, given).all(), user_id)
+
+
+def count_chats(connection: Connection, user_id: bytes) -> int:
+    """How many chats a user has, those included that the user has left."""
+    return connection.execute(_count, {"user_id": user_id}).scalar_one()
+
+
+def views_of(connection: Connection, rows: Sequence[Any], user_id: bytes) -> list[ChatView]:
+    """Rows of `_views` with the members of their chats."""
+    found = read_members(connection, rows, user_id)
+    return [
+        ChatView(
+            row.chat_id,
+            row.kind == GROUP,
+            row.title,
+            row.created_at,
+            row.created_by,
+            row.readable,
+            row.active_at,
+            max(0, row.readable - row.read_seq),
+            row.left_seq is not None,
+            Message(*row[LAST_MESSAGE:]) if row[LAST_MESSAGE] is not None else None,
+            found.get(row.chat_id, []),
+        )
+        for row in rows
+    ]
+
+
+def read_members(
+    connection: Connection, rows: Sequence[Any], user_id: bytes
+) -> Mapping[bytes, list[MemberView]]:
+    """Members by chat. Of a chat that the viewer has left, only the viewer: later news is not theirs."""
+    present = [row.chat_id for row in rows if row.left_seq is None]
+    left = [row.chat_id for row in rows if row.left_seq is not None]
+    found: dict[bytes, list[MemberView]] = {}
+    if present:
+        for chat_id, *member in connection.execute(_present_members_of, {"chat_ids": present}):
+            found.setdefault(chat_id, []).append(MemberView(*member))
+    if left:
+        for chat_id, *member in connection.execute(
+            _own_membership_of, {"chat_ids": left, "user_id": user_id}
+        ):
+            found.setdefault(chat_id, []).append(MemberView(*member))
+    return found
+
+
+# ---- cursors ----
+
+
+def cursor_of(position: Position | None) -> str:
+    """A position as clients carry it, who need not understand it. Empty: there is no next page."""
+    if position is None:
+        return ""
+    raw = position.active_at.to_bytes(8, "big") + position.chat_id
+    return base64.urlsafe_b64encode(raw).decode()
+
+
+def position_of(cursor: str) -> Position | None:
+    """The position that a cursor names; None for an empty one. Raises `invalid`."""
+    if not cursor:
+        return None
+    try:
+        raw = base64.b64decode(cursor, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    # The sign bit stays 0, so that the time fits the database's integers
+    if len(raw) != 24 or raw[0] > 0x7F:
+        raise PalaverError(INVALID, "cursor is not one that this service gave", field="cursor")
+    return Position(int.from_bytes(raw[:8], "big"), raw[8:])

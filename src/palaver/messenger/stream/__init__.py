@@ -1,0 +1,1 @@
+"""The gateways' streams: sockets, sends, receipts, resumes and reads, in batches."""

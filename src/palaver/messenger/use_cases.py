@@ -1,0 +1,275 @@
+"""The messenger's use cases: who may do what with chats and messages, and whether the request makes sense."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
+from palaver.contracts.ids import derived_id, new_id
+from palaver.contracts.times import now_us
+from palaver.messenger.store import chats
+from palaver.messenger.store import messages as history
+from palaver.messenger.store import chat_lists as views
+from palaver.messenger.user_directory import Directory, Names
+from palaver.messenger.domain import ChatView, Message, Receipt
+from palaver.messenger.live import Live
+from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.sql.database import Database
+from palaver.runtime.texts import check_text
+
+TITLE_CHARACTERS = 200
+KEY_CHARACTERS = 255
+# Most chats or messages of a page
+MOST_ENTRIES = 1_000
+# The largest seq or offset that the database's integers hold
+LAST = 2**63 - 1
+
+
+class ShownChat(NamedTuple):
+    """A chat with what its members are called. `existed`: the call found it, and created nothing."""
+
+    view: ChatView
+    names: Names
+    existed: bool = False
+
+
+class ShownChats(NamedTuple):
+    """A page of chats. `next_cursor` is empty on the last page; `total` is 0 where not asked for."""
+
+    views: list[ChatView]
+    names: Names
+    next_cursor: str
+    total: int
+
+
+class Dialogs:
+    """Every method acts in the name of `user_id`, whose token was verified.
+
+    All raise `invalid`, naming the field, for what can't be meant, and `not_found` with one and the same
+    text for a chat that does not exist and for one that is not the user's (promise P5).
+    """
+
+    def __init__(
+        self, database: Database, directory: Directory, live: Live, settings: MessengerSettings
+    ) -> None:
+        self._database = database
+        self._directory = directory
+        self._live = live
+        self._settings = settings
+
+    # ---- chats ----
+
+    async def open_direct_chat(self, user_id: bytes, companion_id: bytes) -> ShownChat:
+        """The one chat of two users, made where there is none. Raises `unavailable` where auth is away."""
+        check_companion(user_id, companion_id)
+        found = await self._database.read(chats.find_direct_chat, user_id, companion_id)
+        if found is not None:
+            return await self._show(found, existed=True)
+        await self._directory.check_users([companion_id], "companion_id")
+        view, existed = await self._database.write(chats.open_direct_chat, user_id, companion_id, now_us())
+        return await self._show(view, existed=existed)
+
+    async def find_direct_chat(self, user_id: bytes, companion_id: bytes) -> ShownChat:
+        """The one chat of two users. Raises `not_found`."""
+        check_companion(user_id, companion_id)
+        view = await self._database.read(chats.find_direct_chat, user_id, companion_id)
+        if view is None:
+            raise PalaverError(NOT_FOUND, "no chat with this companion", field="companion_id")
+        return await self._show(view, existed=True)
+
+    async def create_group(
+        self, user_id: bytes, title: str, member_ids: Iterable[bytes], key: str
+    ) -> ShownChat:
+        """A new group; or, where the user gave the same key before, the group of then."""
+        others = self._check_group(user_id, title, member_ids, key)
+        chat_id = derived_id(user_id, "group:" + key) if key else new_id()
+        found = await self._database.read(views.find_chat, chat_id, user_id) if key else None
+        if found is not None:
+            return await self._show(found, existed=True)
+        await self._directory.check_users(others, "member_ids")
+        view, existed = await self._database.write(
+            chats.create_group, chat_id, user_id, title, others, now_us()
+        )
+        return await self._show(view, existed=existed)
+
+    async def get_chat(self, user_id: bytes, chat_id: bytes) -> ShownChat:
+        """One chat, as the user sees it."""
+        check_id(chat_id, "chat_id")
+        return await self._show(await self._database.read(views.load_chat, chat_id, user_id))
+
+    async def list_chats(
+        self, user_id: bytes, limit: int, cursor: str, offset: int, *, with_total: bool
+    ) -> ShownChats:
+        """The user's chats, newest activity first: behind `cursor`, or by offset."""
+        check_limit(limit)
+        if cursor and offset:
+            raise PalaverError(INVALID, "give either cursor or offset", field="offset")
+        behind = views.position_of(cursor)
+        more = None
+        if offset:
+            found = await self._database.read(views.list_chats_from, user_id, limit, min(offset, LAST))
+        else:
+            found, more = await self._database.read(views.list_chats, user_id, limit, behind)
+        total = await self._database.read(views.count_chats, user_id) if with_total else 0
+        names = await self._directory.names_of(user for view in found for user in users_of(view))
+        return ShownChats(found, names, views.cursor_of(more), total)
+
+    async def add_members(self, user_id: bytes, chat_id: bytes, user_ids: Sequence[bytes]) -> ShownChat:
+        """The group with its new members; those who are members already stay so."""
+        check_id(chat_id, "chat_id")
+        added = check_ids(user_ids, "user_ids", self._settings.members_per_group)
+        # Before auth is asked: outsiders must not learn of the chat from what auth says
+        await self._database.read(chats.check_may_add, chat_id, user_id)
+        await self._directory.check_users(added, "user_ids")
+        view, changed = await self._database.write(
+            chats.add_members, chat_id, user_id, added, now_us(), self._settings.members_per_group
+        )
+        if changed:
+            self._live.forget_chat(chat_id)
+        return await self._show(view)
+
+    async def remove_member(self, user_id: bytes, chat_id: bytes, removed_id: bytes) -> None:
+        """Ends a membership: the user's own, or, by the group's creator, anybody's."""
+        check_id(chat_id, "chat_id")
+        check_id(removed_id, "user_id")
+        await self._database.write(chats.remove_member, chat_id, user_id, removed_id)
+        self._live.forget_chat(chat_id)
+
+    # ---- messages ----
+
+    async def list_messages(
+        self,
+        user_id: bytes,
+        chat_id: bytes,
+        limit: int,
+        *,
+        before: int,
+        after: int,
+        from_start: bool,
+        mark_read: bool,
+    ) -> history.Page:
+        """Messages by seq, ascending: behind `after`, or the last ones before `before`, or of all."""
+        check_id(chat_id, "chat_id")
+        check_limit(limit)
+        forwards = from_start or after > 0
+        if forwards and before:
+            raise PalaverError(INVALID, "give either before_seq or after_seq", field="before_seq")
+        page = await self._database.read_short(
+            history.read_page, chat_id, user_id, limit, before, after if forwards else None
+        )
+        seq = page.rows[-1][history.SEQ] if page.rows else 0
+        if mark_read and not page.left and seq > page.read_seq:
+            self._live.imply_receipt(chat_id, user_id, seq, seq)
+        return page
+
+    async def send_messages(
+        self,
+        user_id: bytes,
+        chat_id: bytes,
+        client_ids: Sequence[bytes],
+        texts: Sequence[str],
+        *,
+        retry: bool,
+        trace_id: str = "",
+    ) -> list[Message]:
+        """The messages as stored, all or none. Raises `rate_limited` and `overloaded` too."""
+        check_id(chat_id, "chat_id")
+        most = self._settings.messages_per_request
+        if not 1 <= len(texts) <= most:
+            raise PalaverError(INVALID, f"texts must be 1 to {most:,}", field="texts")
+        if len(client_ids) != len(texts):
+            raise PalaverError(INVALID, "client_ids must be one for each text", field="client_ids")
+        for client_id in client_ids:
+            check_id(client_id, "client_ids")
+        for number, text in enumerate(texts):
+            check_text(text, f"texts.{number}", self._settings.text_characters)
+        return await self._live.send(chat_id, user_id, client_ids, texts, retry=retry, trace_id=trace_id)
+
+    async def edit_message(self, user_id: bytes, chat_id: bytes, seq: int, text: str) -> Message:
+        """The user's message with its new text. Raises `forbidden`, `conflict` where it is deleted."""
+        check_id(chat_id, "chat_id")
+        check_text(text, "text", self._settings.text_characters)
+        message = await self._database.write(edit_now, chat_id, user_id, seq, text)
+        self._live.tell_changed(message)
+        return message
+
+    async def delete_message(self, user_id: bytes, chat_id: bytes, seq: int) -> Message:
+        """What is left of the user's message; again, the same. Raises `forbidden`."""
+        check_id(chat_id, "chat_id")
+        message, changed = await self._database.write(delete_now, chat_id, user_id, seq)
+        if changed:
+            self._live.tell_changed(message)
+        return message
+
+    async def set_receipt(self, user_id: bytes, chat_id: bytes, received_seq: int, read_seq: int) -> Receipt:
+        """The user's receipt as stored."""
+        check_id(chat_id, "chat_id")
+        return await self._live.set_receipt(chat_id, user_id, min(received_seq, LAST), min(read_seq, LAST))
+
+    def _check_group(self, user_id: bytes, title: str, member_ids: Iterable[bytes], key: str) -> list[bytes]:
+        """The members of a new group besides its creator, each once. Raises `invalid`."""
+        check_text(title, "title", TITLE_CHARACTERS)
+        if key:
+            check_text(key, "idempotency_key", KEY_CHARACTERS)
+        most = self._settings.members_per_group
+        others = [user for user in check_ids(member_ids, "member_ids", most) if user != user_id]
+        if not others:
+            raise PalaverError(INVALID, "a group has at least 2 members", field="member_ids")
+        if len(others) + 1 > most:
+            raise PalaverError(INVALID, f"a group has at most {most:,} members", field="member_ids")
+        return others
+
+    async def _show(self, view: ChatView, *, existed: bool = False) -> ShownChat:
+        return ShownChat(view, await self._directory.names_of(users_of(view)), existed)
+
+
+def users_of(view: ChatView) -> Iterable[bytes]:
+    """Those whose names belong to a chat."""
+    return (member.user_id for member in view.members)
+
+
+# ---- what a request may say ----
+
+
+def check_id(raw: bytes, field: str) -> None:
+    """Raises `invalid` for what can't be an id."""
+    if len(raw) != 16:
+        raise PalaverError(INVALID, f"{field} must be a UUID of 16 bytes", field=field)
+
+
+def check_ids(raws: Iterable[bytes], field: str, most: int) -> list[bytes]:
+    """The ids, each once, in their order. Raises `invalid` where there is none, or more than `most`."""
+    ids = list(dict.fromkeys(raws))
+    if not 1 <= len(ids) <= most:
+        raise PalaverError(INVALID, f"{field} must be 1 to {most:,}", field=field)
+    for raw in ids:
+        check_id(raw, field)
+    return ids
+
+
+def check_companion(user_id: bytes, companion_id: bytes) -> None:
+    """Raises `invalid` for what can't be somebody else."""
+    check_id(companion_id, "companion_id")
+    if companion_id == user_id:
+        raise PalaverError(INVALID, "companion_id must be somebody else", field="companion_id")
+
+
+def check_limit(limit: int) -> None:
+    """Raises `invalid` for a page of nothing, or a very large one."""
+    if not 1 <= limit <= MOST_ENTRIES:
+        raise PalaverError(INVALID, f"limit must be 1 to {MOST_ENTRIES:,}", field="limit")
+
+
+# ---- changes of messages, at the time at which the write lock is held: waiting for it may take longer than
+# catching up after a broken stream looks back ----
+
+
+def edit_now(connection: Connection, chat_id: bytes, user_id: bytes, seq: int, text: str) -> Message:
+    """See `history.edit_message`."""
+    return history.edit_message(connection, chat_id, user_id, seq, text, now_us())
+
+
+def delete_now(connection: Connection, chat_id: bytes, user_id: bytes, seq: int) -> tuple[Message, bool]:
+    """See `history.delete_message`."""
+    return history.delete_message(connection, chat_id, user_id, seq, now_us())

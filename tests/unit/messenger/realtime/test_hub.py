@@ -1,0 +1,201 @@
+"""Whom messages are told to, and in which words."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from palaver.contracts.ids import new_id
+from palaver.contracts.messenger_pb2 import Delivery
+from palaver.messenger.sequencing import Append
+from palaver.messenger.realtime.gateway_connection import Attachment, Socket
+from palaver.messenger.realtime.memberships import Audience
+from palaver.messenger.domain import Message
+from palaver.messenger.realtime.hub import Hub
+
+CHAT = new_id()
+ALICE, BOB, CAROL = new_id(), new_id(), new_id()
+
+
+class Place:
+    """A hub with two gateways."""
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+        self.near = Attachment()
+        self.far = Attachment()
+        self.audience = Audience(CHAT, True, 1, 0, frozenset([ALICE, BOB]))
+        self._number = 0
+
+    def open(self, attachment: Attachment, user_id: bytes, *, implicit: bool = False) -> Socket:
+        """Opens a socket."""
+        self._number += 1
+        socket = Socket(self._number, attachment, user_id, new_id(), 1, implicit)
+        self.hub.add(socket)
+        return socket
+
+    def append(self, *texts: str, origin: Socket | None = None, stored: Sequence[Message] = ()) -> Append:
+        """A request of Alice's, as it was written at seqs 5, 6 …"""
+        append = Append(self.audience, ALICE, [new_id() for _ in texts], list(texts))
+        if origin is not None:
+            append.origin, append.socket, append.request = origin.attachment, origin.number, 77
+        append.first_seq, append.created_at = 5, 123
+        append.ids = [new_id() for _ in texts]
+        append.stored = list(stored) or None
+        return append
+
+
+@pytest.fixture
+def place() -> Place:
+    """A hub with two gateways."""
+    return Place()
+
+
+def told(attachment: Attachment) -> list[Delivery]:
+    """What a gateway is told."""
+    return list(attachment.outbox.deliveries)
+
+
+def message(seq: int, sender: bytes = ALICE) -> Message:
+    """A stored message."""
+    return Message(CHAT, seq, new_id(), sender, new_id(), f"text {seq}", 123, edited_at=124)
+
+
+def test_all_sockets_of_members_are_told_but_the_one_that_sent(place: Place) -> None:
+    """Senders would see their message twice, or their other devices never."""
+    sender = place.open(place.near, ALICE)
+    other, bob, away = place.open(place.near, ALICE), place.open(place.near, BOB), place.open(place.far, BOB)
+    place.open(place.near, CAROL)
+    append = place.append("a", "b", origin=sender)
+    place.hub.tell_append(append)
+    (own,) = told(place.near)
+    assert set(own.sockets) == {other.number, bob.number}
+    assert (own.request, own.first_seq, list(own.ids)) == (77, 5, append.ids)
+    # The gateway that sent it knows the rest
+    assert (own.chat_id, own.sender_id, list(own.texts), list(own.client_ids)) == (b"", b"", [], [])
+    (foreign,) = told(place.far)
+    assert list(foreign.sockets) == [away.number]
+    assert (foreign.request, foreign.chat_id, foreign.sender_id) == (0, CHAT, ALICE)
+    assert (list(foreign.texts), list(foreign.client_ids)) == (["a", "b"], append.client_ids)
+    assert (foreign.first_seq, list(foreign.ids), foreign.created_at) == (5, append.ids, 123)
+
+
+def test_a_sender_alone_is_acknowledged(place: Place) -> None:
+    """Nobody could write to themselves, or to somebody who is offline."""
+    sender = place.open(place.near, ALICE)
+    place.hub.tell_append(place.append("a", origin=sender))
+    (own,) = told(place.near)
+    assert (own.request, list(own.sockets)) == (77, [])
+
+
+def test_what_a_call_sends_is_told_to_all_devices(place: Place) -> None:
+    """A message sent over REST would not appear in the sender's own open chat."""
+    sockets = [place.open(place.near, ALICE), place.open(place.near, BOB)]
+    place.hub.tell_append(place.append("a"))
+    (one,) = told(place.near)
+    assert set(one.sockets) == {socket.number for socket in sockets}
+    assert list(one.texts) == ["a"]
+
+
+def test_sockets_of_other_gateways_may_have_the_senders_number(place: Place) -> None:
+    """Numbers are the gateways' own: somebody on another one would miss the message."""
+    sender, other = place.open(place.near, ALICE), place.open(place.far, BOB)
+    other.number = sender.number
+    place.hub.tell_append(place.append("a", origin=sender))
+    assert [list(one.sockets) for one in told(place.far)] == [[other.number]]
+
+
+def test_of_a_request_that_was_stored_in_part_only_the_new_is_told(place: Place) -> None:
+    """Members would see the old part again."""
+    sender, bob = place.open(place.near, ALICE), place.open(place.near, BOB)
+    old, new = message(2), message(5)
+    append = place.append("x", origin=sender, stored=[old, new, new])
+    append.ids = [new.id]
+    place.hub.tell_append(append)
+    (one,) = told(place.near)
+    assert (one.request, list(one.sockets)) == (0, [bob.number])
+    assert (list(one.ids), list(one.texts), list(one.client_ids)) == ([new.id], [new.text], [new.client_id])
+
+
+def test_a_delivery_to_an_old_client_counts_as_received(place: Place) -> None:
+    """Statuses of messages to old clients would stay at `created`."""
+    place.open(place.near, ALICE, implicit=True)
+    place.open(place.near, BOB, implicit=True)
+    place.hub.tell_append(place.append("a", "b"))
+    assert place.hub.implied == {(CHAT, BOB): 6}
+
+
+def test_a_socket_that_resumes_is_left_to_its_resume(place: Place) -> None:
+    """It would be told of the newest message twice, or before older ones."""
+    resuming, other = place.open(place.near, BOB), place.open(place.near, BOB)
+    resuming.floors = {CHAT: 5}
+    place.hub.tell_append(place.append("a"))
+    place.hub.tell_messages(place.audience, [message(5), message(6)])
+    assert [list(one.sockets) for one in told(place.near)] == [
+        [other.number],
+        [other.number],
+        [resuming.number, other.number],
+    ]
+
+
+def test_what_a_gateway_missed_is_told_to_it_alone_and_before_what_is_held(place: Place) -> None:
+    """Other gateways would hear it again, and the one that missed it in the wrong order."""
+    near, _ = place.open(place.near, BOB), place.open(place.far, BOB)
+    place.near.hold_deliveries()
+    place.hub.tell_append(place.append("new"))
+    place.hub.tell_messages(place.audience, [message(4)], missed_by=place.near)
+    assert [(one.first_seq, list(one.sockets)) for one in told(place.near)] == [(4, [near.number])]
+    assert [one.first_seq for one in told(place.far)] == [5]
+    place.near.release_deliveries()
+    assert [one.first_seq for one in told(place.near)] == [4, 5]
+
+
+def test_a_change_is_told_to_all_members(place: Place) -> None:
+    """Edited and deleted messages would stay on screens as they were."""
+    sockets = [place.open(place.near, ALICE), place.open(place.near, BOB)]
+    place.open(place.near, CAROL)
+    place.hub.tell_changed(place.audience, message(3))
+    (one,) = told(place.near)
+    assert set(one.sockets) == {socket.number for socket in sockets}
+    assert (one.changed, one.first_seq, one.edited_at) == (True, 3, 124)
+
+
+def test_receipts_and_typing_are_told_to_members(place: Place) -> None:
+    """Nobody would see what was read, and the typist would see themselves type."""
+    alice, bob = place.open(place.near, ALICE), place.open(place.near, BOB)
+    place.open(place.near, CAROL)
+    place.hub.tell_receipt(place.audience, BOB, 4, 3)
+    place.hub.tell_typing(place.audience, BOB)
+    (receipt,), (typing,) = place.near.outbox.receipts, place.near.outbox.typings
+    assert set(receipt.sockets) == {alice.number, bob.number}
+    assert (receipt.chat_id, receipt.user_id, receipt.received_seq, receipt.read_seq) == (CHAT, BOB, 4, 3)
+    assert list(typing.sockets) == [alice.number]
+
+
+def test_old_clients_are_not_told_of_receipts(place: Place) -> None:
+    """A message to a large group of old clients would be followed by as many receipts as it has members, each
+    for all of them."""
+    old, bob = place.open(place.near, ALICE), place.open(place.near, BOB)
+    old.implicit = True
+    place.hub.tell_receipt(place.audience, BOB, 4, 3)
+    (receipt,) = place.near.outbox.receipts
+    assert list(receipt.sockets) == [bob.number]
+
+
+def test_presence_is_told_to_companions_alone(place: Place) -> None:
+    """Strangers would see who is online (promise P5)."""
+    alice = place.open(place.near, ALICE)
+    place.open(place.near, CAROL)
+    place.hub.tell_presence(BOB, True, 9, [ALICE])
+    (one,) = place.near.outbox.presences
+    assert (one.user_id, one.online, one.last_seen_at, list(one.sockets)) == (BOB, True, 9, [alice.number])
+
+
+def test_first_and_last_sockets_are_known(place: Place) -> None:
+    """Somebody with two devices would go offline with one of them."""
+    one = Socket(1, place.near, ALICE, new_id(), 1, implicit=False)
+    two = Socket(2, place.far, ALICE, new_id(), 1, implicit=False)
+    assert (place.hub.add(one), place.hub.add(two)) == (True, False)
+    assert (place.hub.remove(one), place.hub.remove(two)) == (False, True)
+    assert place.hub.remove(two) is False
+    assert place.hub.online == {}
+    assert place.near.sockets == {}
