@@ -33,7 +33,7 @@ bench: $(VENV)/dev.stamp
 # Pages that are made from the code
 docs: $(VENV)/run.stamp
 	$(BIN)/palaver settings > docs/reference/settings.md
-	$(BIN)/python -m palaver.gateway.frozen v2 > docs/reference/openapi-v2.json
+	$(BIN)/python -m palaver.gateway.frozen_openapi v2 > docs/reference/openapi-v2.json
 
 proto: $(VENV)/dev.stamp
 	$(BIN)/python -m grpc_tools.protoc -Ipalaver/contracts=proto/palaver/v1 \

@@ -20,8 +20,8 @@ from sqlalchemy import Connection, select
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
-from palaver.gateway.link import Link
-from palaver.gateway.sockets import SocketServer
+from palaver.gateway.upstream.stream import Link
+from palaver.gateway.sockets.server import SocketServer
 from palaver.messenger.realtime.bus import Bus
 from palaver.messenger.store.chats import create_group, open_direct_chat
 from palaver.messenger.domain import Message

@@ -6,8 +6,8 @@ import json
 import struct
 from typing import Any
 
-from palaver.gateway.sockets import SocketServer
-from palaver.gateway.wire import UpgradeRequest
+from palaver.gateway.sockets.server import SocketServer
+from palaver.gateway.sockets.websocket import UpgradeRequest
 
 
 def read_frames(written: bytes) -> list[dict[str, Any]]:

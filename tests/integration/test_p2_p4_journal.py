@@ -28,9 +28,9 @@ from sqlalchemy import Connection, select
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.gateway import link
-from palaver.gateway.commands import SendMessages
-from palaver.gateway.sockets import SocketServer
+from palaver.gateway.upstream import stream as link
+from palaver.gateway.sockets.commands import SendMessages
+from palaver.gateway.sockets.server import SocketServer
 from palaver.messenger.realtime.bus import InProcessBus
 from palaver.messenger.store.chats import add_members, remove_member
 from palaver.messenger.domain import Message

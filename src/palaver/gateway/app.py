@@ -8,15 +8,15 @@ from starlette.middleware.cors import CORSMiddleware
 
 from palaver import __version__
 from palaver.contracts.errors import PalaverError
-from palaver.gateway import documents
-from palaver.gateway import health
-from palaver.gateway import v0
-from palaver.gateway import v1
-from palaver.gateway import v2
-from palaver.gateway.doors import BodyLimit, JsonOnly, Refusals
-from palaver.gateway.errors import refuse
-from palaver.gateway.history import ShortWay
-from palaver.gateway.parts import Parts
+from palaver.gateway import openapi as documents
+from palaver.gateway.http import health
+from palaver.gateway.generations import v0
+from palaver.gateway.generations import v1
+from palaver.gateway.generations import v2
+from palaver.gateway.http.middleware import BodyLimit, JsonOnly, Refusals
+from palaver.gateway.http.errors import refuse
+from palaver.gateway.generations.history_fast_path import ShortWay
+from palaver.gateway.services import Parts
 from palaver.runtime.settings import GatewaySettings
 
 EXPOSED_HEADERS = ("retry-after", "traceresponse", "www-authenticate")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from palaver.gateway.app import bare_app
-from palaver.gateway.frozen import frozen_document
+from palaver.gateway.frozen_openapi import frozen_document
 from palaver.runtime.settings import GatewaySettings
 from tests.people import Door
 

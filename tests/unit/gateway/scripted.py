@@ -23,14 +23,14 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import INTERNAL, PalaverError, error_to_wire
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
-from palaver.gateway.accounts import Accounts
+from palaver.gateway.upstream.auth import Accounts
 from palaver.gateway.app import build_app
-from palaver.gateway.dialogs import Dialogs, open_channel
-from palaver.gateway.errors import generation_of
-from palaver.gateway.health import Upstream
-from palaver.gateway.link import Link
-from palaver.gateway.parts import Parts
-from palaver.gateway.revocations import Revocations
+from palaver.gateway.upstream.messenger import Dialogs, open_channel
+from palaver.gateway.http.errors import generation_of
+from palaver.gateway.http.health import Upstream
+from palaver.gateway.upstream.stream import Link
+from palaver.gateway.services import Parts
+from palaver.gateway.upstream.revocations import Revocations
 from palaver.runtime.http.server import RestClient, serving_http
 from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.settings import GatewaySettings

@@ -1,0 +1,21 @@
+"""Frozen documents: what a generation promises, kept in the repository, so that a change of it is seen.
+
+python -m palaver.gateway.frozen_openapi v2 > docs/reference/openapi-v2.json
+"""
+
+import json
+import sys
+
+from palaver.gateway.app import bare_app
+from palaver.gateway.openapi import document_of_generation
+from palaver.runtime.settings import GatewaySettings
+
+
+def frozen_document(generation: str) -> str:
+    """The OpenAPI document of `v0`, `v1` or `v2`, as the repository keeps it: sorted, a line a value."""
+    document = document_of_generation(bare_app(GatewaySettings()).openapi(), generation)
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(frozen_document(sys.argv[1]))

@@ -1,0 +1,236 @@
+"""Chats, messages and receipts as v2 answers them. One definition for the encoder and for OpenAPI."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from palaver.contracts import messenger_pb2 as pb
+from palaver.contracts.ids import text_from_id
+from palaver.gateway.http.responses import optional_time, time_text
+from palaver.gateway.http.fields import Time, Uuid, shown_as
+
+_ALICE = "01940b7e-2f63-7c1e-8d5a-3a1f0c9e7b21"
+_BOB = "01940b7e-5a02-7f11-a6c3-91d2b47f0e58"
+_CHAT = "01940b81-03de-7d44-9a1b-6b0c5e8f2a17"
+MESSAGE_EXAMPLE = {
+    "chat_id": _CHAT,
+    "seq": 1,
+    "id": "01940b82-77aa-7b90-8e55-0f4d1c2b3a69",
+    "sender_id": _BOB,
+    "client_id": "5b1f6c2e-94f0-4a6e-9d0c-2f7a8b3c1d4e",
+    "text": "Hello, Alice!",
+    "created_at": "2024-12-27T20:25:01.331207Z",
+    "edited_at": None,
+    "deleted_at": None,
+    "trace_id": "",
+}
+_RECEIPT = {"user_id": _ALICE, "received_seq": 1, "read_seq": 0}
+CHAT_EXAMPLE = {
+    "id": _CHAT,
+    "kind": "direct",
+    "title": "",
+    "created_at": "2024-12-27T20:24:40.100248Z",
+    "created_by": _BOB,
+    "last_seq": 1,
+    "unread": 1,
+    "active_at": "2024-12-27T20:25:01.331207Z",
+    "last_message": MESSAGE_EXAMPLE,
+    "members": [
+        {**_RECEIPT, "name": "Alice", "surname": "Swift", "online": False, "last_seen_at": None},
+        {
+            "user_id": _BOB,
+            "name": "Bob",
+            "surname": "Tallor",
+            "online": True,
+            "last_seen_at": "2024-12-27T20:25:01.331207Z",
+            "received_seq": 1,
+            "read_seq": 1,
+        },
+    ],
+    "left": False,
+}
+
+Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(slots=True)
+class Message:
+    """One entry of a chat. A deleted one keeps its seq and has an empty text."""
+
+    __pydantic_config__ = shown_as(MESSAGE_EXAMPLE)
+
+    chat_id: Uuid
+    seq: Annotated[int, Field(ge=1, description="Its place in the chat: 1, 2, 3 … without holes.")]
+    id: Uuid
+    sender_id: Uuid
+    client_id: Annotated[
+        str, Field(json_schema_extra={"format": "uuid"}, description="The sender's own name for it.")
+    ]
+    text: str
+    created_at: Time
+    edited_at: Time | None
+    deleted_at: Time | None
+    trace_id: Annotated[str, Field(description="Names the request that sent it, where it was traced.")]
+
+
+@dataclass(slots=True)
+class MessagePage:
+    """Messages by seq, ascending. `last_seq`: the last of the chat that the caller may read."""
+
+    __pydantic_config__ = shown_as({"messages": [MESSAGE_EXAMPLE], "last_seq": 1})
+
+    messages: list[Message]
+    last_seq: Count
+
+
+@dataclass(slots=True)
+class SentMessages:
+    """The messages as stored, in the order of the request."""
+
+    __pydantic_config__ = shown_as({"messages": [MESSAGE_EXAMPLE]})
+
+    messages: list[Message]
+
+
+@dataclass(slots=True)
+class Receipt:
+    """How far a member has received and read a chat."""
+
+    __pydantic_config__ = shown_as(_RECEIPT)
+
+    user_id: Uuid
+    received_seq: Count
+    read_seq: Count
+
+
+@dataclass(slots=True)
+class Member:
+    """A member, whether they are there, and how far they have received and read."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    user_id: Uuid
+    name: str
+    surname: str
+    online: bool
+    last_seen_at: Time | None
+    received_seq: Count
+    read_seq: Count
+
+
+@dataclass(slots=True)
+class Chat:
+    """A chat as the caller sees it."""
+
+    __pydantic_config__ = shown_as(CHAT_EXAMPLE)
+
+    id: Uuid
+    kind: Literal["direct", "group"]
+    title: Annotated[str, Field(description="Of a group; a direct chat has none.")]
+    created_at: Time
+    created_by: Uuid
+    last_seq: Annotated[int, Field(ge=0, description="The last seq that the caller may read.")]
+    unread: Annotated[int, Field(ge=0, description="Messages behind the caller's read receipt.")]
+    active_at: Annotated[
+        str,
+        Field(
+            json_schema_extra={"format": "date-time"}, description="The newest message's or the creation's."
+        ),
+    ]
+    last_message: Message | None
+    members: list[Member]
+    left: Annotated[bool, Field(description="The caller is no longer a member, and reads up to `last_seq`.")]
+
+
+@dataclass(slots=True)
+class ChatPage:
+    """Chats, newest activity first. `next_cursor` is null on the last page."""
+
+    __pydantic_config__ = shown_as({"chats": [CHAT_EXAMPLE], "next_cursor": None})
+
+    chats: list[Chat]
+    next_cursor: str | None
+
+
+def messages_of(page: pb.MessagePage) -> list[Message]:
+    """v2's messages. The hot path of reading: few senders have written all messages of a page."""
+    chat_id = text_from_id(page.chat_id) if page.chat_id else ""
+    senders = {sender: text_from_id(sender) for sender in set(page.sender_ids)}
+    return [
+        Message(
+            chat_id,
+            seq,
+            text_from_id(message_id),
+            senders[sender],
+            text_from_id(client_id),
+            text,
+            time_text(created_at),
+            time_text(edited_at) if edited_at else None,
+            time_text(deleted_at) if deleted_at else None,
+            trace_id,
+        )
+        for seq, message_id, sender, client_id, text, created_at, edited_at, deleted_at, trace_id in zip(
+            page.seqs,
+            page.ids,
+            page.sender_ids,
+            page.client_ids,
+            page.texts,
+            page.created_at,
+            page.edited_at,
+            page.deleted_at,
+            page.trace_ids,
+            strict=True,
+        )
+    ]
+
+
+def message_of(message: pb.Message) -> Message:
+    """v2's message."""
+    return Message(
+        text_from_id(message.chat_id),
+        message.seq,
+        text_from_id(message.id),
+        text_from_id(message.sender_id),
+        text_from_id(message.client_id),
+        message.text,
+        time_text(message.created_at),
+        optional_time(message.edited_at),
+        optional_time(message.deleted_at),
+        message.trace_id,
+    )
+
+
+def receipt_of(receipt: pb.Receipt) -> Receipt:
+    """v2's receipt."""
+    return Receipt(text_from_id(receipt.user_id), receipt.received_seq, receipt.read_seq)
+
+
+def member_of(member: pb.Member) -> Member:
+    """v2's member."""
+    return Member(
+        text_from_id(member.user_id),
+        member.name,
+        member.surname,
+        member.online,
+        optional_time(member.last_seen_at),
+        member.received_seq,
+        member.read_seq,
+    )
+
+
+def chat_of(chat: pb.Chat) -> Chat:
+    """v2's chat."""
+    return Chat(
+        id=text_from_id(chat.id),
+        kind="group" if chat.group else "direct",
+        title=chat.title,
+        created_at=time_text(chat.created_at),
+        created_by=text_from_id(chat.created_by),
+        last_seq=chat.last_seq,
+        unread=chat.unread,
+        active_at=time_text(chat.active_at),
+        last_message=message_of(chat.last_message) if chat.HasField("last_message") else None,
+        members=[member_of(member) for member in chat.members],
+        left=chat.left,
+    )

@@ -1,0 +1,103 @@
+"""Who calls: the access token of a request, and the device that it came from."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Security
+from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
+from fastapi.openapi.models import SecurityBase as Scheme
+from fastapi.security.base import SecurityBase
+from starlette.requests import Request
+
+from palaver.contracts.errors import SESSION_REVOKED, UNAUTHENTICATED, PalaverError
+from palaver.contracts.ids import text_from_id
+from palaver.gateway.upstream.auth import Client
+from palaver.gateway.http.middleware import header_of
+from palaver.gateway.services import parts_of
+from palaver.runtime.telemetry.log_context import note_fact
+
+# JWS compact form (RFC 7515 §7.1). The library behind the verifier passes over other characters in the
+# signature, and those would break the headers that carry the token on.
+_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+ADDRESS_CHARACTERS = 64
+AGENT_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user of a request whose token is good. The token goes on to the services, which verify it too."""
+
+    user_id: bytes
+    session_id: bytes
+    token: str
+
+
+class AccessToken(SecurityBase):
+    """The caller by the `authorization` header; a security scheme of the OpenAPI document too.
+
+    Raises `unauthenticated`, `session_revoked`.
+    """
+
+    def __init__(self, name: str, scheme: Scheme, *, bare: bool) -> None:
+        self.scheme_name = name
+        self.model = scheme
+        self._bare = bare
+
+    async def __call__(self, request: Request) -> Caller:
+        """Nearly always without waiting: a token that was seen before is known."""
+        token = read_token(request, bare=self._bare)
+        parts = parts_of(request)
+        claims = parts.verifier.verify_known(token) or await parts.verifier.verify(token)
+        if parts.revocations.is_ended(claims.session_id):
+            raise PalaverError(SESSION_REVOKED)
+        note_fact("user_id", text_from_id(claims.user_id))
+        return Caller(claims.user_id, claims.session_id, token)
+
+
+def read_token(request: Request, *, bare: bool) -> str:
+    """The token of the `authorization` header (RFC 6750 §2.1); `bare`: old clients leave out the scheme.
+
+    Raises `unauthenticated`.
+    """
+    header = header_of(request.scope, b"authorization")
+    if header is None:
+        raise PalaverError(UNAUTHENTICATED, "the request has no access token")
+    scheme, _, token = header.decode("latin-1").strip().rpartition(" ")
+    wanted = scheme.strip().lower() == "bearer" or (bare and not scheme)
+    if wanted and _TOKEN.fullmatch(token):
+        return token
+    raise PalaverError(UNAUTHENTICATED, "the authorization header holds no access token")
+
+
+BEARER = AccessToken(
+    "bearer",
+    HTTPBearer(description="The access token of `POST /v2/sessions`.", bearerFormat="JWT"),
+    bare=False,
+)
+BARE_TOKEN = AccessToken(
+    "bare-token",
+    APIKey.model_validate(
+        {
+            "in": APIKeyIn.header,
+            "name": "Authorization",
+            "description": "The access token of `POST /auth/sign-in`, with or without `Bearer`.",
+        }
+    ),
+    bare=True,
+)
+
+BearerCaller = Annotated[Caller, Security(BEARER)]
+OldCaller = Annotated[Caller, Security(BARE_TOKEN)]
+
+
+def client_of(request: Request) -> Client:
+    """The device of a request. A trusted proxy's word is taken before this is asked."""
+    address = request.client.host if request.client else ""
+    agent = request.headers.get("user-agent", "")
+    return Client(printable(address, ADDRESS_CHARACTERS), printable(agent, AGENT_CHARACTERS))
+
+
+def printable(text: str, most: int) -> str:
+    """What of `text` can go into a header."""
+    return "".join(character for character in text[:most] if " " <= character <= "~")

@@ -1,0 +1,1 @@
+"""WebSockets: the protocol, the handshake, who is connected, and fan-out."""

@@ -1,0 +1,159 @@
+"""What clients' frames ask for, whatever generation they speak, and what is told to them."""
+
+from typing import Protocol
+
+from palaver.contracts.errors import PalaverError
+from palaver.contracts.ids import text_from_id
+from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
+from palaver.gateway.upstream.pending_sends import InFlight
+
+
+class SendMessages:
+    """Send messages to a chat: all of them, or none."""
+
+    __slots__ = ("chat_id", "client_ids", "texts", "traceparent")
+
+    def __init__(
+        self, chat_id: bytes, client_ids: list[bytes], texts: list[str], traceparent: str = ""
+    ) -> None:
+        self.chat_id = chat_id
+        self.client_ids = client_ids
+        self.texts = texts
+        self.traceparent = traceparent
+
+
+class MoveReceipt:
+    """Say how far the user has received and read a chat; 0: no news."""
+
+    __slots__ = ("chat_id", "read_seq", "received_seq", "traceparent")
+
+    def __init__(self, chat_id: bytes, received_seq: int, read_seq: int, traceparent: str = "") -> None:
+        self.chat_id = chat_id
+        self.received_seq = received_seq
+        self.read_seq = read_seq
+        self.traceparent = traceparent
+
+
+class Type:
+    """Say that the user is typing."""
+
+    __slots__ = ("chat_id", "traceparent")
+
+    def __init__(self, chat_id: bytes, traceparent: str = "") -> None:
+        self.chat_id = chat_id
+        self.traceparent = traceparent
+
+
+class ResumeChats:
+    """Ask for what came behind the last seqs seen."""
+
+    __slots__ = ("cursors", "traceparent")
+
+    def __init__(self, cursors: dict[bytes, int], traceparent: str = "") -> None:
+        self.cursors = cursors
+        self.traceparent = traceparent
+
+
+class Answer:
+    """Nothing but an answer."""
+
+    __slots__ = ("frame",)
+
+    def __init__(self, frame: bytes) -> None:
+        self.frame = frame
+
+
+Command = SendMessages | MoveReceipt | Type | ResumeChats | Answer
+
+
+class Told:
+    """New messages of one chat with consecutive seqs, or a changed one, as sockets are told of them."""
+
+    __slots__ = (
+        "changed",
+        "chat_id",
+        "chat_text",
+        "client_ids",
+        "created_at",
+        "deleted_at",
+        "edited_at",
+        "first_seq",
+        "ids",
+        "sender_id",
+        "texts",
+        "trace_id",
+    )
+
+    def __init__(self, delivery: Delivery, sent: InFlight | None) -> None:
+        known = delivery if sent is None else sent
+        self.chat_id = known.chat_id
+        self.chat_text = text_from_id(known.chat_id)
+        self.sender_id = known.sender_id
+        self.client_ids = known.client_ids
+        self.texts = known.texts
+        self.first_seq = delivery.first_seq
+        self.ids = delivery.ids
+        self.created_at = delivery.created_at
+        self.changed = delivery.changed
+        self.edited_at = delivery.edited_at
+        self.deleted_at = delivery.deleted_at
+        self.trace_id = known.traceparent[3:35]
+
+
+class Generation(Protocol):
+    """One generation's frames. Each method gives whole frames ready to write; empty where the generation
+    has no words for it."""
+
+    @property
+    def name(self) -> str:
+        """`v0`, `v1` or `v2`."""
+        ...
+
+    @property
+    def implicit_receipts(self) -> bool:
+        """Whether its clients can't send receipts."""
+        ...
+
+    def read(self, text: bytes) -> Command:
+        """What a client's frame asks for. Raises `malformed`, `invalid`."""
+        ...
+
+    def told(self, told: Told) -> bytes:
+        """Messages for those who did not send them."""
+        ...
+
+    def sent(self, told: Told) -> bytes:
+        """The acknowledgement for the sender's socket."""
+        ...
+
+    def stored(self, reply: SentReply, sent: InFlight) -> bytes:
+        """The acknowledgement of what had been stored before."""
+        ...
+
+    def refused(self, error: PalaverError, sent: InFlight | None, chat_id: bytes) -> bytes:
+        """A frame was refused."""
+        ...
+
+    def hello(self, user_id: bytes, session_id: bytes, at: int) -> bytes:
+        """The socket is attached."""
+        ...
+
+    def receipt(self, event: ReceiptEvent) -> bytes:
+        """A member has received and read."""
+        ...
+
+    def typing(self, event: TypingEvent) -> bytes:
+        """A member is typing."""
+        ...
+
+    def presence(self, event: PresenceEvent) -> bytes:
+        """A companion came or went."""
+        ...
+
+    def resumed(self) -> bytes:
+        """All that was missed has been told."""
+        ...
+
+    def refusal(self, error: PalaverError) -> tuple[int, str, bytes]:
+        """Status, content type and body with which an upgrade is refused."""
+        ...

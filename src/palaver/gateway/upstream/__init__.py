@@ -1,0 +1,1 @@
+"""The services behind the gateway: auth by REST, the messenger by gRPC."""

@@ -1,0 +1,92 @@
+"""Which sessions have ended while their access tokens still look good."""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+
+from palaver.contracts.errors import PalaverError
+from palaver.gateway.upstream.auth import Accounts
+from palaver.runtime.telemetry.configuration import log
+
+POLL_SECONDS = 0.5
+
+
+class Revocations:
+    """Asks auth for ended sessions and remembers each for as long as an access token may live.
+
+    When auth is away it goes on with what it knows: tokens are then refused a little later, not everybody.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        remember_seconds: float,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._accounts = accounts
+        self._remember_seconds = remember_seconds
+        self._poll_seconds = poll_seconds
+        self._clock = clock
+        self._ended: set[bytes] = set()
+        self._to_forget: deque[tuple[float, bytes]] = deque()
+        self._listeners: list[Callable[[bytes], None]] = []
+        self._position = 0
+        self._away = False
+
+    def is_ended(self, session_id: bytes) -> bool:
+        """Whether the session is known to have ended."""
+        return session_id in self._ended
+
+    def listen(self, tell: Callable[[bytes], None]) -> None:
+        """Calls `tell(session_id)` for every session that ends from now on."""
+        self._listeners.append(tell)
+
+    async def run(self) -> None:
+        """Polls until cancelled."""
+        while True:
+            if not await self.poll():
+                await asyncio.sleep(self._poll_seconds)
+
+    async def catch_up(self, seconds: float) -> None:
+        """Learns of all that auth still remembers, or of what can be learned in `seconds`.
+
+        A gateway does so before it takes connections: else a restart would let ended sessions in again.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while await self.poll():
+                    pass
+
+    async def poll(self) -> bool:
+        """Asks once. Whether there may be more already: auth tells of many in pieces."""
+        try:
+            news = await self._accounts.revocations(self._position)
+        except PalaverError as error:
+            if not self._away:
+                log.warning("revocations_unknown", code=error.kind.code, debug=error.debug)
+            self._away = True
+            return False
+        self._away = False
+        more = bool(news.session_ids) and news.position > self._position
+        self._position = news.position
+        self._forget_old()
+        for session in news.session_ids:
+            self._end(session.bytes)
+        return more
+
+    def _end(self, session_id: bytes) -> None:
+        if session_id in self._ended:
+            return
+        self._ended.add(session_id)
+        self._to_forget.append((self._clock() + self._remember_seconds, session_id))
+        for tell in self._listeners:
+            tell(session_id)
+
+    def _forget_old(self) -> None:
+        now = self._clock()
+        while self._to_forget and self._to_forget[0][0] < now:
+            self._ended.discard(self._to_forget.popleft()[1])

@@ -1,0 +1,121 @@
+"""Who may open a socket."""
+
+import json
+
+import pytest
+
+from palaver.contracts.ids import new_id, text_from_id
+from palaver.gateway.sockets.commands import Generation
+from palaver.gateway.sockets.registry import Peers
+from palaver.gateway.generations.v1.socket import SocketsV1
+from palaver.gateway.generations.v2.socket import SocketsV2
+from palaver.gateway.sockets.handshake import Upgrades
+from palaver.gateway.sockets.websocket import UpgradeRequest, Wire
+from palaver.runtime.http.instrumentation import REQUESTS
+from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.tokens import TokenVerifier
+from tests.kept_spans import keeping_spans
+from tests.live import Ended, Keys
+
+SETTINGS = GatewaySettings(sockets_per_user=1)
+USER = new_id()
+
+
+class Door:
+    """Upgrades, and what stands behind them."""
+
+    def __init__(self, verifier: TokenVerifier | None = None) -> None:
+        self.keys = Keys()
+        self.ended = Ended()
+        self.peers = Peers(SETTINGS)
+        generations: dict[str, Generation] = {
+            "/messenger/ws": SocketsV1(SETTINGS),
+            "/v2/ws": SocketsV2(SETTINGS),
+        }
+        self.upgrades = Upgrades(
+            generations,
+            verifier or self.keys.verifier(),
+            self.ended,
+            self.peers,
+            None,  # type: ignore[arg-type] # no socket of these says anything
+            access_log=True,
+        )
+
+    async def ask(self, path: str, authorization: str, **query: str) -> Wire | bytes:
+        """What is decided."""
+        headers = {"authorization": authorization} if authorization else {}
+        return await self.upgrades.decide(UpgradeRequest(path, query, headers, "192.0.2.1"))
+
+
+def refusal(answer: Wire | bytes) -> tuple[int, dict[str, object]]:
+    """Status and body."""
+    assert isinstance(answer, bytes)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+@pytest.mark.parametrize("path", ["/messenger/ws", "/v2/ws"])
+async def test_a_good_token_opens_a_socket(path: str) -> None:
+    """Nobody could connect, or not as their generation does: by a header, or by the query."""
+    door = Door()
+    assert isinstance(await door.ask(path, door.keys.token(USER)), Wire)
+    assert isinstance(await door.ask(path, f"Bearer {door.keys.token(USER)}"), Wire)
+    assert isinstance(await door.ask(path, "", token=door.keys.token(USER)), Wire)
+
+
+async def test_who_may_not_is_told_why_in_their_generations_shape() -> None:
+    """A client could not tell a bad token from a missing path, nor an old one read the answer at all."""
+    door = Door()
+    session = new_id()
+    ended = door.keys.token(USER, session)
+    door.ended.sessions.add(session)
+    codes = []
+    for path, token in (("/v2/ws", ""), ("/v2/ws", "bad"), ("/v2/ws", ended), ("/nowhere", ended)):
+        status, body = refusal(await door.ask(path, token))
+        codes.append((status, body["code"]))
+    assert codes == [
+        (401, "unauthenticated"),
+        (401, "unauthenticated"),
+        (401, "session_revoked"),
+        (404, "not_found"),
+    ]
+    status, old = refusal(await door.ask("/messenger/ws", "bad"))
+    assert (status, sorted(old)) == (401, ["code", "message"])
+
+
+async def test_the_most_sockets_of_a_user_and_the_stop_are_refused_for_a_while() -> None:
+    """One user could hold all sockets; or clients of a stopping gateway would wait for it."""
+    door = Door()
+    door.peers.of_user[USER] = 1
+    assert refusal(await door.ask("/v2/ws", door.keys.token(USER)))[0] == 429
+    door.upgrades.is_open = False
+    assert refusal(await door.ask("/v2/ws", door.keys.token(USER)))[0] == 503
+
+
+async def test_a_fault_of_ours_is_internal_and_kept() -> None:
+    """What went wrong would reach the client, or nobody."""
+
+    async def fetch() -> dict[str, object]:
+        raise ValueError("secret")
+
+    door = Door(TokenVerifier(fetch))
+    with keeping_spans() as kept:
+        status, body = refusal(await door.ask("/v2/ws", door.keys.token(USER)))
+    assert (status, body["code"]) == (500, "internal")
+    assert "secret" not in json.dumps(body)
+    assert [span.error for span in kept.named("GET /v2/ws")] == ["internal"]
+
+
+async def test_an_upgrade_is_a_request_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """Operators would not see who connects, from what, and how often that fails."""
+    door = Door()
+    before = REQUESTS.labels("/v2/ws", "GET", 101, "v2")._value.get()
+    with keeping_spans(per_second=1) as kept:
+        await door.ask("/v2/ws", door.keys.token(USER))
+    assert REQUESTS.labels("/v2/ws", "GET", 101, "v2")._value.get() == before + 1
+    (span,) = kept.named("GET /v2/ws")
+    assert span.attributes["user.id"] == text_from_id(USER)
+    assert span.attributes["client.address"] == "192.0.2.1"
+    line = capsys.readouterr().out
+    assert "/v2/ws" in line
+    assert text_from_id(USER) in line
