@@ -15,7 +15,7 @@ from palaver.auth.domain import (
     clean_words,
     normalise_email,
 )
-from palaver.auth.guesses import MINUTE, address_key, readable_wait
+from palaver.auth.login_throttle import MINUTE, address_key, readable_wait
 from palaver.auth.names import cursor_of_place, place_of_cursor, words_of_query
 from palaver.auth.passwords import Passwords
 from palaver.auth.sessions import Sessions

@@ -14,7 +14,7 @@ from palaver.auth import session_rows
 
 from palaver.auth import user_rows
 from palaver.auth.domain import Client, Session, check_hashable, normalise_email
-from palaver.auth.guesses import Guesses
+from palaver.auth.login_throttle import Guesses
 from palaver.auth.keys import Keys
 from palaver.auth.passwords import Passwords
 from palaver.auth.session_rows import Refusal

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from palaver.auth.guesses import Guesses, address_key
+from palaver.auth.login_throttle import Guesses, address_key
 from palaver.contracts.errors import OVERLOADED, RATE_LIMITED, PalaverError
 from palaver.runtime.settings import AuthSettings
 
@@ -100,7 +100,7 @@ async def test_guess_that_was_not_looked_at_costs_nothing(guesses: Guesses) -> N
 
 async def test_those_who_wait_are_bounded(guesses: Guesses, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of guesses would fill the memory."""
-    monkeypatch.setattr("palaver.auth.guesses.MOST_WAITING", 2)
+    monkeypatch.setattr("palaver.auth.login_throttle.MOST_WAITING", 2)
     found = await asyncio.gather(*(guess(guesses, True) for _ in range(ACCOUNT + 4)))
     assert sorted(found) == ["overloaded"] * 2 + ["rate_limited"] * 2 + ["wrong"] * ACCOUNT
 
