@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Running, running_palaver
+from tests.harness.palaver_process import Running, running_palaver
 
 
 @pytest.fixture

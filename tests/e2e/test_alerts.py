@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from palaver.runtime.settings import Settings
-from tests.prometheus import DEPLOYED, REPOSITORY, promtool
+from tests.harness.prometheus import DEPLOYED, REPOSITORY, promtool
 
 CASES = Path(__file__).with_name("alert_cases.yml")
 

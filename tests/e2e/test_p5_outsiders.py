@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.people import Answer, Door, Person, Wire, v1_frame, v2_send
+from tests.harness.users import Answer, Door, Person, Wire, v1_frame, v2_send
 
 FENCE = str(uuid.UUID(int=9))
 

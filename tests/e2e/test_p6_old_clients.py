@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.people import PASSWORD, Answer, Door, Person, v1_frame
+from tests.harness.users import PASSWORD, Answer, Door, Person, v1_frame
 
 ACCOUNT = {
     "password": "x",

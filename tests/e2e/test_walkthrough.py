@@ -12,7 +12,7 @@ from uuid import UUID
 import psutil
 import pytest
 
-from tests.e2e.walkthrough import (
+from tests.harness.walkthrough import (
     KEPT,
     ORIGINAL,
     SEPARATOR,
@@ -21,7 +21,7 @@ from tests.e2e.walkthrough import (
     expand,
     walkthrough_blocks,
 )
-from tests.running import Running, running_palaver, wait_until
+from tests.harness.palaver_process import Running, running_palaver, wait_until
 
 WRITTEN_PORT = 10000
 TEXTS = ["Hello, Alice!", "What is up?", "I miss you!"]

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from palaver.client import Client, Message
-from tests.people import Person, Wire, door_of, v2_send
-from tests.running import Running
+from tests.harness.users import Person, Wire, door_of, v2_send
+from tests.harness.palaver_process import Running
 
 READERS = 6
 WRITERS = 3

@@ -26,8 +26,8 @@ from palaver.contracts.errors import CATALOGUE
 from palaver.contracts.frames import ServerFrame
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.store.chats import create_group
-from tests.live import HOST, Keys, Place
-from tests.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
+from tests.harness.realtime import HOST, Keys, Place
+from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
 
 FRAME_BYTES = 262_144
 FRAMES_AT_ONCE = 25
@@ -274,7 +274,7 @@ class Sockets:
         place.close()
         raw = self.keys.key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sockets_process", str(directory), raw.hex()],
+            [sys.executable, "-m", "tests.harness.sockets_process", str(directory), raw.hex()],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from palaver.client import Client, Message, PalaverError, Receipt, SignedOut, Socket, Typing
-from tests.running import Running
+from tests.harness.palaver_process import Running
 
 Kind = TypeVar("Kind")
 PASSWORD = "correct horse"

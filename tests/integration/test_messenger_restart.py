@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from palaver.contracts.ids import new_id
-from tests.listening import ListeningV1, ListeningV2
-from tests.live import Gateway, Place, eventually, running_gateway
-from tests.messenger_process import MessengerProcess
+from tests.harness.websocket_clients import ListeningV1, ListeningV2
+from tests.harness.realtime import Gateway, Place, eventually, running_gateway
+from tests.harness.messenger_process import MessengerProcess
 
 CHATS = 25
 # Of each generation, of each of a chat's two users

@@ -28,19 +28,19 @@ from sqlalchemy import Connection, select
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.gateway.upstream import stream as link
 from palaver.gateway.sockets.commands import SendMessages
 from palaver.gateway.sockets.server import SocketServer
-from palaver.messenger.realtime.bus import InProcessBus
-from palaver.messenger.store.chats import add_members, remove_member
+from palaver.gateway.upstream import stream as link
 from palaver.messenger.domain import Message
+from palaver.messenger.realtime.bus import InProcessBus
 from palaver.messenger.realtime.engine import Replica
+from palaver.messenger.store.chats import add_members, remove_member
 from palaver.messenger.store.schema import chats
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
-from tests.live import Ended, Place, eventually
-from tests.memory_channel import MemoryChannel
-from tests.memory_sockets import MemoryClient
+from tests.harness.realtime import Ended, Place, eventually
+from tests.harness.memory_channel import MemoryChannel
+from tests.harness.memory_sockets import MemoryClient
 
 SETTLE_SECONDS = 5.0
 

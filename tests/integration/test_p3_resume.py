@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
-from tests.listening import ListeningV2
-from tests.live import Gateway, Place, eventually, running_gateway, running_messenger
+from tests.harness.websocket_clients import ListeningV2
+from tests.harness.realtime import Gateway, Place, eventually, running_gateway, running_messenger
 
 # Several pages of a resume
 BEFORE = 450

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.metrics_page import metrics_by_section
+from tests.harness.metrics_page import metrics_by_section
 
 # In a process of its own: other tests of this one register what they like, and import no service in full
 SHOW_METRICS = """

@@ -14,9 +14,9 @@ from palaver.contracts.ids import text_from_id
 from palaver.messenger.store.schema import messages
 from palaver.runtime.sql.database import sqlite_engine
 from tests import kept
-from tests.kept import MS, NOON, TRACE_ID, keep, keep_request, span
-from tests.live import Place
-from tests.unit.messenger.writing import move_receipt, write_messages
+from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, keep_request, span
+from tests.harness.realtime import Place
+from tests.harness.journal_rows import move_receipt, write_messages
 from tests.unit.test_cli import run
 
 ALICE, BOB, CAROL = UUID(kept.ALICE).bytes, UUID(kept.BOB).bytes, b"c" * 16

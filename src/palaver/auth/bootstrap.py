@@ -16,12 +16,12 @@ from palaver.auth.passwords import Passwords
 from palaver.auth.rest import QUIET_PATHS, Parts, build_app
 from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
-from palaver.runtime.http.server import serving_http
-from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.http.errors import Guarded
+from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import Settings
 from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.configuration import log
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from palaver.runtime.sql.read_only import reading, sqlite_file
 from palaver.runtime.settings import Settings
+from palaver.runtime.sql.read_only import reading, sqlite_file
 
 # Less than SQLite allows of parameters
 IDS_AT_ONCE = 500

@@ -16,12 +16,12 @@ from palaver.auth.sessions import Sessions
 from palaver.contracts import accounts as wire
 from palaver.contracts.errors import INVALID, UNAUTHENTICATED, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
-from palaver.runtime.telemetry.log_context import note_fact
-from palaver.runtime.sql.health import is_usable
-from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.http.errors import answer_errors
+from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.sql.database import Database
+from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.tokens import Claims
 
 MOST_USERS = 1_000

@@ -10,21 +10,19 @@ from uuid import UUID
 from prometheus_client import Counter
 from sqlalchemy import Connection
 
-from palaver.auth import session_rows
-
-from palaver.auth import user_rows
+from palaver.auth import session_rows, user_rows
 from palaver.auth.domain import Client, Session, check_hashable, normalise_email
-from palaver.auth.login_throttle import Guesses
 from palaver.auth.keys import Keys
+from palaver.auth.login_throttle import Guesses
 from palaver.auth.passwords import Passwords
 from palaver.auth.session_rows import Refusal
 from palaver.contracts.accounts import Refresh, SignIn, TokenPair
 from palaver.contracts.errors import NOT_FOUND, SESSION_REVOKED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.settings import AuthSettings
 from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
 P = ParamSpec("P")

@@ -5,17 +5,17 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from palaver.gateway.upstream.auth import Accounts
 from palaver.gateway.app import build_app
-from palaver.gateway.upstream.messenger import Dialogs, open_channel
 from palaver.gateway.http.errors import generation_of
 from palaver.gateway.http.health import Upstream
-from palaver.gateway.upstream.stream import Link
 from palaver.gateway.services import Parts
-from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.sockets.server import SocketServer
-from palaver.runtime.http.server import RestClient, serving_http
+from palaver.gateway.upstream.auth import Accounts
+from palaver.gateway.upstream.messenger import Dialogs, open_channel
+from palaver.gateway.upstream.revocations import Revocations
+from palaver.gateway.upstream.stream import Link
 from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.server import RestClient, serving_http
 from palaver.runtime.settings import Settings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from palaver.gateway.http.health import Upstream
 from palaver.gateway.upstream.auth import Accounts
 from palaver.gateway.upstream.messenger import Dialogs
-from palaver.gateway.http.health import Upstream
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier

@@ -10,19 +10,19 @@ import grpc.aio
 import msgspec
 
 from palaver.contracts.errors import PalaverError
-from palaver.messenger.use_cases import Dialogs
-from palaver.messenger.user_directory import Directory
 from palaver.messenger.health import health_app
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.messenger.realtime.engine import Replica
 from palaver.messenger.rpc import Rpc, add_messenger
+from palaver.messenger.use_cases import Dialogs
+from palaver.messenger.user_directory import Directory
 from palaver.runtime.grpc.server import serving_grpc
-from palaver.runtime.sql.health import is_usable
-from palaver.runtime.http.server import RestClient, serving_http
-from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.server import RestClient, serving_http
 from palaver.runtime.settings import Settings
 from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.health import is_usable
+from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 
 from palaver.contracts import messenger_pb2 as pb
-from palaver.messenger.use_cases import ShownChat, ShownChats
-from palaver.messenger.user_directory import UNKNOWN, Names
 from palaver.messenger.domain import ChatView, Message, Receipt
 from palaver.messenger.store.messages import Page
+from palaver.messenger.use_cases import ShownChat, ShownChats
+from palaver.messenger.user_directory import UNKNOWN, Names
 
 IsOnline = Callable[[bytes], bool]
 

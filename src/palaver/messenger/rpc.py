@@ -9,8 +9,6 @@ import grpc.aio
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
 from palaver.messenger.authentication import SERVICE, note_chat, user_of
-from palaver.messenger.use_cases import Dialogs
-from palaver.messenger.store.messages import Page
 from palaver.messenger.live import Live
 from palaver.messenger.protobuf import (
     chat_to_wire,
@@ -20,11 +18,13 @@ from palaver.messenger.protobuf import (
     page_to_wire,
     receipt_to_wire,
 )
+from palaver.messenger.store.messages import Page
+from palaver.messenger.use_cases import Dialogs
 from palaver.runtime.grpc.instrumentation import Method
 from palaver.runtime.grpc.server import abort_call
-from palaver.runtime.tokens import TokenVerifier
 from palaver.runtime.telemetry.trace_context import read_traceparent
 from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.tokens import TokenVerifier
 
 
 class Caller(NamedTuple):

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
-from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.domain import Message
+from palaver.messenger.realtime.memberships import Audience
 
 if TYPE_CHECKING:
     from palaver.messenger.realtime.gateway_connection import Attachment

@@ -8,12 +8,12 @@ from sqlalchemy import Connection
 from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import derived_id, new_id
 from palaver.contracts.times import now_us
-from palaver.messenger.store import chats
-from palaver.messenger.store import messages as history
-from palaver.messenger.store import chat_lists as views
-from palaver.messenger.user_directory import Directory, Names
 from palaver.messenger.domain import ChatView, Message, Receipt
 from palaver.messenger.live import Live
+from palaver.messenger.store import chat_lists as views
+from palaver.messenger.store import chats
+from palaver.messenger.store import messages as history
+from palaver.messenger.user_directory import Directory, Names
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import Database
 from palaver.runtime.texts import check_text

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.auth.service import Rest, serving
+from tests.harness.auth_service import Rest, serving
 
 
 @pytest.fixture

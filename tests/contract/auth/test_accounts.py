@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from palaver.contracts.accounts import User, UserPage
-from tests.contract.auth.service import Rest, serving
+from tests.harness.auth_service import Rest, serving
 
 
 async def test_sign_up_makes_a_user(rest: Rest) -> None:

@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 
 from palaver.auth.bootstrap import migrate_database, rotate_keys, serve
 from palaver.auth.schema import metadata
-from palaver.runtime.sql.migrations import SchemaTooNewError
 from palaver.runtime.sql.database import sqlite_engine
+from palaver.runtime.sql.migrations import SchemaTooNewError
 from palaver.runtime.startup import StartError
-from tests.contract.auth.service import PASSWORD, Rest, serving, settings_of
+from tests.harness.auth_service import PASSWORD, Rest, serving, settings_of
 
 NOTICED_SECONDS = 1.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from palaver.contracts.accounts import Session, TokenPair
 from palaver.runtime.tokens import TokenVerifier
-from tests.contract.auth.service import PASSWORD, Rest, serving
+from tests.harness.auth_service import PASSWORD, Rest, serving
 
 DEVICE = {"x-client-address": "2001:db8::7", "x-client-agent": "Телефон/1.0 \U0001f4f1"}
 

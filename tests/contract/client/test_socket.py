@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from palaver.client import Client, Error, Message, PalaverError, SignedOut, Socket, Tokens
-from tests.contract.client.faulty_server import Faults, running_server
+from tests.harness.faulty_server import Faults, running_server
 
 PATIENCE = 20.0
 PASSWORD = "correct horse"

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.contract.gateway.whole import Whole, running_whole
-from tests.people import Door, door_of
+from tests.harness.services import Whole, running_whole
+from tests.harness.users import Door, door_of
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -9,7 +9,7 @@ import pytest
 from palaver.gateway.app import bare_app
 from palaver.gateway.frozen_openapi import frozen_document
 from palaver.runtime.settings import GatewaySettings
-from tests.people import Door
+from tests.harness.users import Door
 
 REPOSITORY = Path(__file__).parents[3]
 DOCUMENT = bare_app(GatewaySettings()).openapi()

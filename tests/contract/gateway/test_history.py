@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.people import Door
+from tests.harness.users import Door
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from palaver.runtime.http.instrumentation import IN_PROGRESS
-from tests.contract.gateway.whole import Whole, running_whole
-from tests.people import Door, door_of
+from tests.harness.services import Whole, running_whole
+from tests.harness.users import Door, door_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

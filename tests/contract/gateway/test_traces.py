@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from palaver.runtime.telemetry.spans import Span
-from tests.contract.gateway.whole import Whole
-from tests.people import PASSWORD, Door, Person
-from tests.traced import PARENT, SAMPLED, TRACE, UNSAMPLED, Kept, keeping
+from tests.harness.services import Whole
+from tests.harness.users import PASSWORD, Door, Person
+from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, Kept, keeping
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

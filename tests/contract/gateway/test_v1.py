@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.people import Door, Person, profile_of, v1_frame
+from tests.harness.users import Door, Person, profile_of, v1_frame
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

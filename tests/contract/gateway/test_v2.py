@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.people import PASSWORD, Door, profile_of
+from tests.harness.users import PASSWORD, Door, profile_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.contract.messenger.service import Messenger, running_messenger
-from tests.small_auth import SmallAuth, running_small_auth
+from tests.harness.messenger_service import Messenger, running_messenger
+from tests.harness.stub_auth import SmallAuth, running_small_auth
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

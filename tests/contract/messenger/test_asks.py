@@ -11,8 +11,8 @@ from palaver.contracts.errors import error_to_wire
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.realtime import gateway_connection as attachment
-from tests.contract.messenger.service import Messenger, client_ids, eventually
-from tests.small_auth import SmallAuth
+from tests.harness.messenger_service import Messenger, client_ids, eventually
+from tests.harness.stub_auth import SmallAuth
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

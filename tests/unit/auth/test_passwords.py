@@ -12,7 +12,7 @@ from palaver.auth.passwords import Passwords, nobodys_hash
 from palaver.contracts.errors import OVERLOADED, PalaverError
 from palaver.runtime.settings import AuthSettings
 from palaver.runtime.telemetry.tracing import tracer
-from tests.traced import SAMPLED, keeping
+from tests.harness.tracing import SAMPLED, keeping
 
 
 @pytest.fixture

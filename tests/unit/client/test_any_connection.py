@@ -11,7 +11,7 @@ from palaver.client.order import changed_at
 from palaver.client.protocol import ClientProtocol
 from palaver.contracts.errors import PalaverError
 from palaver.contracts.frames import ClientFrame, Error, Message, Resume, Resumed, Send, Sent, ServerFrame
-from tests.unit.client.making import HELLO, ME, message, sent
+from tests.harness.client_events import HELLO, ME, message, sent
 
 # The client has a cursor for A alone; B and C appear while it lives
 CHATS = ("A", "B", "C")

@@ -6,7 +6,7 @@ import pytest
 
 from palaver.client.events import STRETCH, EventQueue
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
-from tests.unit.client.making import message
+from tests.harness.client_events import message
 
 PATIENCE = 5.0
 

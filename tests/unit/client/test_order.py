@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from palaver.client.order import MOST_HELD, ChatOrder
 from palaver.contracts.frames import Message
-from tests.unit.client.making import message
+from tests.harness.client_events import message
 
 
 def seqs(messages: list[Message]) -> list[int]:

@@ -15,7 +15,7 @@ from palaver.contracts.frames import (
     SendTyping,
     ServerFrame,
 )
-from tests.unit.client.making import HELLO, ME, message, sent
+from tests.harness.client_events import HELLO, ME, message, sent
 
 
 def attached(**cursors: int) -> ClientProtocol:

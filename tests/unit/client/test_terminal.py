@@ -7,7 +7,7 @@ from rich.console import Console
 from palaver.client.models import User
 from palaver.client.terminal import Screen
 from palaver.contracts.frames import Message, Presence
-from tests.unit.client.making import ME, message
+from tests.harness.client_events import ME, message
 
 
 def shown(*events: Message | Presence) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from tests.unit.gateway.scripted import Door, open_door
+from tests.harness.scripted_upstreams import Door, open_door
 
 # structlog's own choice for terminals draws every variable of a traceback, which takes minutes
 structlog.configure(

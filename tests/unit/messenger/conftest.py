@@ -8,9 +8,9 @@ import pytest_asyncio
 from sqlalchemy import Connection
 
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
-from tests.live import Place
+from palaver.runtime.sql.migrations import migrate
+from tests.harness.realtime import Place
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import pytest
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
+from palaver.messenger.domain import Message
+from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.sequencing import (
     ACTIVITY_PAUSE_US,
     EXACT_ACTIVITY_MEMBERS,
@@ -18,8 +20,6 @@ from palaver.messenger.sequencing import (
     plan_append,
     suspect_keys,
 )
-from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.domain import Message
 
 CHAT = new_id()
 ALICE, BOB = new_id(), new_id()

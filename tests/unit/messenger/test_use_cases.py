@@ -8,16 +8,16 @@ import pytest
 
 from palaver.contracts.errors import FORBIDDEN, INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.messenger.use_cases import Dialogs
-from palaver.messenger.user_directory import Directory
 from palaver.messenger.domain import Message, Receipt
 from palaver.messenger.migrations import MIGRATIONS
+from palaver.messenger.use_cases import Dialogs
+from palaver.messenger.user_directory import Directory
 from palaver.runtime.http.server import RestClient
-from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
-from tests.small_auth import SmallAuth, running_small_auth
-from tests.unit.messenger.writing import write_messages
+from palaver.runtime.sql.migrations import migrate
+from tests.harness.stub_auth import SmallAuth, running_small_auth
+from tests.harness.journal_rows import write_messages
 
 
 @dataclass

@@ -8,7 +8,7 @@ from palaver.contracts.errors import INVALID, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.user_directory import Directory, Name
 from palaver.runtime.http.server import RestClient
-from tests.small_auth import SmallAuth, running_small_auth
+from tests.harness.stub_auth import SmallAuth, running_small_auth
 
 
 class Clock:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from palaver.watch.lines import LEVELS, LogLine, Wanted, event_line, read_fields, time_ns
-from tests.kept import MS, NOON, TRACE_ID, line
+from tests.harness.telemetry_files import MS, NOON, TRACE_ID, line
 
 USER = "0190a5d4-7e1c-7000-8000-3f2b8c1d9e10"
 

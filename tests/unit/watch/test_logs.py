@@ -13,7 +13,7 @@ from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.watch import logs as logs_module
 from palaver.watch.lines import LogLine, Wanted
 from palaver.watch.logs import Logs
-from tests.kept import MS, NOON, TRACE_ID, keep, line
+from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, line
 
 EVERYTHING = Wanted()
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from palaver.watch.search import PATIENCE_SECONDS, search
-from tests.kept import TRACE_ID, keep, line, span
+from tests.harness.telemetry_files import TRACE_ID, keep, line, span
 
 
 def test_spans_that_are_written_late_are_waited_for(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from palaver.watch.spans import read_span, read_trace
-from tests.kept import TRACE_ID, keep, span
+from tests.harness.telemetry_files import TRACE_ID, keep, span
 
 OTHER = "1" * 32
 

@@ -7,7 +7,7 @@ import pytest
 
 from palaver.watch.spans import KeptSpan
 from palaver.watch.tellings import tellings_of
-from tests.kept import MS, NOON, span
+from tests.harness.telemetry_files import MS, NOON, span
 
 CHAT, OTHER = "chat", "other"
 

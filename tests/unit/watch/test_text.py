@@ -4,7 +4,7 @@ import msgspec
 
 from palaver.watch.lines import LogLine, event_line
 from palaver.watch.text import clock, log_text
-from tests.kept import MS, NOON, TRACE_ID, line
+from tests.harness.telemetry_files import MS, NOON, TRACE_ID, line
 
 
 def rows(one: LogLine) -> list[str]:

@@ -8,7 +8,7 @@ from palaver.watch.lines import event_line
 from palaver.watch.paper import Line
 from palaver.watch.spans import KeptSpan, KeptTrace
 from palaver.watch.waterfall import MOST_LINKED, draw_trace
-from tests.kept import TRACE_ID, line, span
+from tests.harness.telemetry_files import TRACE_ID, line, span
 
 ROOT, CALL, WORK = "a" * 16, "b" * 16, "c" * 16
 

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from palaver.gateway.http.authentication import BARE_TOKEN, BEARER
-from palaver.gateway.services import parts_of
 from palaver.gateway.generations.v1 import messages as v1
 from palaver.gateway.generations.v2 import messages as v2
+from palaver.gateway.http.authentication import BARE_TOKEN, BEARER
+from palaver.gateway.services import parts_of
 from palaver.runtime.http.instrumentation import set_route
 
 _V1_PATH = "/messenger/messages"

@@ -28,8 +28,8 @@ from palaver.contracts.errors import (
     ErrorKind,
     PalaverError,
 )
-from palaver.runtime.telemetry.log_context import note_failure
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.log_context import note_failure
 from palaver.runtime.telemetry.tracing import current_work
 
 PROBLEM_TYPE = "application/problem+json"

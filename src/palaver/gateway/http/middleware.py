@@ -6,8 +6,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palaver.contracts.errors import INTERNAL, TOO_LARGE, UNSUPPORTED_DATA, PalaverError
 from palaver.gateway.http.errors import answer_error, is_old_path
-from palaver.runtime.telemetry.log_context import note_failure
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.log_context import note_failure
 
 _JSON = re.compile(rb"\s*application/([!-.0-~]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from palaver.contracts.errors import CATALOGUE, UNAUTHENTICATED
 from palaver.contracts.messenger_pb2 import Delivery, MessengerBatch, SentReply, SocketOpen, SocketOpened
 from palaver.gateway import metrics
-from palaver.gateway.upstream.batches import error_from_proto
 from palaver.gateway.sockets.commands import Generation, Told
-from palaver.gateway.sockets.resume_filter import is_due
-from palaver.gateway.upstream.stream import Link
 from palaver.gateway.sockets.message_spans import Delivered, is_sampled, keep_delivered, keep_received
 from palaver.gateway.sockets.registry import Peers, Socket
+from palaver.gateway.sockets.resume_filter import is_due
+from palaver.gateway.upstream.batches import error_from_proto
 from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.upstream.stream import Link
 from palaver.runtime.telemetry.tracing import error_code, tracer
 
 # A socket with no more than this waiting has taken its page of a resume. Where no more than this waits,

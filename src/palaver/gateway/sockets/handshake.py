@@ -21,8 +21,8 @@ from palaver.gateway.sockets.registry import Peers, Serves, Socket
 from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, UpgradeRequest, Wire, http_answer
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.tokens import Claims, TokenVerifier
 from palaver.runtime.telemetry.tracing import Work, tracer
+from palaver.runtime.tokens import Claims, TokenVerifier
 
 SWITCHING_PROTOCOLS = 101
 

@@ -9,8 +9,8 @@ from palaver.contracts.errors import INTERNAL, PEER_SILENT, SLOW_READER, ErrorKi
 from palaver.contracts.ids import text_from_id
 from palaver.gateway import metrics
 from palaver.gateway.sockets.commands import Command, Generation
-from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.gateway.sockets.websocket import Wire
+from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import Claims

@@ -5,6 +5,8 @@ import time
 from typing import Any
 
 from palaver.contracts.errors import RATE_LIMITED, RESTARTING, SESSION_REVOKED, PalaverError
+from palaver.gateway.generations.v1.socket import SocketsV1
+from palaver.gateway.generations.v2.socket import SocketsV2
 from palaver.gateway.sockets.commands import (
     Answer,
     Command,
@@ -14,18 +16,16 @@ from palaver.gateway.sockets.commands import (
     SendMessages,
     Type,
 )
-from palaver.gateway.upstream.stream import Link
-from palaver.gateway.sockets.message_spans import ResumeSpan, begin_message, keep_frame, keep_received
-from palaver.gateway.sockets.registry import Peers, Socket
-from palaver.gateway.upstream.pending_sends import InFlight
-from palaver.gateway.generations.v1.socket import SocketsV1
-from palaver.gateway.generations.v2.socket import SocketsV2
 from palaver.gateway.sockets.fan_out import Telling, opening_of
 from palaver.gateway.sockets.handshake import EndedSessions, Upgrades
+from palaver.gateway.sockets.message_spans import ResumeSpan, begin_message, keep_frame, keep_received
+from palaver.gateway.sockets.registry import Peers, Socket
 from palaver.gateway.sockets.websocket import Upgrade
+from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.upstream.stream import Link
 from palaver.runtime.settings import GatewaySettings
-from palaver.runtime.tokens import TokenVerifier
 from palaver.runtime.telemetry.tracing import error_code
+from palaver.runtime.tokens import TokenVerifier
 
 
 class SocketServer:

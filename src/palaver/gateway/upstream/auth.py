@@ -18,8 +18,8 @@ from palaver.contracts.accounts import (
     User,
     UserPage,
 )
-from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.http.server import RestClient
+from palaver.runtime.telemetry.log_context import note_fact
 
 M = TypeVar("M", bound=Model)
 

@@ -12,8 +12,8 @@ from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.gateway.upstream.pending_reads import Asks
 from palaver.runtime.grpc.instrumentation import RETRIES, calling, note_answer
-from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.grpc.server import error_from_rpc, wire_error_of
+from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.telemetry.tracing import trace_metadata
 
 DEADLINE_SECONDS = 10.0

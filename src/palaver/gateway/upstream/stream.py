@@ -25,9 +25,9 @@ from palaver.contracts.messenger_pb2 import (
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.contracts.times import now_us
 from palaver.gateway import metrics
-from palaver.gateway.upstream.pending_reads import Asked, Asks, add_ask
 from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
 from palaver.gateway.upstream.delivered import MARGIN_US, PassedOn
+from palaver.gateway.upstream.pending_reads import Asked, Asks, add_ask
 from palaver.gateway.upstream.pending_receipts import Receipts, Said, add_receipt
 from palaver.gateway.upstream.pending_sends import InFlight, Sends, add_send
 from palaver.runtime.telemetry.configuration import log

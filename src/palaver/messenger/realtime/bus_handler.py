@@ -2,7 +2,7 @@
 
 import asyncio
 
-from palaver.messenger.realtime.memberships import Audiences
+from palaver.messenger.domain import Message
 from palaver.messenger.realtime.bus import (
     CameOrWent,
     ChatChanged,
@@ -12,9 +12,9 @@ from palaver.messenger.realtime.bus import (
     Signal,
     Typed,
 )
-from palaver.messenger.domain import Message
-from palaver.messenger.realtime.ordering import Teller
 from palaver.messenger.realtime.hub import Hub
+from palaver.messenger.realtime.memberships import Audiences
+from palaver.messenger.realtime.ordering import Teller
 from palaver.messenger.store.missed import read_after
 from palaver.runtime.sql.database import Database
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.times import now_us
 from palaver.messenger import metrics
-from palaver.messenger.sequencing import Append
 from palaver.messenger.realtime.fair_queue import FairQueue
-from palaver.messenger.store.journal import Journal, Writes
 from palaver.messenger.realtime.message_spans import keep_batch
+from palaver.messenger.sequencing import Append
+from palaver.messenger.store.journal import Journal, Writes
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
 

@@ -5,9 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from palaver.contracts.errors import RATE_LIMITED, RESTARTING, PalaverError
-from palaver.messenger.sequencing import EXACT_ACTIVITY_MEMBERS, Append, messages_of
-from palaver.messenger.realtime.gateway_connection import Attachment
-from palaver.messenger.realtime.memberships import Audience, Audiences, no_chat
+from palaver.messenger.domain import Message, Receipt
 from palaver.messenger.realtime.bus import (
     Bus,
     ChatChanged,
@@ -18,19 +16,21 @@ from palaver.messenger.realtime.bus import (
     Signal,
     Typed,
 )
-from palaver.messenger.realtime.committer import Committer
-from palaver.messenger.domain import Message, Receipt
 from palaver.messenger.realtime.bus_handler import Hearing
-from palaver.messenger.realtime.ordering import Teller
+from palaver.messenger.realtime.committer import Committer
+from palaver.messenger.realtime.gateway_connection import Attachment
 from palaver.messenger.realtime.hub import Hub
-from palaver.messenger.store.journal import SqliteJournal, Writes
+from palaver.messenger.realtime.memberships import Audience, Audiences, no_chat
+from palaver.messenger.realtime.ordering import Teller
 from palaver.messenger.realtime.presence import Presence
+from palaver.messenger.sequencing import EXACT_ACTIVITY_MEMBERS, Append, messages_of
+from palaver.messenger.store.journal import SqliteJournal, Writes
 from palaver.messenger.stream.server import Streams
 from palaver.runtime.rate_limits import TokenBuckets
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import Database
-from palaver.runtime.tokens import TokenVerifier
 from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.tokens import TokenVerifier
 
 # Receipts that old clients imply, and the activity of large groups, are written this often.
 LAZY_SECONDS = 1.0

@@ -7,8 +7,8 @@ from typing import Any
 from palaver.contracts.errors import error_to_wire
 from palaver.contracts.messenger_pb2 import Error, MessengerBatch
 from palaver.contracts.times import now_us
-from palaver.messenger.store.messages import TEXT, Page
 from palaver.messenger.protobuf import fill_page
+from palaver.messenger.store.messages import TEXT, Page
 
 # A gateway for which so much waits is cut off; it comes back and is told again what it missed.
 MOST_BYTES = 64 * 1024 * 1024

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from palaver.messenger.sequencing import Append
+from palaver.messenger.domain import Message
 from palaver.messenger.realtime.gateway_connection import ENTRY_BYTES, Attachment, Socket
 from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.domain import Message
 from palaver.messenger.realtime.message_spans import traceparent_of_append, traceparent_of_message
+from palaver.messenger.sequencing import Append
 
 Numbers = dict[Attachment, list[int]]
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from palaver.contracts.ids import text_from_id
-from palaver.messenger.sequencing import Append, messages_of
 from palaver.messenger.domain import Message
+from palaver.messenger.sequencing import Append, messages_of
 from palaver.runtime.telemetry.spans import Attributes, Link, Span
 from palaver.runtime.telemetry.trace_context import new_span_id, new_trace_id
 from palaver.runtime.telemetry.tracing import error_code, tracer

@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from palaver.messenger.sequencing import Append
-from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.realtime.bus import NewMessages
 from palaver.messenger.realtime.hub import Hub
+from palaver.messenger.realtime.memberships import Audience
+from palaver.messenger.sequencing import Append
 from palaver.messenger.store.missed import read_after
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log

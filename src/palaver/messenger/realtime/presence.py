@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from palaver.contracts.times import now_us
-from palaver.messenger.realtime.gateway_connection import Socket
-from palaver.messenger.realtime.memberships import read_companions
 from palaver.messenger.realtime.bus import CameOrWent
 from palaver.messenger.realtime.committer import Committer
+from palaver.messenger.realtime.gateway_connection import Socket
 from palaver.messenger.realtime.hub import Hub
+from palaver.messenger.realtime.memberships import read_companions
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
 

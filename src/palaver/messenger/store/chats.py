@@ -9,9 +9,9 @@ from sqlalchemy.exc import IntegrityError
 from palaver.contracts.errors import FORBIDDEN, INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.messenger.domain import ChatView, no_such_chat
-from palaver.runtime.sql.compiled_query import Query
-from palaver.messenger.store.schema import DIRECT, GROUP, chats, members
 from palaver.messenger.store.chat_lists import load_chat
+from palaver.messenger.store.schema import DIRECT, GROUP, chats, members
+from palaver.runtime.sql.compiled_query import Query
 
 
 class Standing(NamedTuple):

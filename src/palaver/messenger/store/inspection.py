@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.messenger.domain import Member
-from palaver.runtime.sql.read_only import reading, sqlite_file
 from palaver.runtime.settings import Settings
+from palaver.runtime.sql.read_only import reading, sqlite_file
 
 
 class JournalledMessage(NamedTuple):

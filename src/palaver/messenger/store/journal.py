@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from palaver.contracts.errors import PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.messenger.sequencing import Append, ChatRow, Key, MessageRow, Plan, plan_append, suspect_keys
 from palaver.messenger.domain import Message
+from palaver.messenger.sequencing import Append, ChatRow, Key, MessageRow, Plan, plan_append, suspect_keys
 from palaver.runtime.sql.database import Database
 
 

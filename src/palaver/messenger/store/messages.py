@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from palaver.contracts.errors import CONFLICT, FORBIDDEN, NOT_FOUND, PalaverError
-from palaver.messenger.store.chats import check_member, read_standing
 from palaver.messenger.domain import Message, Receipt
-from palaver.runtime.sql.compiled_query import Query
+from palaver.messenger.store.chats import check_member, read_standing
 from palaver.messenger.store.schema import DIRECT, members, messages
+from palaver.runtime.sql.compiled_query import Query
 
 # A page ends early at so many characters: it must fit a gRPC message, at up to 4 bytes each
 PAGE_CHARACTERS = 4 * 1024 * 1024

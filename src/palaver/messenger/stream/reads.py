@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2 import Ask, ListMessagesRequest
-from palaver.messenger.realtime.gateway_connection import Attachment
 from palaver.messenger.authentication import SERVICE, note_chat, user_of
+from palaver.messenger.realtime.gateway_connection import Attachment
 from palaver.messenger.store.messages import Page
 from palaver.runtime.grpc.instrumentation import Method
 from palaver.runtime.tokens import TokenVerifier

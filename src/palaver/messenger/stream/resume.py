@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.messenger.realtime.gateway_connection import Attachment, Socket
-from palaver.messenger.realtime.memberships import no_chat
 from palaver.messenger.realtime.hub import add_delivery
+from palaver.messenger.realtime.memberships import no_chat
 from palaver.messenger.store.missed import (
     read_active_chats,
     read_changed_since,

@@ -15,11 +15,11 @@ from palaver.contracts.messenger_pb2 import (
     TypingUpdate,
 )
 from palaver.messenger import metrics
-from palaver.messenger.sequencing import Append
-from palaver.messenger.stream.reads import Asks
 from palaver.messenger.realtime.gateway_connection import Attachment, Socket
 from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.realtime.message_spans import is_sampled
+from palaver.messenger.sequencing import Append
+from palaver.messenger.stream.reads import Asks
 from palaver.messenger.stream.resume import catch_up, hold_back, resume
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log

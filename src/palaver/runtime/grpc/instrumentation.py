@@ -8,8 +8,8 @@ import grpc
 from prometheus_client import Counter, Histogram
 
 from palaver.contracts.errors import INTERNAL, PalaverError
-from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.tracing import Work, error_code, tracer
 
 CALLS = Counter(

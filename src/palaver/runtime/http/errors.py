@@ -22,8 +22,8 @@ from palaver.contracts.errors import (
     PalaverError,
     error_to_wire,
 )
-from palaver.runtime.telemetry.log_context import note_failure
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.log_context import note_failure
 
 _KINDS_OF_STATUS = {kind.http: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE)}
 

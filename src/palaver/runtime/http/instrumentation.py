@@ -10,9 +10,9 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import note_failure
 from palaver.runtime.telemetry.spans import Attributes
-from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import Work, tracer
 
 REQUESTS = Counter("palaver_http_requests", "Requests answered.", ["route", "method", "status", "generation"])

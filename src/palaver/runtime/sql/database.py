@@ -19,8 +19,8 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
-from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.tracing import current_work, tracer
 
 P = ParamSpec("P")

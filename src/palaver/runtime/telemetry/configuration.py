@@ -8,12 +8,12 @@ from pathlib import Path
 
 import structlog
 
-from palaver.runtime.telemetry.rotating_file import RotatingFile
-from palaver.runtime.telemetry.log_lines import Lines, StandardHandler, terminal_text, write_to
 from palaver.runtime.settings import TelemetrySettings
-from palaver.runtime.telemetry.exporters import SpanFile, SpanSink
-from palaver.runtime.telemetry.spool import Spool
 from palaver.runtime.startup import StartError
+from palaver.runtime.telemetry.exporters import SpanFile, SpanSink
+from palaver.runtime.telemetry.log_lines import Lines, StandardHandler, terminal_text, write_to
+from palaver.runtime.telemetry.rotating_file import RotatingFile
+from palaver.runtime.telemetry.spool import Spool
 from palaver.runtime.telemetry.tracing import Sampler, tracer
 
 # What may wait to be written, in bytes of JSON, of which a span has about 500

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.runtime.telemetry.masking import mask_spans
+from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.runtime.telemetry.spans import Span
 from palaver.runtime.telemetry.spool import Spool
 

@@ -12,8 +12,8 @@ import structlog
 from structlog.contextvars import get_contextvars
 from structlog.processors import format_exc_info
 
-from palaver.runtime.telemetry.rotating_file import write_all
 from palaver.runtime.telemetry.masking import mask
+from palaver.runtime.telemetry.rotating_file import write_all
 from palaver.runtime.telemetry.spool import DROPPED, Spool
 from palaver.runtime.telemetry.tracing import current_work
 

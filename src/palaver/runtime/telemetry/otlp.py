@@ -32,9 +32,9 @@ from opentelemetry.trace import (
 )
 
 import palaver
+from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.masking import mask_spans
 from palaver.runtime.telemetry.spans import Span
-from palaver.runtime.startup import StartError
 
 # How long a collector may take to answer
 EXPORT_SECONDS = 3.0

@@ -1,11 +1,11 @@
 """Access tokens at the door."""
 
 import pytest
+from tests.unit.gateway.test_errors import is_old_error, is_problem
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.ids import new_id, text_from_id
-from tests.unit.gateway.scripted import BOB, Door, ScriptedAuth, open_door
-from tests.unit.gateway.test_errors import is_old_error, is_problem
+from tests.harness.scripted_upstreams import BOB, Door, ScriptedAuth, open_door
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

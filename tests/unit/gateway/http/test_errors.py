@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 
 from palaver.contracts.errors import CATALOGUE, INTERNAL, PalaverError
 from palaver.gateway.http.errors import answer_error
-from tests.traced import TRACE, UNSAMPLED, keeping
-from tests.unit.gateway.scripted import CHAT, Door
+from tests.harness.tracing import TRACE, UNSAMPLED, keeping
+from tests.harness.scripted_upstreams import CHAT, Door
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -5,17 +5,17 @@ import json
 import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.gateway.sockets.commands import Generation
-from palaver.gateway.sockets.registry import Peers
 from palaver.gateway.generations.v1.socket import SocketsV1
 from palaver.gateway.generations.v2.socket import SocketsV2
+from palaver.gateway.sockets.commands import Generation
 from palaver.gateway.sockets.handshake import Upgrades
+from palaver.gateway.sockets.registry import Peers
 from palaver.gateway.sockets.websocket import UpgradeRequest, Wire
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
-from tests.kept_spans import keeping_spans
-from tests.live import Ended, Keys
+from tests.harness.recorded_spans import keeping_spans
+from tests.harness.realtime import Ended, Keys
 
 SETTINGS = GatewaySettings(sockets_per_user=1)
 USER = new_id()

@@ -11,14 +11,14 @@ import pytest
 import pytest_asyncio
 
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
-from palaver.gateway.sockets.registry import CLOSE_SECONDS, TYPING_CHATS, Peers, Socket
 from palaver.gateway.generations.v2.socket import SocketsV2
+from palaver.gateway.sockets.registry import CLOSE_SECONDS, TYPING_CHATS, Peers, Socket
 from palaver.messenger.realtime.engine import Replica
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims
-from tests.listening import Listening, ListeningV1, ListeningV2
-from tests.live import HOST, Gateway, Place, eventually, running_gateway, running_messenger
-from tests.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
+from tests.harness.websocket_clients import Listening, ListeningV1, ListeningV2
+from tests.harness.realtime import HOST, Gateway, Place, eventually, running_gateway, running_messenger
+from tests.harness.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
 
 ALICE, BOB = new_id(), new_id()
 V1, V2 = "/messenger/ws", "/v2/ws"

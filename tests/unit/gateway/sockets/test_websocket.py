@@ -11,8 +11,8 @@ import pytest_asyncio
 from palaver.contracts.errors import RESTARTING
 from palaver.gateway.sockets.websocket import Upgrade, UpgradeRequest, Wire, http_answer, text_frame
 from palaver.runtime.http.server import serving_http
-from tests.live import HOST, eventually, no_pages
-from tests.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
+from tests.harness.realtime import HOST, eventually, no_pages
+from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
 
 FRAME_BYTES = 4_096
 

@@ -8,8 +8,8 @@ import pytest
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.runtime.grpc.instrumentation import RETRIES
-from tests.traced import SAMPLED, keeping
-from tests.unit.gateway.scripted import ALICE, CHAT, Door, message, open_door
+from tests.harness.tracing import SAMPLED, keeping
+from tests.harness.scripted_upstreams import ALICE, CHAT, Door, message, open_door
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
+from tests.unit.gateway.test_link import CHAT, Place, Stream, place
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, OVERLOADED, UNAVAILABLE, PalaverError
 from palaver.gateway.upstream import pending_reads as module
 from palaver.gateway.upstream.pending_reads import Asks
-from tests.live import eventually
-from tests.unit.gateway.test_link import CHAT, Place, Stream, place
+from tests.harness.realtime import eventually
 
 __all__ = ["place"]
 

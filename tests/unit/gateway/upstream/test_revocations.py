@@ -6,7 +6,7 @@ import pytest
 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.gateway.upstream.revocations import Revocations
-from tests.unit.gateway.scripted import Door
+from tests.harness.scripted_upstreams import Door
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -21,11 +21,11 @@ from palaver.contracts.messenger_pb2 import (
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
 from palaver.gateway.upstream import stream as module
 from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
-from palaver.gateway.upstream.stream import Link
 from palaver.gateway.upstream.delivered import MARGIN_US
 from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.upstream.stream import Link
 from palaver.runtime.grpc.server import serving_grpc
-from tests.live import HOST, AttachOnly, channel_to, eventually
+from tests.harness.realtime import HOST, AttachOnly, channel_to, eventually
 
 CHAT, ALICE, BOB = new_id(), new_id(), new_id()
 MINUTE_US = 60_000_000

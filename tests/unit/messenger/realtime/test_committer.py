@@ -11,13 +11,13 @@ from sqlalchemy import text
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.messenger.sequencing import Append
-from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.realtime.committer import Committer
+from palaver.messenger.realtime.memberships import Audience
+from palaver.messenger.sequencing import Append
 from palaver.messenger.store.journal import SqliteJournal, Writes
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
-from tests.live import Place, eventually
+from tests.harness.realtime import Place, eventually
 
 ALICE, BOB = new_id(), new_id()
 

@@ -10,11 +10,11 @@ from sqlalchemy import text
 
 from palaver.contracts.errors import NOT_FOUND, RATE_LIMITED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
+from palaver.messenger.realtime.engine import Replica
 from palaver.messenger.store.chats import remove_member
 from palaver.messenger.store.messages import edit_message
-from palaver.messenger.realtime.engine import Replica
-from tests.attached import attached
-from tests.live import Place, eventually, running_replica
+from tests.harness.gateway_stream import attached
+from tests.harness.realtime import Place, eventually, running_replica
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 

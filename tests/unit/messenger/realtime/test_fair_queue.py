@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaver.contracts.ids import new_id
-from palaver.messenger.sequencing import Append
-from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.realtime.fair_queue import FairQueue
+from palaver.messenger.realtime.memberships import Audience
+from palaver.messenger.sequencing import Append
 
 AUDIENCE = Audience(new_id(), True, 1, 0, frozenset())
 

@@ -8,13 +8,13 @@ import pytest
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import MessengerBatch
-from palaver.messenger.realtime import gateway_connection as module
-from palaver.messenger.sequencing import Append
-from palaver.messenger.realtime.gateway_connection import Attachment, Socket, split_batch
-from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.domain import Message
+from palaver.messenger.realtime import gateway_connection as module
+from palaver.messenger.realtime.gateway_connection import Attachment, Socket, split_batch
 from palaver.messenger.realtime.hub import add_delivery, tell_new
-from tests.live import eventually
+from palaver.messenger.realtime.memberships import Audience
+from palaver.messenger.sequencing import Append
+from tests.harness.realtime import eventually
 
 
 class Writer:

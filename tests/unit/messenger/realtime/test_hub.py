@@ -6,11 +6,11 @@ import pytest
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import Delivery
-from palaver.messenger.sequencing import Append
-from palaver.messenger.realtime.gateway_connection import Attachment, Socket
-from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.domain import Message
+from palaver.messenger.realtime.gateway_connection import Attachment, Socket
 from palaver.messenger.realtime.hub import Hub
+from palaver.messenger.realtime.memberships import Audience
+from palaver.messenger.sequencing import Append
 
 CHAT = new_id()
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()

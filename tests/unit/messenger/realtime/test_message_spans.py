@@ -6,12 +6,12 @@ import pytest
 import pytest_asyncio
 
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.messenger.realtime.message_spans import span_of_message
 from palaver.messenger.realtime.engine import Replica
+from palaver.messenger.realtime.message_spans import span_of_message
 from palaver.runtime.telemetry.tracing import tracer
-from tests.attached import attached
-from tests.kept_spans import keeping_spans
-from tests.live import Place, eventually, running_replica
+from tests.harness.gateway_stream import attached
+from tests.harness.recorded_spans import keeping_spans
+from tests.harness.realtime import Place, eventually, running_replica
 
 ALICE, BOB = new_id(), new_id()
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

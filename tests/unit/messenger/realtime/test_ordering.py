@@ -6,15 +6,15 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from palaver.contracts.ids import new_id
-from palaver.messenger.sequencing import Append
-from palaver.messenger.realtime.gateway_connection import Attachment, Socket
-from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.realtime.bus import NewMessages
-from palaver.messenger.realtime.ordering import Teller
+from palaver.messenger.realtime.gateway_connection import Attachment, Socket
 from palaver.messenger.realtime.hub import Hub
+from palaver.messenger.realtime.memberships import Audience
+from palaver.messenger.realtime.ordering import Teller
+from palaver.messenger.sequencing import Append
 from palaver.runtime.sql.database import SqliteDatabase
-from tests.live import Place, eventually
-from tests.unit.messenger.writing import write_messages
+from tests.harness.realtime import Place, eventually
+from tests.harness.journal_rows import write_messages
 
 ALICE, BOB = new_id(), new_id()
 

@@ -9,16 +9,8 @@ from sqlalchemy.dialects import sqlite
 
 from palaver.contracts.errors import FORBIDDEN, INVALID, NOT_FOUND, ErrorKind, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.messenger.store.chats import (
-    add_members,
-    create_group,
-    find_direct_chat,
-    open_direct_chat,
-    remove_member,
-)
 from palaver.messenger.domain import ChatView
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.messenger.store.schema import chats, members, metadata, presence
 from palaver.messenger.store.chat_lists import (
     Position,
     count_chats,
@@ -28,9 +20,17 @@ from palaver.messenger.store.chat_lists import (
     load_chat,
     position_of,
 )
-from palaver.runtime.sql.migrations import migrate
+from palaver.messenger.store.chats import (
+    add_members,
+    create_group,
+    find_direct_chat,
+    open_direct_chat,
+    remove_member,
+)
+from palaver.messenger.store.schema import chats, members, metadata, presence
 from palaver.runtime.sql.database import sqlite_engine
-from tests.unit.messenger.writing import count_rows, move_receipt, write_messages
+from palaver.runtime.sql.migrations import migrate
+from tests.harness.journal_rows import count_rows, move_receipt, write_messages
 
 ALICE, BOB, CAROL, DAVE = (new_id() for _ in range(4))
 

@@ -7,12 +7,12 @@ import pytest
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.messenger.store.chats import remove_member
-from palaver.messenger.store.messages import delete_message, edit_message
 from palaver.messenger.store.inspection import inspect_message
+from palaver.messenger.store.messages import delete_message, edit_message
 from palaver.runtime.settings import Settings
 from palaver.runtime.startup import StartError
-from tests.live import Place
-from tests.unit.messenger.writing import move_receipt, write_messages
+from tests.harness.realtime import Place
+from tests.harness.journal_rows import move_receipt, write_messages
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 

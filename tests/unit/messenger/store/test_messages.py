@@ -7,12 +7,12 @@ from sqlalchemy import Connection
 
 from palaver.contracts.errors import CONFLICT, FORBIDDEN, NOT_FOUND, ErrorKind, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.messenger.store import messages as history
-from palaver.messenger.store.chats import create_group, open_direct_chat, remove_member
 from palaver.messenger.domain import Message, Receipt
-from palaver.messenger.store.messages import Page, delete_message, edit_message, read_page
+from palaver.messenger.store import messages as history
 from palaver.messenger.store.chat_lists import load_chat
-from tests.unit.messenger.writing import move_receipt, write_messages
+from palaver.messenger.store.chats import create_group, open_direct_chat, remove_member
+from palaver.messenger.store.messages import Page, delete_message, edit_message, read_page
+from tests.harness.journal_rows import move_receipt, write_messages
 
 ALICE, BOB, CAROL, DAVE = (new_id() for _ in range(4))
 

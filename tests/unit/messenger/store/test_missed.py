@@ -7,7 +7,7 @@ from palaver.contracts.ids import new_id
 from palaver.messenger.store import missed
 from palaver.messenger.store.chats import create_group, open_direct_chat, remove_member
 from palaver.messenger.store.missed import read_active_chats, read_after, read_readable_page, read_since
-from tests.unit.messenger.writing import write_messages
+from tests.harness.journal_rows import write_messages
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 

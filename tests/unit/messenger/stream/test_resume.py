@@ -10,13 +10,13 @@ from sqlalchemy import text
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
+from palaver.messenger.realtime.engine import Replica
 from palaver.messenger.store import missed
-from palaver.messenger.stream.server import resume as module
 from palaver.messenger.store.chats import add_members, remove_member
 from palaver.messenger.store.messages import delete_message, edit_message
-from palaver.messenger.realtime.engine import Replica
-from tests.attached import Attached, attached
-from tests.live import Place, eventually, running_replica
+from palaver.messenger.stream.server import resume as module
+from tests.harness.gateway_stream import Attached, attached
+from tests.harness.realtime import Place, eventually, running_replica
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 

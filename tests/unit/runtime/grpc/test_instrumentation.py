@@ -9,10 +9,10 @@ import pytest
 
 from palaver.contracts.errors import NOT_FOUND, UNAVAILABLE, PalaverError
 from palaver.runtime.grpc.instrumentation import CALLS, SECONDS, Method, calling, note_answer
-from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.telemetry.tracing import tracer
-from tests.traced import PARENT, SAMPLED, TRACE, UNSAMPLED, keeping
+from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, keeping
 
 SERVICE = "test.Service"
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from structlog.testing import capture_logs
 
 from palaver.contracts.errors import CATALOGUE, RATE_LIMITED, UNAVAILABLE, PalaverError
-from palaver.runtime.http.server import serving_http
 from palaver.runtime.http.errors import Guarded, answer_errors
+from palaver.runtime.http.server import serving_http
 
 BODY_BYTES = 1_000
 

@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from palaver.runtime.telemetry.log_context import note_fact, note_failure
-from palaver.runtime.http.server import serving_http
 from palaver.runtime.http.instrumentation import REQUESTS, Requests
+from palaver.runtime.http.server import serving_http
 from palaver.runtime.telemetry.configuration import log
-from tests.traced import PARENT, SAMPLED, TRACE, UNSAMPLED, Kept, keeping
+from palaver.runtime.telemetry.log_context import note_fact, note_failure
+from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, Kept, keeping
 
 SECRET = "very.secret.token"
 

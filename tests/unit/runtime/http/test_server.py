@@ -11,7 +11,7 @@ from starlette.routing import Route
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.runtime.http.server import RestClient, serving_http
 from palaver.runtime.telemetry.tracing import tracer
-from tests.traced import SAMPLED, TRACE, keeping
+from tests.harness.tracing import SAMPLED, TRACE, keeping
 
 
 async def echo(request: Request) -> JSONResponse:

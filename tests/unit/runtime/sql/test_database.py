@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from palaver.runtime.sql.database import LONG_LOCK_SECONDS, SqliteDatabase, sqlite_engine
 from palaver.runtime.telemetry.tracing import tracer
-from tests.traced import SAMPLED, keeping
+from tests.harness.tracing import SAMPLED, keeping
 
 BOUND_SECONDS = 10.0
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.runtime.telemetry.exporters import SpanFile, SpanSink
+from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.runtime.telemetry.spans import Event, Link, Span
 from palaver.runtime.telemetry.spool import Spool
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 import palaver
+from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.otlp import Collector, ExportError, open_collectors
 from palaver.runtime.telemetry.spans import Event, Link, Span
-from palaver.runtime.startup import StartError
-from tests.otlp_receiver import Receiver, running_receiver, values_of
+from tests.harness.otlp_receiver import Receiver, running_receiver, values_of
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN_ID = "00f067aa0ba902b7"

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from palaver.gateway.http.authentication import OldCaller
-from palaver.gateway.http.fields import Text
 from palaver.gateway.generations.legacy import refusals
 from palaver.gateway.generations.v1.users import UserId, answer_user_id
+from palaver.gateway.http.authentication import OldCaller
+from palaver.gateway.http.fields import Text
 
 router = APIRouter()
 

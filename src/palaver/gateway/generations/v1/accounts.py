@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from palaver.contracts import accounts as contract
-from palaver.gateway.http.responses import answer_json
+from palaver.gateway.generations.legacy import Birthday, refusals
 from palaver.gateway.http.authentication import client_of
 from palaver.gateway.http.fields import Secret, Text, shown_as
-from palaver.gateway.generations.legacy import Birthday, refusals
+from palaver.gateway.http.responses import answer_json
 from palaver.gateway.services import parts_of
 
 router = APIRouter(prefix="/auth")

@@ -10,10 +10,10 @@ from starlette.responses import Response
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import PalaverError
 from palaver.contracts.ids import text_from_id
-from palaver.gateway.http.responses import answer_json, time_text
+from palaver.gateway.generations.legacy import Limit, Offset, bad_request_if_unknown, refusals
 from palaver.gateway.http.authentication import OldCaller
 from palaver.gateway.http.fields import Id, Time, Uuid, shown_as
-from palaver.gateway.generations.legacy import Limit, Offset, bad_request_if_unknown, refusals
+from palaver.gateway.http.responses import answer_json, time_text
 from palaver.gateway.services import parts_of
 
 router = APIRouter(prefix="/messenger")

@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.ids import text_from_id
-from palaver.gateway.http.responses import answer_json, time_text
-from palaver.gateway.http.authentication import OldCaller
-from palaver.gateway.upstream.messenger import Dialogs
-from palaver.gateway.http.fields import Id, Time, Uuid, shown_as
 from palaver.gateway.generations.legacy import Limit, Offset, refusals
-from palaver.gateway.services import parts_of
 from palaver.gateway.generations.v1.statuses import Status, Statuses
+from palaver.gateway.http.authentication import OldCaller
+from palaver.gateway.http.fields import Id, Time, Uuid, shown_as
+from palaver.gateway.http.responses import answer_json, time_text
+from palaver.gateway.services import parts_of
+from palaver.gateway.upstream.messenger import Dialogs
 
 router = APIRouter(prefix="/messenger")
 

@@ -6,8 +6,8 @@ from palaver.contracts.errors import INVALID, MALFORMED, PalaverError
 from palaver.contracts.ids import id_from_text, new_id
 from palaver.contracts.messenger_pb2 import PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.gateway.sockets.commands import Command, SendMessages, Told
-from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.gateway.sockets.websocket import text_frame
+from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.texts import check_text
 

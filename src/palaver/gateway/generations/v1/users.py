@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from palaver.contracts import accounts as contract
 from palaver.contracts.errors import PalaverError
-from palaver.gateway.http.responses import answer_json
+from palaver.gateway.generations.legacy import Limit, Offset, bad_request_if_unknown, refusals, time_of_day
 from palaver.gateway.http.authentication import Caller, OldCaller
 from palaver.gateway.http.fields import Text, Time, Uuid, shown_as
-from palaver.gateway.generations.legacy import Limit, Offset, bad_request_if_unknown, refusals, time_of_day
+from palaver.gateway.http.responses import answer_json
 from palaver.gateway.services import parts_of
 
 router = APIRouter()

@@ -10,13 +10,13 @@ from starlette.responses import Response
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import INVALID, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.gateway.http.responses import answer_json
-from palaver.gateway.http.authentication import BearerCaller
-from palaver.gateway.http.fields import Id, QueryNumber, Seq, Text, shown_as
-from palaver.gateway.services import parts_of
 from palaver.gateway.generations.v2.keys import IdempotencyKey
 from palaver.gateway.generations.v2.problems import WITH_BODY, problems
 from palaver.gateway.generations.v2.shapes import CHAT_EXAMPLE, Chat, ChatPage, Receipt, chat_of, receipt_of
+from palaver.gateway.http.authentication import BearerCaller
+from palaver.gateway.http.fields import Id, QueryNumber, Seq, Text, shown_as
+from palaver.gateway.http.responses import answer_json
+from palaver.gateway.services import parts_of
 
 router = APIRouter(prefix="/chats")
 

@@ -7,13 +7,13 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from palaver.gateway.http.responses import answer_json
-from palaver.gateway.http.authentication import BearerCaller
-from palaver.gateway.http.fields import Id, shown_as
-from palaver.gateway.services import parts_of
 from palaver.gateway.generations.v2.chats import ChatId
 from palaver.gateway.generations.v2.problems import WITH_BODY, problems
 from palaver.gateway.generations.v2.shapes import Chat, chat_of
+from palaver.gateway.http.authentication import BearerCaller
+from palaver.gateway.http.fields import Id, shown_as
+from palaver.gateway.http.responses import answer_json
+from palaver.gateway.services import parts_of
 
 router = APIRouter(prefix="/chats/{chat_id}/members")
 

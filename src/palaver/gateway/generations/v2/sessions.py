@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from palaver.contracts import accounts as contract
 from palaver.contracts.ids import text_from_id
-from palaver.gateway.http.responses import answer_model
+from palaver.gateway.generations.v2.problems import WITH_BODY, problems
 from palaver.gateway.http.authentication import BearerCaller, client_of
 from palaver.gateway.http.fields import Id, Secret, Text, shown_as
+from palaver.gateway.http.responses import answer_model
 from palaver.gateway.services import parts_of
-from palaver.gateway.generations.v2.problems import WITH_BODY, problems
 
 router = APIRouter(prefix="/sessions")
 

@@ -7,8 +7,8 @@ from pydantic import ConfigDict, Field
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.ids import text_from_id
-from palaver.gateway.http.responses import optional_time, time_text
 from palaver.gateway.http.fields import Time, Uuid, shown_as
+from palaver.gateway.http.responses import optional_time, time_text
 
 _ALICE = "01940b7e-2f63-7c1e-8d5a-3a1f0c9e7b21"
 _BOB = "01940b7e-5a02-7f11-a6c3-91d2b47f0e58"

@@ -11,12 +11,20 @@ from palaver.contracts.errors import INVALID, MALFORMED, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.contracts.messenger_pb2 import PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.contracts.times import now_us, rfc3339
-from palaver.gateway.sockets.commands import Answer, Command, MoveReceipt, ResumeChats, SendMessages, Told, Type
-from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.sockets.commands import (
+    Answer,
+    Command,
+    MoveReceipt,
+    ResumeChats,
+    SendMessages,
+    Told,
+    Type,
+)
 from palaver.gateway.sockets.websocket import text_frame
+from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
-from palaver.runtime.texts import check_text
 from palaver.runtime.telemetry.trace_context import read_traceparent
+from palaver.runtime.texts import check_text
 
 MOST_CURSORS = 1_000
 LARGEST_SEQ = 2**62

@@ -18,11 +18,11 @@ from palaver.contracts.errors import (
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.contracts.times import rfc3339
+from palaver.gateway.generations.v2.socket import LARGEST_SEQ, SocketsV2
 from palaver.gateway.sockets.commands import Answer, MoveReceipt, ResumeChats, SendMessages, Told, Type
 from palaver.gateway.upstream.pending_sends import InFlight
-from palaver.gateway.generations.v2.socket import LARGEST_SEQ, SocketsV2
 from palaver.runtime.settings import GatewaySettings
-from tests.memory_sockets import read_frames
+from tests.harness.memory_sockets import read_frames
 
 CHAT, CLIENT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11", "5b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a22"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -7,7 +7,7 @@ from uuid import UUID
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from palaver.contracts.ids import new_id, text_from_id
-from tests.live import Gateway
+from tests.harness.realtime import Gateway
 
 
 class Listening(WSListener):

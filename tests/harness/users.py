@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.running import Running
+from tests.harness.palaver_process import Running
 
 PASSWORD = "correct horse"
 WAIT_SECONDS = 10.0

@@ -20,12 +20,12 @@ from sqlalchemy import Connection, select
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
-from palaver.gateway.upstream.stream import Link
 from palaver.gateway.sockets.server import SocketServer
-from palaver.messenger.realtime.bus import Bus
-from palaver.messenger.store.chats import create_group, open_direct_chat
+from palaver.gateway.upstream.stream import Link
 from palaver.messenger.domain import Message
+from palaver.messenger.realtime.bus import Bus
 from palaver.messenger.realtime.engine import Replica
+from palaver.messenger.store.chats import create_group, open_direct_chat
 from palaver.messenger.store.schema import messages, metadata
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.server import serving_http

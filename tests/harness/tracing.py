@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from palaver.runtime.telemetry.spans import Span
 from palaver.runtime.telemetry.tracing import current_work
-from tests.kept_spans import keeping_spans
+from tests.harness.recorded_spans import keeping_spans
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"

@@ -1,6 +1,6 @@
 """A gateway's sockets and a messenger in one process of their own, whose memory a test may look at.
 
-`python -m tests.sockets_process DIRECTORY KEY` says `ready PORT`. KEY is the hexadecimal private key that
+`python -m tests.harness.sockets_process DIRECTORY KEY` says `ready PORT`. KEY is the hexadecimal private key that
 tokens are signed with, DIRECTORY holds the database.
 """
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import TelemetrySettings
 from palaver.runtime.telemetry.configuration import configure_telemetry
-from tests.live import Keys, Place, running_gateway, running_messenger
+from tests.harness.realtime import Keys, Place, running_gateway, running_messenger
 
 
 async def serve(stopping: asyncio.Event) -> None:

@@ -23,16 +23,16 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import INTERNAL, PalaverError, error_to_wire
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
-from palaver.gateway.upstream.auth import Accounts
 from palaver.gateway.app import build_app
-from palaver.gateway.upstream.messenger import Dialogs, open_channel
 from palaver.gateway.http.errors import generation_of
 from palaver.gateway.http.health import Upstream
-from palaver.gateway.upstream.stream import Link
 from palaver.gateway.services import Parts
+from palaver.gateway.upstream.auth import Accounts
+from palaver.gateway.upstream.messenger import Dialogs, open_channel
 from palaver.gateway.upstream.revocations import Revocations
-from palaver.runtime.http.server import RestClient, serving_http
+from palaver.gateway.upstream.stream import Link
 from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.server import RestClient, serving_http
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 

@@ -8,8 +8,8 @@ from typing import Any
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch, MessengerBatch
 from palaver.messenger.realtime.engine import Replica
-from tests.live import Keys, eventually
-from tests.memory_channel import MemoryChannel, MemoryStream
+from tests.harness.realtime import Keys, eventually
+from tests.harness.memory_channel import MemoryChannel, MemoryStream
 
 
 class Attached:

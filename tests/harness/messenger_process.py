@@ -1,6 +1,6 @@
 """The messenger's live part as a process of its own, which a test may kill.
 
-`python -m tests.messenger_process DATABASE PORT JWKS` serves the stream by gRPC, says `ready PORT`, and stops
+`python -m tests.harness.messenger_process DATABASE PORT JWKS` serves the stream by gRPC, says `ready PORT`, and stops
 in order on SIGTERM.
 """
 
@@ -21,7 +21,7 @@ from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.tokens import TokenVerifier
-from tests.live import HOST, AttachOnly, Place
+from tests.harness.realtime import HOST, AttachOnly, Place
 
 
 class MessengerProcess:
@@ -38,7 +38,7 @@ class MessengerProcess:
             [
                 sys.executable,
                 "-m",
-                "tests.messenger_process",
+                "tests.harness.messenger_process",
                 str(self._place.file),
                 str(self.port),
                 json.dumps(self._place.keys.jwks),

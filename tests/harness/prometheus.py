@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.running import Running, wait_until
+from tests.harness.palaver_process import Running, wait_until
 
 REPOSITORY = Path(__file__).parents[1]
 DEPLOYED = REPOSITORY / "deploy" / "prometheus"

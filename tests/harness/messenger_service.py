@@ -16,7 +16,7 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import serve
 from palaver.runtime.grpc.server import MESSAGE_BYTES, error_from_rpc
 from palaver.runtime.settings import MessengerSettings, Settings
-from tests.small_auth import SmallAuth
+from tests.harness.stub_auth import SmallAuth
 
 
 @dataclass
