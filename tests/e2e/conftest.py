@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.harness.users import Door, door_of
 from tests.harness.palaver_process import Running
+from tests.harness.users import Door, door_of
 
 
 @pytest.fixture

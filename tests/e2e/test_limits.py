@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.harness.users import PASSWORD, Answer, Door, Person, Wire, door_of, profile_of, v1_frame, v2_send
 from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.users import PASSWORD, Answer, Door, Person, Wire, door_of, profile_of, v1_frame, v2_send
 
 TEXT = 16_384
 MESSAGES = 100

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.users import Door, Person, v1_frame, v2_send
 from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.users import Door, Person, v1_frame, v2_send
 
 CLIENT = "b7ad6b7169203331"
 

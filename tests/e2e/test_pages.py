@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.walkthrough import REPOSITORY, Terminal
 from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.walkthrough import REPOSITORY, Terminal
 
 README = REPOSITORY / "README.md"
 PALAVER = Path(sys.executable).parent / "palaver"

@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.harness.users import PASSWORD, profile_of
 from tests.harness.palaver_process import Running
+from tests.harness.users import PASSWORD, profile_of
 
 EXAMPLES = 25
 CHECKS = [

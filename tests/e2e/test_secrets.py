@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.harness.users import Answer, Door, Person, door_of, profile_of, v1_frame, v2_send
 from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.users import Answer, Door, Person, door_of, profile_of, v1_frame, v2_send
 
 # All lines, all spans, all of them slow
 EVERYTHING = {

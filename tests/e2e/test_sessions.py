@@ -13,8 +13,8 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.harness.users import Answer, Door, Person, Wire, door_of, v1_frame, v2_send
 from tests.harness.palaver_process import Running, running_palaver, wait_until
+from tests.harness.users import Answer, Door, Person, Wire, door_of, v1_frame, v2_send
 
 REVOKED_SECONDS = 2.0
 REVOKED = 4001

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.users import door_of, v2_send
 from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.users import door_of, v2_send
 
 # The gateway's span, its call, auth's span, and the line that the gateway wrote last
 HEADS = (

@@ -12,7 +12,14 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.harness.palaver_process import SERVICES, Running, is_gone, running_palaver, start_palaver, wait_until
+from tests.harness.palaver_process import (
+    SERVICES,
+    Running,
+    is_gone,
+    running_palaver,
+    start_palaver,
+    wait_until,
+)
 
 ALICE = {
     "email": "alice@example.org",

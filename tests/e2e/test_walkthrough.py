@@ -12,6 +12,7 @@ from uuid import UUID
 import psutil
 import pytest
 
+from tests.harness.palaver_process import Running, running_palaver, wait_until
 from tests.harness.walkthrough import (
     KEPT,
     ORIGINAL,
@@ -21,7 +22,6 @@ from tests.harness.walkthrough import (
     expand,
     walkthrough_blocks,
 )
-from tests.harness.palaver_process import Running, running_palaver, wait_until
 
 WRITTEN_PORT = 10000
 TEXTS = ["Hello, Alice!", "What is up?", "I miss you!"]

@@ -12,8 +12,8 @@ import pytest
 
 from palaver.client import Client, Message, PalaverError, Sent, Socket
 from palaver.client.backoff import Backoff
-from tests.harness.users import PASSWORD
 from tests.harness.palaver_process import SERVICES, Running, running_palaver, wait_until
+from tests.harness.users import PASSWORD
 
 PAIRS = 4
 IN_FLIGHT = 4

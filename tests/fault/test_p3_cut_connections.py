@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from palaver.client import Client, Message
-from tests.harness.users import Person, Wire, door_of, v2_send
 from tests.harness.palaver_process import Running
+from tests.harness.users import Person, WebSocket, door_of, v2_send
 
 READERS = 6
 WRITERS = 3
@@ -61,18 +61,18 @@ class Reader:
         wire.cut()
         await hearing
 
-    async def connect(self) -> Wire:
+    async def connect(self) -> WebSocket:
         """A new socket, and at once a resume. The `pong` tells that it was heard."""
         self.connections += 1
         headers = {"authorization": "Bearer " + self.person.token}
-        wire = Wire(
+        wire = WebSocket(
             await self.person.door.http.ws_connect(self.person.door.ws_url + "/v2/ws", headers=headers)
         )
         await wire.say({"type": "resume", "cursors": self.cursors})
         await wire.say({"type": "ping"})
         return wire
 
-    async def hear(self, wire: Wire, until: dict[str, int] | None = None) -> None:
+    async def hear(self, wire: WebSocket, until: dict[str, int] | None = None) -> None:
         """Takes what is told until the connection ends, or until the cursors are there.
 
         What is told before the resume was heard may leave a hole, which the resume fills, or come again with

@@ -26,8 +26,8 @@ from palaver.contracts.errors import CATALOGUE
 from palaver.contracts.frames import ServerFrame
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.store.chats import create_group
-from tests.harness.realtime import HOST, Keys, Place
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
+from tests.harness.realtime import HOST, Keys, Place
 
 FRAME_BYTES = 262_144
 FRAMES_AT_ONCE = 25
@@ -89,7 +89,7 @@ real = st.sampled_from([text_from_id(CHAT), text_from_id(new_id()), "a word"]).m
 values = st.one_of(st.sampled_from(ODD_VALUES), numbers, texts, long_texts, deep, real)
 
 
-class Said:
+class PendingReceipt:
     """Bytes on the wire. `sound`: they are whole frames that break no rule of the framing."""
 
     def __init__(self, wire: bytes, *, sound: bool = True) -> None:
@@ -182,22 +182,22 @@ frames_v2 = mutated(fields_v2())
 
 
 @st.composite
-def framed(draw: Any, frames: "st.SearchStrategy[bytes]") -> Said:
+def framed(draw: Any, frames: "st.SearchStrategy[bytes]") -> PendingReceipt:
     """A message in frames, most of them as they should be."""
     payload = draw(st.one_of(frames, frames, frames, st.binary(max_size=200)))
     how = draw(st.sampled_from(["whole", "whole", "whole", "whole", "binary", "fragments", "control", "odd"]))
     sound = len(payload) <= FRAME_BYTES
     if how == "whole":
-        return Said(client_frame(TEXT, payload), sound=sound)
+        return PendingReceipt(client_frame(TEXT, payload), sound=sound)
     if how == "binary":
-        return Said(client_frame(BINARY, payload), sound=sound)
+        return PendingReceipt(client_frame(BINARY, payload), sound=sound)
     if how == "fragments":
         pieces = fragments(payload, draw(st.integers(2, 6)), with_pings=draw(st.booleans()))
-        return Said(b"".join(pieces), sound=sound)
+        return PendingReceipt(b"".join(pieces), sound=sound)
     if how == "control":
         opcode = draw(st.sampled_from([PING, PONG]))
-        return Said(client_frame(opcode, draw(st.binary(max_size=125))))
-    return Said(draw(odd_frames), sound=False)
+        return PendingReceipt(client_frame(opcode, draw(st.binary(max_size=125))))
+    return PendingReceipt(draw(odd_frames), sound=False)
 
 
 def fragments(payload: bytes, count: int, *, with_pings: bool) -> Iterator[bytes]:
@@ -304,7 +304,7 @@ class Sockets:
         """A socket of the user's."""
         return await RawSocket.open(HOST, self.port, generation.path, self.keys.token(USER))
 
-    async def say(self, generation: Generation, said: list[Said]) -> None:
+    async def say(self, generation: Generation, said: list[PendingReceipt]) -> None:
         """Says all of it, asks whether the socket is still there, and reads to the end."""
         self.frames += len(said)
         socket = await self.open(generation)
@@ -385,7 +385,7 @@ def test_5000_odd_frames_hurt_nobody(
         report_multiple_bugs=False,
     )
     @given(said=st.lists(framed(frames), min_size=FRAMES_AT_ONCE, max_size=FRAMES_AT_ONCE))
-    def fuzz(said: list[Said]) -> None:
+    def fuzz(said: list[PendingReceipt]) -> None:
         sockets.runner.run(sockets.say(generation, said))
         if not sockets.memory_before and sockets.frames > EXAMPLES * FRAMES_AT_ONCE / 4:
             sockets.memory_before = sockets.memory()

@@ -7,12 +7,12 @@ from typing import Any
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch, MessengerBatch
-from palaver.messenger.realtime.engine import Replica
-from tests.harness.realtime import Keys, eventually
+from palaver.messenger.realtime.engine import Engine
 from tests.harness.memory_channel import MemoryChannel, MemoryStream
+from tests.harness.realtime import Keys, eventually
 
 
-class Attached:
+class GatewayStream:
     """One stream. `batches`: all that came."""
 
     def __init__(self, stream: MemoryStream, keys: Keys) -> None:
@@ -98,14 +98,14 @@ class Attached:
 
 
 @contextlib.asynccontextmanager
-async def attached(
-    replica: Replica, keys: Keys, *, since: int = 0, opens: list[Any] | None = None, **first: Any
-) -> AsyncIterator[Attached]:
+async def gateway_stream(
+    engine: Engine, keys: Keys, *, since: int = 0, opens: list[Any] | None = None, **first: Any
+) -> AsyncIterator[GatewayStream]:
     """A gateway's stream during the block. `since`, `opens` and what else its first batch says are as after
     a broken stream."""
-    stream = MemoryStream(MemoryChannel(replica.attach))
+    stream = MemoryStream(MemoryChannel(engine.attach))
     await stream.wait_for_connection()
-    one = Attached(stream, keys)
+    one = GatewayStream(stream, keys)
     opens = [one.opening(*opening) for opening in opens or []]
     one.say(hello={"gateway_id": "gateway", "since": since}, opens=opens, reopened=True, **first)
     try:

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 from palaver.gateway.sockets.server import SocketServer
-from palaver.gateway.sockets.websocket import UpgradeRequest
+from palaver.gateway.sockets.websocket import HandshakeRequest
 
 
 def read_frames(written: bytes) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ class MemoryClient:
 
     async def open(self, server: SocketServer, path: str, token: str) -> "MemoryClient":
         """Upgrades as a client with a token does."""
-        wire: Any = await server.upgrades.decide(UpgradeRequest(path, {}, {"authorization": token}, ""))
+        wire: Any = await server.upgrades.decide(HandshakeRequest(path, {}, {"authorization": token}, ""))
         self._hears = wire._hears
         wire.on_ws_connected(self)  # type: ignore[arg-type] # stands where the transport would
         return self

@@ -1,7 +1,7 @@
 """The messenger's live part as a process of its own, which a test may kill.
 
-`python -m tests.harness.messenger_process DATABASE PORT JWKS` serves the stream by gRPC, says `ready PORT`, and stops
-in order on SIGTERM.
+`python -m tests.harness.messenger_process DATABASE PORT JWKS` serves the stream by gRPC, says `ready PORT`,
+and stops in order on SIGTERM.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
-from palaver.messenger.realtime.engine import Replica
+from palaver.messenger.realtime.engine import Engine
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import MessengerSettings
@@ -79,18 +79,18 @@ async def serve(stopping: asyncio.Event) -> None:
         return json.loads(jwks)  # type: ignore[no-any-return]
 
     database = SqliteDatabase(Path(file))
-    replica = Replica(database, TokenVerifier(fetch), MessengerSettings(rates=False))
+    engine = Engine(database, TokenVerifier(fetch), MessengerSettings(rates=False))
     async with serving_grpc(
-        lambda server: add_MessengerServicer_to_server(AttachOnly(replica.attach), server),
+        lambda server: add_MessengerServicer_to_server(AttachOnly(engine.attach), server),
         HOST,
         int(port),
         1.0,
     ) as (_, bound):
-        await replica.start()
+        await engine.start()
         sys.stdout.write(f"ready {bound}\n")
         sys.stdout.flush()
         await stopping.wait()
-        await replica.stop()
+        await engine.stop()
     await database.close()
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from tests.harness.palaver_process import Running, wait_until
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 DEPLOYED = REPOSITORY / "deploy" / "prometheus"
 # Also the time that a scrape may take: one that fails ends every series
 SCRAPE_SECONDS = 1.0

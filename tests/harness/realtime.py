@@ -21,10 +21,10 @@ from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
 from palaver.gateway.sockets.server import SocketServer
-from palaver.gateway.upstream.stream import Link
+from palaver.gateway.upstream.stream import MessengerStream
 from palaver.messenger.domain import Message
 from palaver.messenger.realtime.bus import Bus
-from palaver.messenger.realtime.engine import Replica
+from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.store.chats import create_group, open_direct_chat
 from palaver.messenger.store.schema import messages, metadata
 from palaver.runtime.grpc.server import serving_grpc
@@ -146,39 +146,39 @@ class AttachOnly(MessengerServicer):
 
 
 @contextlib.asynccontextmanager
-async def running_replica(place: Place, bus: Bus | None = None, **settings: Any) -> AsyncIterator[Replica]:
+async def running_engine(place: Place, bus: Bus | None = None, **settings: Any) -> AsyncIterator[Engine]:
     """A replica on the place's database, with connections of its own, until the block ends."""
     database = SqliteDatabase(place.file)
     own = MessengerSettings(**{"rates": False, **settings})
-    replica = Replica(database, place.keys.verifier(), own, bus)
-    await replica.start()
+    engine = Engine(database, place.keys.verifier(), own, bus)
+    await engine.start()
     try:
-        yield replica
+        yield engine
     finally:
-        await replica.stop()
+        await engine.stop()
         await database.close()
 
 
 @contextlib.asynccontextmanager
 async def running_messenger(
     place: Place, port: int = 0, bus: Bus | None = None, **settings: Any
-) -> AsyncIterator[tuple[Replica, int]]:
+) -> AsyncIterator[tuple[Engine, int]]:
     """A replica served by gRPC, and its port. Stops as the messenger does: the streams before the server."""
     database = SqliteDatabase(place.file)
     own = MessengerSettings(**{"rates": False, **settings})
-    replica = Replica(database, place.keys.verifier(), own, bus)
+    engine = Engine(database, place.keys.verifier(), own, bus)
     try:
         async with serving_grpc(
-            lambda server: add_MessengerServicer_to_server(AttachOnly(replica.attach), server),
+            lambda server: add_MessengerServicer_to_server(AttachOnly(engine.attach), server),
             HOST,
             port,
             1.0,
         ) as (_, bound):
-            await replica.start()
+            await engine.start()
             try:
-                yield replica, bound
+                yield engine, bound
             finally:
-                await replica.stop()
+                await engine.stop()
     finally:
         await database.close()
 
@@ -237,7 +237,7 @@ async def running_gateway(keys: Keys, messenger_port: int, **settings: Any) -> A
     ended = Ended()
     own = GatewaySettings(**{"drain_seconds": 1.0, **settings})
     async with channel_to(messenger_port) as channel:
-        link = Link(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
+        link = MessengerStream(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
         sockets = SocketServer(own, keys.verifier(), ended, link)
         await sockets.start()
         async with serving_http(no_pages, HOST, 0, ws=sockets.protocol) as server:

@@ -26,11 +26,11 @@ from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_Messenge
 from palaver.gateway.app import build_app
 from palaver.gateway.http.errors import generation_of
 from palaver.gateway.http.health import Upstream
-from palaver.gateway.services import Parts
-from palaver.gateway.upstream.auth import Accounts
-from palaver.gateway.upstream.messenger import Dialogs, open_channel
+from palaver.gateway.services import Services
+from palaver.gateway.upstream.auth import AuthClient
+from palaver.gateway.upstream.messenger import MessengerClient, open_channel
 from palaver.gateway.upstream.revocations import Revocations
-from palaver.gateway.upstream.stream import Link
+from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.http.server import RestClient, serving_http
 from palaver.runtime.settings import GatewaySettings
@@ -61,7 +61,7 @@ TOKEN_PAIR = {
 
 
 @dataclass
-class Asked:
+class PendingRead:
     """One request that auth got."""
 
     method: str
@@ -78,7 +78,7 @@ class ScriptedAuth:
 
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     answers: dict[str, Any] = field(default_factory=dict)
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[PendingRead] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.forget()
@@ -103,7 +103,7 @@ class ScriptedAuth:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
         body = await request.body()
-        said = Asked(
+        said = PendingRead(
             request.method,
             request.url.path,
             dict(request.query_params),
@@ -225,7 +225,7 @@ class Door:
     port: int
     auth: ScriptedAuth
     messenger: ScriptedMessenger
-    parts: Parts
+    services: Services
     session: aiohttp.ClientSession
     token: str
     stop_messenger: Any = None
@@ -272,26 +272,26 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
         await grpc_server.start()
         stack.push_async_callback(grpc_server.stop, None)
         channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{grpc_port}"))
-        link = Link(channel, 1, 1)
+        link = MessengerStream(channel, 1, 1)
         link.start(NoSockets())  # type: ignore[arg-type] # it hears of nothing else
         stack.push_async_callback(link.stop)
-        accounts = Accounts(rest)
+        accounts = AuthClient(rest)
         revocations = Revocations(accounts, 600)
         verifier = TokenVerifier(accounts.keys)
-        parts = Parts(
+        services = Services(
             own,
             accounts,
-            Dialogs(channel, link.asks),
+            MessengerClient(channel, link.asks),
             verifier,
             revocations,
             (Upstream("auth", rest),),
             lambda: link.is_attached,
         )
         options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
-        app = Requests(build_app(parts), is_edge=True, access_log=False, generation_of=generation_of)
+        app = Requests(build_app(services), is_edge=True, access_log=False, generation_of=generation_of)
         server = await stack.enter_async_context(serving_http(app, "127.0.0.1", 0, **options))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Door(server.port, auth, messenger, parts, session, auth.token(), grpc_server.stop)
+        yield Door(server.port, auth, messenger, services, session, auth.token(), grpc_server.stop)
 
 
 def message(seq: int, sender: UUID = BOB, text: str = "Hello, Alice!", **more: Any) -> pb.Message:

@@ -1,7 +1,7 @@
 """A gateway's sockets and a messenger in one process of their own, whose memory a test may look at.
 
-`python -m tests.harness.sockets_process DIRECTORY KEY` says `ready PORT`. KEY is the hexadecimal private key that
-tokens are signed with, DIRECTORY holds the database.
+`python -m tests.harness.sockets_process DIRECTORY KEY` says `ready PORT`. KEY is the hexadecimal private key
+that tokens are signed with, DIRECTORY holds the database.
 """
 
 import asyncio

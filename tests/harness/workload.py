@@ -4,9 +4,9 @@ import asyncio
 import json
 
 from palaver.contracts.errors import OVERLOADED, SLOW_READER
-from tests.harness.users import PASSWORD, WAIT_SECONDS, Door, Person, door_of, v1_frame, v2_send
-from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
 from tests.harness.palaver_process import Running
+from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
+from tests.harness.users import PASSWORD, WAIT_SECONDS, Door, Person, door_of, v1_frame, v2_send
 
 # Small enough to be overrun: each refusal is a series that the dashboard shows
 ENVIRONMENT = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from palaver.contracts.ids import new_id
-from tests.harness.websocket_clients import ListeningV1, ListeningV2
-from tests.harness.realtime import Gateway, Place, eventually, running_gateway
 from tests.harness.messenger_process import MessengerProcess
+from tests.harness.realtime import Gateway, Place, eventually, running_gateway
+from tests.harness.websocket_clients import ListeningV1, ListeningV2
 
 CHATS = 25
 # Of each generation, of each of a chat's two users

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
-from tests.harness.websocket_clients import ListeningV2
 from tests.harness.realtime import Gateway, Place, eventually, running_gateway, running_messenger
+from tests.harness.websocket_clients import ListeningV2
 
 # Several pages of a resume
 BEFORE = 450
@@ -102,10 +102,10 @@ async def test_p3_a_client_that_is_cut_misses_nothing_and_sees_nothing_twice(
     place = Place(tmp_path)
     users = [new_id() for _ in range(READERS + 1)]
     chat_id = place.group(users)
-    async with running_messenger(place) as (replica, port), running_gateway(place.keys, port) as gateway:
+    async with running_messenger(place) as (engine, port), running_gateway(place.keys, port) as gateway:
         for start in range(0, BEFORE, 50):
             texts = [f"before {number}" for number in range(start, start + 50)]
-            await replica.send(chat_id, users[0], [new_id() for _ in texts], texts, retry=False)
+            await engine.send(chat_id, users[0], [new_id() for _ in texts], texts, retry=False)
         done = asyncio.Event()
         readers = [Reader(user_id, chat_id) for user_id in users[1:]]
         reading = [asyncio.create_task(r.read_through_cuts(gateway, chance, done)) for r in readers]

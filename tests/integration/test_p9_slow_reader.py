@@ -9,10 +9,10 @@ import psutil
 
 from palaver.contracts.errors import SLOW_READER
 from palaver.contracts.ids import new_id, text_from_id
-from tests.harness.websocket_clients import ListeningV2
-from tests.harness.realtime import HOST, Gateway, Place, eventually, running_gateway
 from tests.harness.messenger_process import MessengerProcess
 from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
+from tests.harness.realtime import HOST, Gateway, Place, eventually, running_gateway
+from tests.harness.websocket_clients import ListeningV2
 
 QUEUE_BYTES = 128 * 1024
 TEXT_CHARACTERS = 8_000

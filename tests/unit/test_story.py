@@ -13,10 +13,10 @@ from palaver.auth.schema import users
 from palaver.contracts.ids import text_from_id
 from palaver.messenger.store.schema import messages
 from palaver.runtime.sql.database import sqlite_engine
-from tests import kept
-from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, keep_request, span
-from tests.harness.realtime import Place
+from tests.harness import telemetry_files as kept
 from tests.harness.journal_rows import move_receipt, write_messages
+from tests.harness.realtime import Place
+from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, keep_request, span
 from tests.unit.test_cli import run
 
 ALICE, BOB, CAROL = UUID(kept.ALICE).bytes, UUID(kept.BOB).bytes, b"c" * 16

@@ -13,7 +13,7 @@ from palaver.auth.accounts import Accounts
 from palaver.auth.keys import Keys
 from palaver.auth.migrations import MIGRATIONS
 from palaver.auth.passwords import Passwords
-from palaver.auth.rest import QUIET_PATHS, Parts, build_app
+from palaver.auth.rest import QUIET_PATHS, Services, build_app
 from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
 from palaver.runtime.http.errors import Guarded
@@ -57,7 +57,7 @@ async def serve(
         sessions = Sessions(database, passwords, signing, own)
         accounts = Accounts(database, passwords, sessions, own)
         app = Requests(
-            Guarded(build_app(Parts(accounts, sessions, signing, database)), BODY_BYTES),
+            Guarded(build_app(Services(accounts, sessions, signing, database)), BODY_BYTES),
             is_edge=False,
             access_log=settings.telemetry.access_log,
             quiet_paths=QUIET_PATHS,

@@ -26,7 +26,7 @@ class Guess:
     wrong: bool = False
 
 
-class Guesses:
+class LoginThrottle:
     """Budgets of wrong passwords, per account and per address.
 
     A guess takes its place in both budgets before its password is hashed, and gives it back if it was right

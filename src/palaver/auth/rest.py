@@ -37,7 +37,7 @@ system = APIRouter()
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Services:
     """The use cases that requests are handed to."""
 
     accounts: Accounts
@@ -46,19 +46,19 @@ class Parts:
     database: Database
 
 
-def build_app(parts: Parts) -> FastAPI:
+def build_app(services: Services) -> FastAPI:
     """The private REST as an ASGI app."""
     app = FastAPI(title="Palaver auth", docs_url=None, redoc_url=None)
-    app.state.parts = parts
+    app.state.services = services
     answer_errors(app)
     for router in (users, sessions, system):
         app.include_router(router)
     return app
 
 
-def parts_of(request: Request) -> Parts:
+def services_of(request: Request) -> Services:
     """The use cases behind the request's app."""
-    found: Parts = request.app.state.parts
+    found: Services = request.app.state.services
     return found
 
 
@@ -67,7 +67,7 @@ async def caller_of(request: Request, authorization: Annotated[str, Header()] = 
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise PalaverError(UNAUTHENTICATED, "an access token is needed")
-    claims = await parts_of(request).sessions.verify(token.strip())
+    claims = await services_of(request).sessions.verify(token.strip())
     note_fact("user_id", text_from_id(claims.user_id))
     return claims
 
@@ -84,7 +84,7 @@ def client_of(
     return Client(x_client_address or peer, "".join(filter(str.isprintable, agent)))
 
 
-Use = Annotated[Parts, Depends(parts_of)]
+Use = Annotated[Services, Depends(services_of)]
 Caller = Annotated[Claims, Depends(caller_of)]
 From = Annotated[Client, Depends(client_of)]
 Limit = Annotated[int, Query(ge=0, le=MOST_USERS)]
@@ -214,7 +214,7 @@ async def tell_readiness(use: Use, response: Response) -> dict[str, Any]:
     return {**refusal, "ready": False, "lacks": lacks}
 
 
-async def lacks_of(use: Parts) -> list[str]:
+async def lacks_of(use: Services) -> list[str]:
     """What keeps auth from doing its work."""
     if not await is_usable(use.database):
         return ["database"]

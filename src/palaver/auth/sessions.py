@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from palaver.auth import session_rows, user_rows
 from palaver.auth.domain import Client, Session, check_hashable, normalise_email
 from palaver.auth.keys import Keys
-from palaver.auth.login_throttle import Guesses
+from palaver.auth.login_throttle import LoginThrottle
 from palaver.auth.passwords import Passwords
 from palaver.auth.session_rows import Refusal
 from palaver.contracts.accounts import Refresh, SignIn, TokenPair
@@ -52,7 +52,7 @@ class Sessions:
         self._passwords = passwords
         self._keys = keys
         self._settings = settings
-        self._guesses = Guesses(settings, clock) if settings.rates else None
+        self._guesses = LoginThrottle(settings, clock) if settings.rates else None
         # The keys are at hand: looking for a new one costs nothing that a forger could multiply
         self._verifier = TokenVerifier(keys.jwks, keys_seconds=0)
 

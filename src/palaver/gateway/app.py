@@ -14,16 +14,16 @@ from palaver.gateway.generations.history_fast_path import ShortWay
 from palaver.gateway.http import health
 from palaver.gateway.http.errors import refuse
 from palaver.gateway.http.middleware import BodyLimit, JsonOnly, Refusals
-from palaver.gateway.services import Parts
+from palaver.gateway.services import Services
 from palaver.runtime.settings import GatewaySettings
 
 EXPOSED_HEADERS = ("retry-after", "traceresponse", "www-authenticate")
 
 
-def build_app(parts: Parts) -> FastAPI:
+def build_app(services: Services) -> FastAPI:
     """The application. It starts and stops nothing: its parts are the bootstrap's."""
-    app = bare_app(parts.settings)
-    app.state.parts = parts
+    app = bare_app(services.settings)
+    app.state.services = services
     return app
 
 

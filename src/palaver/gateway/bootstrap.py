@@ -8,12 +8,12 @@ from typing import Any
 from palaver.gateway.app import build_app
 from palaver.gateway.http.errors import generation_of
 from palaver.gateway.http.health import Upstream
-from palaver.gateway.services import Parts
+from palaver.gateway.services import Services
 from palaver.gateway.sockets.server import SocketServer
-from palaver.gateway.upstream.auth import Accounts
-from palaver.gateway.upstream.messenger import Dialogs, open_channel
+from palaver.gateway.upstream.auth import AuthClient
+from palaver.gateway.upstream.messenger import MessengerClient, open_channel
 from palaver.gateway.upstream.revocations import Revocations
-from palaver.gateway.upstream.stream import Link
+from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.http.server import RestClient, serving_http
 from palaver.runtime.settings import Settings
@@ -45,18 +45,18 @@ async def serve(
             ),
         ]
         channel = await stack.enter_async_context(open_channel(own.messenger_target))
-        accounts = Accounts(auth)
+        accounts = AuthClient(auth)
         revocations = Revocations(accounts, settings.auth.access_token_seconds + LEEWAY_SECONDS)
         verifier = TokenVerifier(accounts.keys)
-        link = Link(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
+        link = MessengerStream(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
         # Behind the HTTP server, whose last requests read from it
         stack.push_async_callback(link.stop)
         sockets = SocketServer(own, verifier, revocations, link, access_log=settings.telemetry.access_log)
         revocations.listen(sockets.close_session)
-        parts = Parts(
+        services = Services(
             own,
             accounts,
-            Dialogs(channel, link.asks),
+            MessengerClient(channel, link.asks),
             verifier,
             revocations,
             tuple(health),
@@ -74,7 +74,7 @@ async def serve(
             "timeout_graceful_shutdown": own.drain_seconds,
         }
         app = Requests(
-            build_app(parts),
+            build_app(services),
             is_edge=True,
             access_log=settings.telemetry.access_log,
             generation_of=generation_of,

@@ -39,7 +39,7 @@ TRACERESPONSE = {
     "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 }
 
-_LONG_NAME = re.compile(r"palaver__gateway__(v\d)__\w+?__([A-Za-z]+)")
+_LONG_NAME = re.compile(r"palaver__gateway__generations__(v\d)__\w+?__([A-Za-z]+)")
 
 router = APIRouter(include_in_schema=False)
 

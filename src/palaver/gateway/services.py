@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from palaver.gateway.http.health import Upstream
-from palaver.gateway.upstream.auth import Accounts
-from palaver.gateway.upstream.messenger import Dialogs
+from palaver.gateway.upstream.auth import AuthClient
+from palaver.gateway.upstream.messenger import MessengerClient
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Services:
     """One gateway's parts, built once by the bootstrap."""
 
     settings: GatewaySettings
-    accounts: Accounts
-    dialogs: Dialogs
+    auth: AuthClient
+    messenger: MessengerClient
     verifier: TokenVerifier
     revocations: Revocations
     upstreams: tuple[Upstream, ...]
@@ -27,7 +27,7 @@ class Parts:
     is_attached: Callable[[], bool]
 
 
-def parts_of(request: Request) -> Parts:
+def services_of(request: Request) -> Services:
     """The parts of the gateway that serves the request."""
-    parts: Parts = request.scope["app"].state.parts
-    return parts
+    services: Services = request.scope["app"].state.services
+    return services

@@ -12,10 +12,10 @@ import msgspec
 from palaver.contracts.errors import PalaverError
 from palaver.messenger.health import health_app
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.messenger.realtime.engine import Replica
+from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.rpc import Rpc, add_messenger
-from palaver.messenger.use_cases import Dialogs
-from palaver.messenger.user_directory import Directory
+from palaver.messenger.use_cases import UseCases
+from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.http.server import RestClient, serving_http
@@ -49,8 +49,8 @@ async def serve(
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
         verifier = TokenVerifier(keys.fetch)
-        live = Replica(database, verifier, own)
-        rpc = Rpc(Dialogs(database, Directory(auth), live, own), live)
+        live = Engine(database, verifier, own)
+        rpc = Rpc(UseCases(database, UserDirectory(auth), live, own), live)
         live.streams.asks.list_messages = rpc.read_page
         checks = {"journal": lambda: is_usable(database), "auth": keys.were_heard}
 
@@ -99,7 +99,7 @@ def database_file(settings: Settings) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def running(live: Replica) -> AsyncIterator[None]:
+async def running(live: Engine) -> AsyncIterator[None]:
     """Runs the live part during the block."""
     await live.start()
     try:

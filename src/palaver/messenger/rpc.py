@@ -19,7 +19,7 @@ from palaver.messenger.protobuf import (
     receipt_to_wire,
 )
 from palaver.messenger.store.messages import Page
-from palaver.messenger.use_cases import Dialogs
+from palaver.messenger.use_cases import UseCases
 from palaver.runtime.grpc.instrumentation import Method
 from palaver.runtime.grpc.server import abort_call
 from palaver.runtime.telemetry.trace_context import read_traceparent
@@ -43,54 +43,54 @@ Attach = Callable[[Any, Any], Awaitable[None]]
 class Rpc:
     """The unary calls. Each gets who calls and what is asked, and raises what the use case raises."""
 
-    def __init__(self, dialogs: Dialogs, live: Live) -> None:
+    def __init__(self, dialogs: UseCases, live: Live) -> None:
         self._dialogs = dialogs
         self._is_online = live.is_online
 
     async def open_direct_chat(self, caller: Caller, asked: pb.OpenDirectChatRequest) -> pb.Chat:
-        """See `Dialogs.open_direct_chat`."""
+        """See `UseCases.open_direct_chat`."""
         shown = await self._dialogs.open_direct_chat(caller.user_id, asked.companion_id)
         return chat_to_wire(shown, self._is_online)
 
     async def find_direct_chat(self, caller: Caller, asked: pb.FindDirectChatRequest) -> pb.Chat:
-        """See `Dialogs.find_direct_chat`."""
+        """See `UseCases.find_direct_chat`."""
         shown = await self._dialogs.find_direct_chat(caller.user_id, asked.companion_id)
         return chat_to_wire(shown, self._is_online)
 
     async def create_group(self, caller: Caller, asked: pb.CreateGroupRequest) -> pb.Chat:
-        """See `Dialogs.create_group`."""
+        """See `UseCases.create_group`."""
         shown = await self._dialogs.create_group(
             caller.user_id, asked.title, asked.member_ids, asked.idempotency_key
         )
         return chat_to_wire(shown, self._is_online)
 
     async def get_chat(self, caller: Caller, asked: pb.GetChatRequest) -> pb.Chat:
-        """See `Dialogs.get_chat`."""
+        """See `UseCases.get_chat`."""
         return chat_to_wire(await self._dialogs.get_chat(caller.user_id, asked.chat_id), self._is_online)
 
     async def list_chats(self, caller: Caller, asked: pb.ListChatsRequest) -> pb.ChatPage:
-        """See `Dialogs.list_chats`."""
+        """See `UseCases.list_chats`."""
         shown = await self._dialogs.list_chats(
             caller.user_id, asked.limit, asked.cursor, asked.offset, with_total=asked.with_total
         )
         return chats_to_wire(shown, self._is_online)
 
     async def add_members(self, caller: Caller, asked: pb.AddMembersRequest) -> pb.Chat:
-        """See `Dialogs.add_members`."""
+        """See `UseCases.add_members`."""
         shown = await self._dialogs.add_members(caller.user_id, asked.chat_id, asked.user_ids)
         return chat_to_wire(shown, self._is_online)
 
     async def remove_member(self, caller: Caller, asked: pb.RemoveMemberRequest) -> pb.Empty:
-        """See `Dialogs.remove_member`."""
+        """See `UseCases.remove_member`."""
         await self._dialogs.remove_member(caller.user_id, asked.chat_id, asked.user_id)
         return pb.Empty()
 
     async def list_messages(self, caller: Caller, asked: pb.ListMessagesRequest) -> pb.MessagePage:
-        """See `Dialogs.list_messages`."""
+        """See `UseCases.list_messages`."""
         return page_to_wire(await self.read_page(caller.user_id, asked))
 
     async def read_page(self, user_id: bytes, asked: pb.ListMessagesRequest) -> Page:
-        """See `Dialogs.list_messages`."""
+        """See `UseCases.list_messages`."""
         return await self._dialogs.list_messages(
             user_id,
             asked.chat_id,
@@ -102,7 +102,7 @@ class Rpc:
         )
 
     async def send_messages(self, caller: Caller, asked: pb.SendMessagesRequest) -> pb.SentMessages:
-        """See `Dialogs.send_messages`."""
+        """See `UseCases.send_messages`."""
         messages = await self._dialogs.send_messages(
             caller.user_id,
             asked.chat_id,
@@ -114,17 +114,17 @@ class Rpc:
         return messages_to_wire(messages)
 
     async def edit_message(self, caller: Caller, asked: pb.EditMessageRequest) -> pb.Message:
-        """See `Dialogs.edit_message`."""
+        """See `UseCases.edit_message`."""
         return message_to_wire(
             await self._dialogs.edit_message(caller.user_id, asked.chat_id, asked.seq, asked.text)
         )
 
     async def delete_message(self, caller: Caller, asked: pb.DeleteMessageRequest) -> pb.Message:
-        """See `Dialogs.delete_message`."""
+        """See `UseCases.delete_message`."""
         return message_to_wire(await self._dialogs.delete_message(caller.user_id, asked.chat_id, asked.seq))
 
     async def set_receipt(self, caller: Caller, asked: pb.SetReceiptRequest) -> pb.Receipt:
-        """See `Dialogs.set_receipt`."""
+        """See `UseCases.set_receipt`."""
         return receipt_to_wire(
             await self._dialogs.set_receipt(caller.user_id, asked.chat_id, asked.received_seq, asked.read_seq)
         )

@@ -14,7 +14,7 @@ from palaver.messenger.domain import Message
 from palaver.messenger.realtime.memberships import Audience
 
 if TYPE_CHECKING:
-    from palaver.messenger.realtime.gateway_connection import Attachment
+    from palaver.messenger.realtime.gateway_connection import GatewayConnection
 
 # Members' copies of a chat's activity are exact up to this many members. A larger group's are moved by the
 # first message after a pause, and lag a little while one message follows the other: a thousand rows a
@@ -40,7 +40,7 @@ class Append:
     texts: Sequence[str]
     retry: bool = False
     trace_id: str = ""
-    origin: "Attachment | None" = None
+    origin: "GatewayConnection | None" = None
     socket: int = 0
     request: int = 0
     outcome: "asyncio.Future[list[Message]] | None" = None

@@ -13,7 +13,7 @@ from palaver.messenger.live import Live
 from palaver.messenger.store import chat_lists as views
 from palaver.messenger.store import chats
 from palaver.messenger.store import messages as history
-from palaver.messenger.user_directory import Directory, Names
+from palaver.messenger.user_directory import Names, UserDirectory
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import Database
 from palaver.runtime.texts import check_text
@@ -43,7 +43,7 @@ class ShownChats(NamedTuple):
     total: int
 
 
-class Dialogs:
+class UseCases:
     """Every method acts in the name of `user_id`, whose token was verified.
 
     All raise `invalid`, naming the field, for what can't be meant, and `not_found` with one and the same
@@ -51,7 +51,7 @@ class Dialogs:
     """
 
     def __init__(
-        self, database: Database, directory: Directory, live: Live, settings: MessengerSettings
+        self, database: Database, directory: UserDirectory, live: Live, settings: MessengerSettings
     ) -> None:
         self._database = database
         self._directory = directory

@@ -36,7 +36,7 @@ Names = dict[bytes, Name]
 UNKNOWN = Name("", "")
 
 
-class Directory:
+class UserDirectory:
     """Names of users by id, remembered for a while; the least lately learnt are forgotten first."""
 
     def __init__(

@@ -7,8 +7,8 @@ import pytest
 
 from palaver.runtime.telemetry.spans import Span
 from tests.harness.services import Whole
-from tests.harness.users import PASSWORD, Door, Person
 from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, Kept, keeping
+from tests.harness.users import PASSWORD, Door, Person
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

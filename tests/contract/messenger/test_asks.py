@@ -10,7 +10,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import error_to_wire
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
-from palaver.messenger.realtime import gateway_connection as attachment
+from palaver.messenger.realtime import gateway_connection as gateway
 from tests.harness.messenger_service import Messenger, client_ids, eventually
 from tests.harness.stub_auth import SmallAuth
 
@@ -111,7 +111,7 @@ async def test_answers_that_wait_are_bounded(
     messenger: Messenger, auth: SmallAuth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readers of long pages would fill the messenger's memory (promise P9), or be answered never."""
-    monkeypatch.setattr(attachment, "ROOM_BYTES", 1_000)
+    monkeypatch.setattr(gateway, "ROOM_BYTES", 1_000)
     _, bob, chat_id = await chat_with(messenger, auth, "x" * 1_000)
     requests = [pb.ListMessagesRequest(chat_id=chat_id, limit=1)] * 5
     batches = await ask(messenger, auth.token(bob), *requests)

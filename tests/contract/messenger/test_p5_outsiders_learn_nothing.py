@@ -11,8 +11,8 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
-from tests.harness.messenger_service import Messenger, client_ids
 from tests.harness.message_pages import messages_in
+from tests.harness.messenger_service import Messenger, client_ids
 
 # One event loop for the file: the messenger lives in it
 pytestmark = pytest.mark.asyncio(loop_scope="module")

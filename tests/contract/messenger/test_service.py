@@ -24,8 +24,8 @@ from palaver.runtime.settings import MessengerSettings, Settings
 from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
 from palaver.runtime.startup import StartError
-from tests.harness.messenger_service import Messenger, client_ids, eventually, running_messenger
 from tests.harness.message_pages import messages_in
+from tests.harness.messenger_service import Messenger, client_ids, eventually, running_messenger
 from tests.harness.stub_auth import SmallAuth, running_small_auth
 
 

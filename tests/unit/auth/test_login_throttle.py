@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from palaver.auth.login_throttle import Guesses, address_key
+from palaver.auth.login_throttle import LoginThrottle, address_key
 from palaver.contracts.errors import OVERLOADED, RATE_LIMITED, PalaverError
 from palaver.runtime.settings import AuthSettings
 
@@ -26,12 +26,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def guesses(clock: Clock) -> Guesses:
+def guesses(clock: Clock) -> LoginThrottle:
     settings = AuthSettings(wrong_passwords_per_account=ACCOUNT, wrong_passwords_per_address=ADDRESS)
-    return Guesses(settings, clock)
+    return LoginThrottle(settings, clock)
 
 
-async def guess(guesses: Guesses, wrong: bool, account: str = "a@b.test", address: str = "192.0.2.1") -> str:
+async def guess(
+    guesses: LoginThrottle, wrong: bool, account: str = "a@b.test", address: str = "192.0.2.1"
+) -> str:
     """What a sign-in ends with. The hash takes a turn of the loop."""
     try:
         async with guesses.guess(account, address) as one:
@@ -42,7 +44,7 @@ async def guess(guesses: Guesses, wrong: bool, account: str = "a@b.test", addres
     return "wrong" if wrong else "right"
 
 
-async def test_account_has_its_budget(guesses: Guesses, clock: Clock) -> None:
+async def test_account_has_its_budget(guesses: LoginThrottle, clock: Clock) -> None:
     """Passwords could be guessed from many addresses, as many as the server can hash."""
     found = [await guess(guesses, True, address=f"192.0.2.{number}") for number in range(ACCOUNT + 2)]
     assert found == ["wrong"] * ACCOUNT + ["rate_limited"] * 2
@@ -53,30 +55,30 @@ async def test_account_has_its_budget(guesses: Guesses, clock: Clock) -> None:
     assert await guess(guesses, False, address="192.0.2.77") == "right"
 
 
-async def test_address_has_its_budget(guesses: Guesses) -> None:
+async def test_address_has_its_budget(guesses: LoginThrottle) -> None:
     """One password could be tried on every account."""
     found = [await guess(guesses, True, account=f"{number}@b.test") for number in range(ADDRESS + 2)]
     assert found == ["wrong"] * ADDRESS + ["rate_limited"] * 2
     assert await guess(guesses, True, account="9@b.test", address="192.0.2.2") == "wrong"
 
 
-async def test_right_passwords_cost_nothing(guesses: Guesses) -> None:
+async def test_right_passwords_cost_nothing(guesses: LoginThrottle) -> None:
     """A user with many devices, or a bot, would be locked out by signing in."""
     assert [await guess(guesses, False) for _ in range(50)] == ["right"] * 50
 
 
-async def test_guesses_at_once_cannot_overdraw(guesses: Guesses) -> None:
+async def test_guesses_at_once_cannot_overdraw(guesses: LoginThrottle) -> None:
     """Guesses sent at once would all be looked at before the first is found wrong."""
     found = await asyncio.gather(*(guess(guesses, True) for _ in range(50)))
     assert sorted(found) == ["rate_limited"] * (50 - ACCOUNT) + ["wrong"] * ACCOUNT
 
 
-async def test_right_passwords_at_once_are_not_refused(guesses: Guesses) -> None:
+async def test_right_passwords_at_once_are_not_refused(guesses: LoginThrottle) -> None:
     """All devices of a user that come back at once would be refused, though nobody sent a wrong password."""
     assert await asyncio.gather(*(guess(guesses, False) for _ in range(50))) == ["right"] * 50
 
 
-async def test_wait_is_told_and_holds(guesses: Guesses, clock: Clock) -> None:
+async def test_wait_is_told_and_holds(guesses: LoginThrottle, clock: Clock) -> None:
     """A client would come back too early, and be refused again."""
     for _ in range(ACCOUNT):
         await guess(guesses, True)
@@ -89,7 +91,7 @@ async def test_wait_is_told_and_holds(guesses: Guesses, clock: Clock) -> None:
     assert await guess(guesses, True) == "wrong"
 
 
-async def test_guess_that_was_not_looked_at_costs_nothing(guesses: Guesses) -> None:
+async def test_guess_that_was_not_looked_at_costs_nothing(guesses: LoginThrottle) -> None:
     """A busy server would lock its users out."""
     for _ in range(20):
         with pytest.raises(PalaverError, match="busy"):
@@ -98,7 +100,7 @@ async def test_guess_that_was_not_looked_at_costs_nothing(guesses: Guesses) -> N
     assert await guess(guesses, False) == "right"
 
 
-async def test_those_who_wait_are_bounded(guesses: Guesses, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_those_who_wait_are_bounded(guesses: LoginThrottle, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of guesses would fill the memory."""
     monkeypatch.setattr("palaver.auth.login_throttle.MOST_WAITING", 2)
     found = await asyncio.gather(*(guess(guesses, True) for _ in range(ACCOUNT + 4)))

@@ -18,7 +18,7 @@ from palaver.contracts.frames import (
 from tests.harness.client_events import HELLO, ME, message, sent
 
 
-def attached(**cursors: int) -> ClientProtocol:
+def gateway_stream(**cursors: int) -> ClientProtocol:
     """A protocol that has resumed."""
     protocol = ClientProtocol(cursors)
     hear(protocol, HELLO)
@@ -52,7 +52,7 @@ def test_nothing_is_written_before_hello() -> None:
 
 def test_a_hole_asks_for_the_chat_and_holds_back_what_follows() -> None:
     """A message that was lost on the way would stay lost, or come behind its answers."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     assert hear(protocol, message(7)) == []
     assert written(protocol) == [Resume({"A": 4})]
     assert hear(protocol, message(8)) == []
@@ -64,7 +64,7 @@ def test_a_hole_asks_for_the_chat_and_holds_back_what_follows() -> None:
 
 def test_one_resume_at_a_time() -> None:
     """The server would refuse the second, and its chats would never be filled."""
-    protocol = attached(A=4, B=4)
+    protocol = gateway_stream(A=4, B=4)
     hear(protocol, message(7))
     assert written(protocol) == [Resume({"A": 4})]
     hear(protocol, message(7, "B"))
@@ -91,7 +91,7 @@ def test_very_many_chats_are_resumed_part_by_part() -> None:
 
 def test_own_sends_are_outcomes_and_fill_their_seqs() -> None:
     """Every answer to an own message would look like a hole; or a bot would answer itself."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.send("A", "one", "text")
     written(protocol)
     assert hear(protocol, sent(5, "one"), message(6)) == [message(6)]
@@ -101,7 +101,7 @@ def test_own_sends_are_outcomes_and_fill_their_seqs() -> None:
 
 def test_a_send_is_repeated_after_a_cut_until_it_is_acked() -> None:
     """A send that was on its way when the connection was cut would be lost, or reported twice."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.send("A", "one", "text")
     assert written(protocol) == [Send("A", "one", "text")]
     protocol.connection_lost()
@@ -115,7 +115,7 @@ def test_a_send_is_repeated_after_a_cut_until_it_is_acked() -> None:
 
 def test_a_name_that_somebody_else_gave_is_not_an_acknowledgement() -> None:
     """Another member could make a send look stored by using its client id."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.send("A", "one", "text")
     stranger = message(5, sender="other", client_id="one")
     assert hear(protocol, stranger) == [stranger]
@@ -124,7 +124,7 @@ def test_a_name_that_somebody_else_gave_is_not_an_acknowledgement() -> None:
 
 def test_a_send_that_was_given_up_but_stored_is_told_as_a_message() -> None:
     """After a time-out the sender would never see what everybody else sees."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.send("A", "one", "text")
     written(protocol)
     protocol.give_up("one")
@@ -137,7 +137,7 @@ def test_a_send_that_was_given_up_but_stored_is_told_as_a_message() -> None:
 
 def test_a_refused_send_fails_with_the_servers_words() -> None:
     """The sender would wait for a time-out instead of learning what is wrong."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.send("A", "one", "text")
     assert hear(protocol, Error("invalid", "too long", "text", client_id="one")) == []
     [(client_id, error)] = protocol.take_outcomes()
@@ -149,7 +149,7 @@ def test_a_refused_send_fails_with_the_servers_words() -> None:
 
 def test_a_send_that_is_refused_for_now_can_be_sent_again() -> None:
     """Each moment in which the server is busy would cost a message."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.send("A", "one", "text")
     written(protocol)
     hear(protocol, Error("rate_limited", "slow down", client_id="one", retry_after=2.0))
@@ -163,7 +163,7 @@ def test_a_send_that_is_refused_for_now_can_be_sent_again() -> None:
 
 def test_the_same_client_id_can_not_be_on_its_way_twice() -> None:
     """One of two callers would never get an outcome."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.send("A", "one", "text")
     with pytest.raises(PalaverError) as refused:
         protocol.send("A", "one", "text")
@@ -172,21 +172,21 @@ def test_the_same_client_id_can_not_be_on_its_way_twice() -> None:
 
 def test_changes_are_told_once_and_newest_last() -> None:
     """An edit would not be shown, be shown twice, or be undone by an older one."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     edited, deleted = message(3, edit=1), message(3, edit=2, deleted=True)
     assert hear(protocol, edited, edited, deleted, edited, deleted) == [edited, deleted]
 
 
 def test_a_chat_begins_with_its_first_message() -> None:
     """The first message of a new companion would wait for a look-up, or not come."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     assert hear(protocol, message(1, "new"), message(2, "new")) == [message(1, "new"), message(2, "new")]
     assert protocol.take_unknown_chats() == []
 
 
 def test_an_unknown_chat_waits_until_it_is_known_where_it_begins() -> None:
     """What was said in a new chat while this client was away would never be told."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     assert hear(protocol, message(7, "new"), message(8, "new")) == []
     assert protocol.take_unknown_chats() == ["new"]
     protocol.start_chat("new", 5)
@@ -197,14 +197,14 @@ def test_an_unknown_chat_waits_until_it_is_known_where_it_begins() -> None:
 
 def test_a_chat_that_was_found_is_asked_for() -> None:
     """What was said in a chat that began while this client was away would wait for its next message."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.start_chat("new", 0)
     assert written(protocol) == [Resume({"new": 0})]
 
 
 def test_the_message_that_made_a_chat_known_is_always_told() -> None:
     """A look-up that sees newer seqs than the message would swallow it."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     hear(protocol, message(7, "new"))
     protocol.start_chat("new", 9)
     assert protocol.take_events() == [message(7, "new")]
@@ -222,7 +222,7 @@ def test_without_look_ups_a_chat_begins_with_what_comes() -> None:
 
 def test_a_seq_that_the_store_does_not_have_does_not_stop_a_chat() -> None:
     """One hole that cannot be filled would silence a chat for ever, or ask for it in a loop."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     hear(protocol, message(7))
     written(protocol)
     assert hear(protocol, Resumed()) == [message(7)]
@@ -265,7 +265,7 @@ def test_a_chat_of_others_is_not_asked_for_again() -> None:
 
 def test_receipts_are_said_again_until_they_are_told() -> None:
     """A receipt on its way when the connection was cut would be lost, and a chat stay unread."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.set_receipt("A", 4, 2)
     protocol.set_receipt("A", 3, 3)
     assert written(protocol) == [SendReceipt("A", 4, 3)]
@@ -280,7 +280,7 @@ def test_receipts_are_said_again_until_they_are_told() -> None:
 
 def test_typing_is_not_told_late() -> None:
     """Others would see somebody typing who did so a minute ago."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.say_typing("A")
     assert written(protocol) == [SendTyping("A")]
     protocol.connection_lost()
@@ -291,7 +291,7 @@ def test_typing_is_not_told_late() -> None:
 
 def test_a_frame_too_large_takes_the_longest_send_alone() -> None:
     """One text that the server never takes would cut the connection for ever, or take other sends with it."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     protocol.send("A", "short", "text")
     protocol.send("A", "long", "text" * 100)
     protocol.give_up_longest(PalaverError(TOO_LARGE))
@@ -301,6 +301,6 @@ def test_a_frame_too_large_takes_the_longest_send_alone() -> None:
 
 def test_an_own_message_of_another_device_is_news() -> None:
     """A user with two devices would not see on one what they said on the other."""
-    protocol = attached(A=4)
+    protocol = gateway_stream(A=4)
     other_device = message(5, sender=ME)
     assert hear(protocol, other_device) == [other_device]

@@ -10,14 +10,14 @@ from palaver.contracts.errors import FORBIDDEN, INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.messenger.domain import Message, Receipt
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.messenger.use_cases import Dialogs
-from palaver.messenger.user_directory import Directory
+from palaver.messenger.use_cases import UseCases
+from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.http.server import RestClient
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.sql.migrations import migrate
-from tests.harness.stub_auth import SmallAuth, running_small_auth
 from tests.harness.journal_rows import write_messages
+from tests.harness.stub_auth import SmallAuth, running_small_auth
 
 
 @dataclass
@@ -69,7 +69,7 @@ class House:
     auth: SmallAuth
     database: SqliteDatabase
     live: Noting
-    dialogs: Dialogs
+    dialogs: UseCases
 
     async def group(self, creator: bytes, *others: bytes) -> bytes:
         return (await self.dialogs.create_group(creator, "Lunch", others, "")).view.id
@@ -83,7 +83,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         await database.write(migrate, MIGRATIONS)
         live = Noting()
         settings = MessengerSettings(members_per_group=3, messages_per_request=2, text_characters=10)
-        yield House(auth, database, live, Dialogs(database, Directory(client), live, settings))
+        yield House(auth, database, live, UseCases(database, UserDirectory(client), live, settings))
         await database.close()
         await client.close()
 
@@ -191,7 +191,7 @@ async def test_a_page_of_chats_asks_for_all_names_at_once(house: House) -> None:
     for number in range(5):
         await house.dialogs.open_direct_chat(alice, house.auth.sign_up(str(number)))
     client = RestClient(house.auth.url)
-    forgetful = Dialogs(house.database, Directory(client), house.live, MessengerSettings())
+    forgetful = UseCases(house.database, UserDirectory(client), house.live, MessengerSettings())
     house.auth.lookups.clear()
     page = await forgetful.list_chats(alice, 10, "", 0, with_total=True)
     await client.close()

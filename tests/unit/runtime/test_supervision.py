@@ -50,7 +50,7 @@ server.serve_forever(0.02)
 SUPERVISOR = """
 import asyncio, json, os, sys
 from pathlib import Path
-import palaver.runtime.restarts as restarts, palaver.runtime.supervision as supervision
+import palaver.runtime.restart_policy as restarts, palaver.runtime.supervision as supervision
 from palaver.runtime.child_process import Child
 plan = json.loads(sys.argv[1])
 restarts.FIRST_PAUSE, restarts.MOST_DEATHS = 0.01, 3

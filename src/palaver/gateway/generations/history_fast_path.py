@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from palaver.gateway.generations.v1 import messages as v1
 from palaver.gateway.generations.v2 import messages as v2
 from palaver.gateway.http.authentication import BARE_TOKEN, BEARER
-from palaver.gateway.services import parts_of
+from palaver.gateway.services import services_of
 from palaver.runtime.http.instrumentation import set_route
 
 _V1_PATH = "/messenger/messages"
@@ -67,7 +67,7 @@ def read_v1(query: bytes) -> Answer | None:
 
     async def answer(request: Request) -> Response:
         caller = await BARE_TOKEN(request)
-        return await v1.answer_page(parts_of(request).dialogs, caller.token, chat_id, limit, offset)
+        return await v1.answer_page(services_of(request).messenger, caller.token, chat_id, limit, offset)
 
     return answer
 
@@ -87,7 +87,7 @@ def read_v2(chat: str, query: bytes) -> Answer | None:
     async def answer(request: Request) -> Response:
         caller = await BEARER(request)
         return await v2.answer_page(
-            parts_of(request).dialogs, caller.token, chat_id, limit, before_seq, after_seq
+            services_of(request).messenger, caller.token, chat_id, limit, before_seq, after_seq
         )
 
     return answer

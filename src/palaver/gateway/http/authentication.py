@@ -13,7 +13,7 @@ from starlette.requests import Request
 from palaver.contracts.errors import SESSION_REVOKED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.gateway.http.middleware import header_of
-from palaver.gateway.services import parts_of
+from palaver.gateway.services import services_of
 from palaver.gateway.upstream.auth import Client
 from palaver.runtime.telemetry.log_context import note_fact
 
@@ -47,9 +47,9 @@ class AccessToken(SecurityBase):
     async def __call__(self, request: Request) -> Caller:
         """Nearly always without waiting: a token that was seen before is known."""
         token = read_token(request, bare=self._bare)
-        parts = parts_of(request)
-        claims = parts.verifier.verify_known(token) or await parts.verifier.verify(token)
-        if parts.revocations.is_ended(claims.session_id):
+        services = services_of(request)
+        claims = services.verifier.verify_known(token) or await services.verifier.verify(token)
+        if services.revocations.is_ended(claims.session_id):
             raise PalaverError(SESSION_REVOKED)
         note_fact("user_id", text_from_id(claims.user_id))
         return Caller(claims.user_id, claims.session_id, token)

@@ -83,11 +83,11 @@ async def tell_alive() -> Response:
 )
 async def tell_readiness(request: Request) -> Response:
     """Asks auth and the messenger, and passes on what they say they lack. For load balancers."""
-    upstreams: tuple[Upstream, ...] = request.app.state.parts.upstreams
+    upstreams: tuple[Upstream, ...] = request.app.state.services.upstreams
     answers = await asyncio.gather(*(upstream.lacks() for upstream in upstreams))
     found = {upstream.name: not lacks for upstream, lacks in zip(upstreams, answers, strict=True)}
     lacking = [what for lacks in answers for what in lacks]
-    if not request.app.state.parts.is_attached():
+    if not request.app.state.services.is_attached():
         lacking.append("stream")
     return answer_json(Readiness(not lacking, found, lacking), 503 if lacking else 200)
 

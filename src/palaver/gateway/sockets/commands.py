@@ -66,7 +66,7 @@ class Answer:
 Command = SendMessages | MoveReceipt | Type | ResumeChats | Answer
 
 
-class Told:
+class OutboundMessages:
     """New messages of one chat with consecutive seqs, or a changed one, as sockets are told of them."""
 
     __slots__ = (
@@ -118,11 +118,11 @@ class Generation(Protocol):
         """What a client's frame asks for. Raises `malformed`, `invalid`."""
         ...
 
-    def told(self, told: Told) -> bytes:
+    def told(self, told: OutboundMessages) -> bytes:
         """Messages for those who did not send them."""
         ...
 
-    def sent(self, told: Told) -> bytes:
+    def sent(self, told: OutboundMessages) -> bytes:
         """The acknowledgement for the sender's socket."""
         ...
 

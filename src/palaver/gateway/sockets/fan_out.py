@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from palaver.contracts.errors import CATALOGUE, UNAUTHENTICATED
 from palaver.contracts.messenger_pb2 import Delivery, MessengerBatch, SentReply, SocketOpen, SocketOpened
 from palaver.gateway import metrics
-from palaver.gateway.sockets.commands import Generation, Told
-from palaver.gateway.sockets.message_spans import Delivered, is_sampled, keep_delivered, keep_received
-from palaver.gateway.sockets.registry import Peers, Socket
+from palaver.gateway.sockets.commands import Generation, OutboundMessages
+from palaver.gateway.sockets.message_spans import DeliverySpan, is_sampled, keep_delivered, keep_received
+from palaver.gateway.sockets.registry import Socket, SocketRegistry
 from palaver.gateway.sockets.resume_filter import is_due
 from palaver.gateway.upstream.batches import error_from_proto
 from palaver.gateway.upstream.pending_sends import InFlight
-from palaver.gateway.upstream.stream import Link
+from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.telemetry.tracing import error_code, tracer
 
 # A socket with no more than this waiting has taken its page of a resume. Where no more than this waits,
@@ -21,17 +21,17 @@ from palaver.runtime.telemetry.tracing import error_code, tracer
 DRAINED_BYTES = 65_536
 
 
-class Telling:
+class FanOut:
     """Implements `link.Hears`. Frames are written out, counted and traced at the end of a batch."""
 
-    def __init__(self, peers: Peers, link: Link) -> None:
+    def __init__(self, peers: SocketRegistry, link: MessengerStream) -> None:
         self._peers = peers
         self._link = link
         self._paused: set[int] = set()
         # What became of the batch until now
         self._delivered: Counter[str] = Counter()
         self._resumed: Counter[str] = Counter()
-        self._traced: list[Delivered] = []
+        self._traced: list[DeliverySpan] = []
         self._heard_at = 0
 
     def reopenings(self) -> Iterable[SocketOpen]:
@@ -87,7 +87,7 @@ class Telling:
 
     def hear_delivery(self, delivery: Delivery, sent: InFlight | None, *, fresh_only: int) -> None:
         """See `link.Hears`."""
-        told = Told(delivery, sent)
+        told = OutboundMessages(delivery, sent)
         if sent is not None:
             self._acknowledge(told, sent)
         last_seq = told.first_seq + len(told.ids) - 1
@@ -97,7 +97,7 @@ class Telling:
         if sockets:
             self._note(delivery, told, sent, sockets)
 
-    def _acknowledge(self, told: Told, sent: InFlight) -> None:
+    def _acknowledge(self, told: OutboundMessages, sent: InFlight) -> None:
         sender = self._peers.open.get(sent.socket)
         if sender is not None:
             sender.write(sender.generation.sent(told))
@@ -108,7 +108,7 @@ class Telling:
         ):
             keep_received(sent, sender, told)
 
-    def _tell(self, delivery: Delivery, told: Told) -> list[Socket]:
+    def _tell(self, delivery: Delivery, told: OutboundMessages) -> list[Socket]:
         """Writes to all that are to be told. Returns them."""
         sockets = []
         rendered: dict[Generation, bytes] = {}
@@ -125,7 +125,9 @@ class Telling:
                 sockets.append(socket)
         return sockets
 
-    def _note(self, delivery: Delivery, told: Told, sent: InFlight | None, sockets: Sequence[Socket]) -> None:
+    def _note(
+        self, delivery: Delivery, told: OutboundMessages, sent: InFlight | None, sockets: Sequence[Socket]
+    ) -> None:
         """Notes what is counted and traced once the frames are written out."""
         for socket in sockets:
             self._delivered[socket.generation.name] += len(told.ids)
@@ -141,7 +143,7 @@ class Telling:
             place = tracer.begin(traceparent, is_edge=True)
             traceparent = place.traceparent if place is not None else ""
         if is_sampled(traceparent):
-            self._traced.append(Delivered(told, traceparent[3:35], time.time_ns(), sockets))
+            self._traced.append(DeliverySpan(told, traceparent[3:35], time.time_ns(), sockets))
 
     def hear_batch(self, batch: MessengerBatch) -> None:
         """See `link.Hears`."""

@@ -17,8 +17,8 @@ from palaver.contracts.errors import (
 from palaver.contracts.ids import text_from_id
 from palaver.gateway import metrics
 from palaver.gateway.sockets.commands import Generation
-from palaver.gateway.sockets.registry import Peers, Serves, Socket
-from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, UpgradeRequest, Wire, http_answer
+from palaver.gateway.sockets.registry import Serves, Socket, SocketRegistry
+from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_answer
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import Work, tracer
@@ -35,7 +35,7 @@ class EndedSessions(Protocol):
         ...
 
 
-class Upgrades:
+class Handshakes:
     """Decides on requests to open a socket, and writes them down as any other request.
 
     `generations`: by path. `is_open`: False once the gateway is stopping.
@@ -46,7 +46,7 @@ class Upgrades:
         generations: Mapping[str, Generation],
         verifier: TokenVerifier,
         ended: EndedSessions,
-        peers: Peers,
+        peers: SocketRegistry,
         server: Serves,
         *,
         access_log: bool,
@@ -59,14 +59,14 @@ class Upgrades:
         self._access_log = access_log
         self.is_open = True
 
-    async def decide(self, request: UpgradeRequest) -> Wire | bytes:
+    async def decide(self, request: HandshakeRequest) -> WebSocket | bytes:
         """The socket's wire, or the HTTP answer that refuses it."""
         began = time.perf_counter()
         generation = self._generations.get(request.path)
         route = request.path if generation is not None else UNKNOWN
         user_id = ""
         with tracer.serve(f"GET {route}", request.headers.get("traceparent", ""), {}, is_edge=True) as work:
-            answer: Wire | bytes
+            answer: WebSocket | bytes
             try:
                 async with asyncio.timeout(HANDSHAKE_SECONDS):
                     claims = await self._admit(generation, request)
@@ -82,7 +82,7 @@ class Upgrades:
             self._tell(request, route, generation, status, time.perf_counter() - began, user_id, work)
         return answer
 
-    async def _admit(self, generation: Generation | None, request: UpgradeRequest) -> Claims:
+    async def _admit(self, generation: Generation | None, request: HandshakeRequest) -> Claims:
         if generation is None:
             raise PalaverError(NOT_FOUND, "no socket here")
         if not self.is_open:
@@ -104,7 +104,7 @@ class Upgrades:
 
     def _tell(
         self,
-        request: UpgradeRequest,
+        request: HandshakeRequest,
         route: str,
         generation: Generation | None,
         status: int,
@@ -141,7 +141,7 @@ class Upgrades:
             )
 
 
-def token_of(request: UpgradeRequest) -> str:
+def token_of(request: HandshakeRequest) -> str:
     """The access token of an upgrade: a header, with or without `Bearer`, or the query's `token`.
 
     Raises `unauthenticated`.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from palaver.contracts.ids import text_from_id
-from palaver.gateway.sockets.commands import Told
+from palaver.gateway.sockets.commands import OutboundMessages
 from palaver.gateway.sockets.registry import Socket
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.telemetry.spans import Attributes, Event, Link, Span
@@ -37,7 +37,9 @@ def begin_message(traceparent: str) -> tuple[str, str]:
     return f"00-{place.trace_id}-{new_span_id()}-{'01' if place.sampled else '00'}", place.span_id
 
 
-def keep_received(sent: InFlight, socket: Socket | None, told: Told | None, error: str = "") -> None:
+def keep_received(
+    sent: InFlight, socket: Socket | None, told: OutboundMessages | None, error: str = ""
+) -> None:
     """A client's request to send, from its frame to its answer. `told`: it was stored as this. Nothing where
     traces are off."""
     if not sent.traceparent:
@@ -72,17 +74,17 @@ def keep_received(sent: InFlight, socket: Socket | None, told: Told | None, erro
     )
 
 
-class Delivered(NamedTuple):
+class DeliverySpan(NamedTuple):
     """Messages that were told to sockets. `began`: when the messenger's word came, in nanoseconds since the
     epoch."""
 
-    told: Told
+    told: OutboundMessages
     trace_id: str
     began: int
     sockets: Sequence[Socket]
 
 
-def keep_delivered(delivered: Delivered) -> None:
+def keep_delivered(delivered: DeliverySpan) -> None:
     """Messages of one chat, from the messenger's word to the bytes to each socket."""
     told, trace_id, began, sockets = delivered
     ended = time.time_ns()
@@ -152,7 +154,7 @@ class ResumeSpan:
         place = tracer.begin(traceparent, is_edge=True)
         return cls(place, socket) if place is not None and place.sampled else None
 
-    def add(self, told: Told) -> None:
+    def add(self, told: OutboundMessages) -> None:
         """Messages were told."""
         self._messages += len(told.ids)
         if len(self._events) >= MOST_EVENTS:

@@ -9,7 +9,7 @@ from palaver.contracts.errors import INTERNAL, PEER_SILENT, SLOW_READER, ErrorKi
 from palaver.contracts.ids import text_from_id
 from palaver.gateway import metrics
 from palaver.gateway.sockets.commands import Command, Generation
-from palaver.gateway.sockets.websocket import Wire
+from palaver.gateway.sockets.websocket import WebSocket
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.telemetry.configuration import log
@@ -76,7 +76,7 @@ class Socket:
     )
 
     def __init__(
-        self, server: Serves, peers: "Peers", generation: Generation, token: str, claims: Claims
+        self, server: Serves, peers: "SocketRegistry", generation: Generation, token: str, claims: Claims
     ) -> None:
         self._server = server
         self._peers = peers
@@ -94,7 +94,7 @@ class Socket:
         self.resuming: dict[bytes, int] | None = None
         self.resume_span: ResumeSpan | None = None
         self.ahead: dict[bytes, int] | None = None
-        self.wire = Wire(self, peers.settings.frame_bytes)
+        self.wire = WebSocket(self, peers.settings.frame_bytes)
 
     def opened(self) -> None:
         """See `wire.Hears`."""
@@ -136,14 +136,14 @@ class Socket:
         return True
 
     def write(self, frames: bytes) -> None:
-        """Tells the client, at the next `Peers.flush`."""
+        """Tells the client, at the next `SocketRegistry.flush`."""
         if frames:
             if not self.outgoing:
                 self._peers.to_flush.append(self)
             self.outgoing.append(frames)
 
 
-class Peers:
+class SocketRegistry:
     """All open sockets by number."""
 
     def __init__(self, settings: GatewaySettings) -> None:

@@ -1,14 +1,14 @@
 """Whether a socket is to be told a message now: each once, and in order, also while it resumes."""
 
 from palaver.contracts.times import now_us
-from palaver.gateway.sockets.commands import Told
+from palaver.gateway.sockets.commands import OutboundMessages
 from palaver.gateway.sockets.registry import Socket
 
 # A message that is older than this comes live no more, not even after a broken stream. Microseconds.
 LIVE_US = 60_000_000
 
 
-def is_due(socket: Socket, told: Told, *, resumed: bool = False) -> bool:
+def is_due(socket: Socket, told: OutboundMessages, *, resumed: bool = False) -> bool:
     """Whether a socket is to be told now. Moves the cursor of a resume under way, where it is.
 
     Until the messenger has heard of a resume it goes on to tell live messages. Those behind a hole are left
@@ -31,7 +31,7 @@ def is_due(socket: Socket, told: Told, *, resumed: bool = False) -> bool:
     return True
 
 
-def is_behind(ahead: dict[bytes, int], told: Told) -> bool:
+def is_behind(ahead: dict[bytes, int], told: OutboundMessages) -> bool:
     """Whether a resume has told a live message before. The messenger knows, but not on its next stream."""
     seq = ahead.get(told.chat_id)
     if seq is None:

@@ -16,13 +16,13 @@ from palaver.gateway.sockets.commands import (
     SendMessages,
     Type,
 )
-from palaver.gateway.sockets.fan_out import Telling, opening_of
-from palaver.gateway.sockets.handshake import EndedSessions, Upgrades
+from palaver.gateway.sockets.fan_out import FanOut, opening_of
+from palaver.gateway.sockets.handshake import EndedSessions, Handshakes
 from palaver.gateway.sockets.message_spans import ResumeSpan, begin_message, keep_frame, keep_received
-from palaver.gateway.sockets.registry import Peers, Socket
-from palaver.gateway.sockets.websocket import Upgrade
+from palaver.gateway.sockets.registry import Socket, SocketRegistry
+from palaver.gateway.sockets.websocket import UpgradeProtocol
 from palaver.gateway.upstream.pending_sends import InFlight
-from palaver.gateway.upstream.stream import Link
+from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.telemetry.tracing import error_code
 from palaver.runtime.tokens import TokenVerifier
@@ -36,7 +36,7 @@ class SocketServer:
         settings: GatewaySettings,
         verifier: TokenVerifier,
         ended: EndedSessions,
-        link: Link,
+        link: MessengerStream,
         *,
         access_log: bool = True,
     ) -> None:
@@ -46,13 +46,13 @@ class SocketServer:
         v1, v2 = SocketsV1(settings), SocketsV2(settings)
         # v0's `/ws` comes beside them
         generations: dict[str, Generation] = {"/messenger/ws": v1, "/v2/ws": v2}
-        self._peers = Peers(settings)
-        self._telling = Telling(self._peers, link)
-        self.upgrades = Upgrades(generations, verifier, ended, self._peers, self, access_log=access_log)
+        self._peers = SocketRegistry(settings)
+        self._telling = FanOut(self._peers, link)
+        self.upgrades = Handshakes(generations, verifier, ended, self._peers, self, access_log=access_log)
 
-    def protocol(self, config: Any, server_state: Any, app_state: Any) -> Upgrade:  # noqa: ARG002 - uvicorn's signature
+    def protocol(self, config: Any, server_state: Any, app_state: Any) -> UpgradeProtocol:  # noqa: ARG002 - uvicorn's signature
         """What uvicorn hands upgrade requests to: give it as its `ws`."""
-        return Upgrade(self.upgrades.decide, self.settings.frame_bytes)
+        return UpgradeProtocol(self.upgrades.decide, self.settings.frame_bytes)
 
     async def start(self) -> None:
         """Begins to attach to the messenger, and to look for silent peers."""

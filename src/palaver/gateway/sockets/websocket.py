@@ -36,7 +36,7 @@ def text_frame(payload: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class UpgradeRequest:
+class HandshakeRequest:
     """What a client asked for when it opened a WebSocket."""
 
     path: str
@@ -45,7 +45,7 @@ class UpgradeRequest:
     address: str
 
 
-class Wire(WSListener):
+class WebSocket(WSListener):
     """One open WebSocket: whole texts in, frames out. What they mean is for `Hears`."""
 
     __slots__ = ("_fragments", "_fragments_bytes", "_hears", "_most_bytes", "_transport", "heard", "tcp")
@@ -167,7 +167,7 @@ class Hears(Protocol):
     """What a socket does with what its wire tells."""
 
     def opened(self) -> None:
-        """The handshake is done: `Wire.write` works."""
+        """The handshake is done: `WebSocket.write` works."""
         ...
 
     def hear(self, text: bytes) -> None:
@@ -184,10 +184,10 @@ class Hears(Protocol):
 
 
 # The socket's wire, or the HTTP answer that refuses it. Raises nothing
-Decide = Callable[[UpgradeRequest], Awaitable[Wire | bytes]]
+Decide = Callable[[HandshakeRequest], Awaitable[WebSocket | bytes]]
 
 
-class Upgrade(asyncio.Protocol):
+class UpgradeProtocol(asyncio.Protocol):
     """Decides on one upgrade request, then hands the connection to picows, or answers an error."""
 
     def __init__(self, decide: Decide, most_bytes: int) -> None:
@@ -224,13 +224,13 @@ class Upgrade(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         answer = await self._decide(read_request(head, transport))
-        if isinstance(answer, Wire):
+        if isinstance(answer, WebSocket):
             self._hand_over(transport, answer, head)
         else:
             transport.write(answer)
             transport.close()
 
-    def _hand_over(self, transport: asyncio.Transport, wire: Wire, head: bytes) -> None:
+    def _hand_over(self, transport: asyncio.Transport, wire: WebSocket, head: bytes) -> None:
         protocol = WSProtocol(
             None,
             None,
@@ -264,7 +264,7 @@ def give(protocol: Any, data: bytes) -> None:
         data = data[size:]
 
 
-def read_request(head: bytes, transport: asyncio.Transport) -> UpgradeRequest:
+def read_request(head: bytes, transport: asyncio.Transport) -> HandshakeRequest:
     """The upgrade request, which uvicorn has parsed and put together again."""
     line, *rest = head.decode("latin-1").split("\r\n")
     target = line.split(" ")[1]
@@ -274,7 +274,7 @@ def read_request(head: bytes, transport: asyncio.Transport) -> UpgradeRequest:
         name, _, value = header.partition(":")
         headers[name.lower()] = value.strip()
     peer = transport.get_extra_info("peername") or ("",)
-    return UpgradeRequest(path, dict(parse_qsl(query)), headers, str(peer[0]))
+    return HandshakeRequest(path, dict(parse_qsl(query)), headers, str(peer[0]))
 
 
 STATUS_TEXT = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}

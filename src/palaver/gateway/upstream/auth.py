@@ -32,7 +32,7 @@ class Client:
     agent: str
 
 
-class Accounts:
+class AuthClient:
     """What auth can be asked. Every call raises the `PalaverError` that auth meant, or `unavailable`."""
 
     def __init__(self, rest: RestClient) -> None:

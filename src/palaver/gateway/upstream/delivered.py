@@ -7,7 +7,7 @@ MARGIN_US = 10_000_000
 REMEMBER_US = 30_000_000
 
 
-class PassedOn:
+class Delivered:
     """Which messages were passed on lately: chat id -> last seq, forgotten after a while."""
 
     def __init__(self) -> None:

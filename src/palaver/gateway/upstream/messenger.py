@@ -10,7 +10,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import RESTARTING, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
-from palaver.gateway.upstream.pending_reads import Asks
+from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.runtime.grpc.instrumentation import RETRIES, calling, note_answer
 from palaver.runtime.grpc.server import error_from_rpc, wire_error_of
 from palaver.runtime.telemetry.log_context import note_fact
@@ -42,14 +42,14 @@ def open_channel(target: str) -> grpc.aio.Channel:
     )
 
 
-class Dialogs:
+class MessengerClient:
     """What the messenger can be asked, each time in the name of a token's user.
 
     Every call raises the `PalaverError` that the messenger meant, or `unavailable`. Calls that may be
     repeated are, once, where the messenger was away.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, asks: Asks) -> None:
+    def __init__(self, channel: grpc.aio.Channel, asks: PendingReads) -> None:
         self._asks = asks
         self._stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated without types
 

@@ -18,7 +18,7 @@ AWAY_SECONDS = 3.0
 MOST_WAITING = 10_000
 
 
-class Asked:
+class PendingRead:
     """One ask, and whoever waits for its answer. `deadline` is a time of the event loop, and so is
     `away_since`: no messenger has been asked since then; 0: one is."""
 
@@ -40,14 +40,14 @@ class Asked:
         self.away_since = 0.0
 
 
-class Asks:
+class PendingReads:
     """All that wait, by number. `leave` takes an ask to the messenger; False: none is there."""
 
-    def __init__(self, leave: Callable[[int, Asked], bool]) -> None:
+    def __init__(self, leave: Callable[[int, PendingRead], bool]) -> None:
         self._leave = leave
         self._number = 0
         # In the order of their deadlines, since all wait equally long
-        self._waiting: dict[int, Asked] = {}
+        self._waiting: dict[int, PendingRead] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class Asks:
         if len(self._waiting) >= MOST_WAITING:
             raise PalaverError(OVERLOADED, retry_after=1.0, asks=len(self._waiting))
         loop = asyncio.get_running_loop()
-        asked = Asked(token, request, traceparent, loop.create_future(), loop.time() + DEADLINE_SECONDS)
+        asked = PendingRead(token, request, traceparent, loop.create_future(), loop.time() + DEADLINE_SECONDS)
         self._number += 1
         number = self._number
         self._waiting[number] = asked
@@ -79,7 +79,7 @@ class Asks:
             # Whoever gave up must not be asked for again
             self._waiting.pop(number, None)
 
-    def waiting(self) -> Iterator[tuple[int, Asked]]:
+    def waiting(self) -> Iterator[tuple[int, PendingRead]]:
         """What is not answered, to be asked again on a new stream."""
         for asked in self._waiting.values():
             asked.away_since = 0.0
@@ -125,7 +125,7 @@ class Asks:
                 asked.answer.set_exception(PalaverError(UNAVAILABLE, retry_after=1.0))
 
 
-def add_ask(batch: GatewayBatch, number: int, asked: Asked) -> None:
+def add_ask(batch: GatewayBatch, number: int, asked: PendingRead) -> None:
     """Adds an ask to a batch."""
     batch.asks.add(
         number=number, token=asked.token, list_messages=asked.request, traceparent=asked.traceparent

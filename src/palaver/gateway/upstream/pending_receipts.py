@@ -15,7 +15,7 @@ MOST = 20_000
 Key = tuple[int, bytes]
 
 
-class Said:
+class PendingReceipt:
     """How far a socket's user has come in a chat. `away`: the messenger was not there to hear it."""
 
     __slots__ = ("away", "read_seq", "received_seq", "token")
@@ -27,15 +27,15 @@ class Said:
         self.away = away
 
 
-class Receipts:
+class PendingReceipts:
     """What was said, by (socket, chat id), merged; forgotten after a while."""
 
     def __init__(self) -> None:
-        self._new: dict[Key, Said] = {}
-        self._old: dict[Key, Said] = {}
+        self._new: dict[Key, PendingReceipt] = {}
+        self._old: dict[Key, PendingReceipt] = {}
         self._since = 0
 
-    def note(self, key: Key, said: Said) -> None:
+    def note(self, key: Key, said: PendingReceipt) -> None:
         """Remembers a receipt. Raises `unavailable` where too many wait for the messenger."""
         if len(self._new) >= MOST:
             if said.away:
@@ -59,7 +59,7 @@ class Receipts:
         if clock - self._since > REMEMBER_US:
             self._old, self._new, self._since = self._new, {}, clock
 
-    def again(self, open_sockets: set[int]) -> Iterator[tuple[Key, Said]]:
+    def again(self, open_sockets: set[int]) -> Iterator[tuple[Key, PendingReceipt]]:
         """What is said on a new stream, which may break too: all of open sockets, and of closed ones what
         was said while nobody was there."""
         for key, said in {**self._old, **self._new}.items():

@@ -51,7 +51,7 @@ class InFlight:
         self.size = 100 + 2 * (len(texts[0]) if len(texts) == 1 else sum(map(len, texts)))
 
 
-class Sends:
+class PendingSends:
     """All sends in flight by the number of their request, and what was sent again lately."""
 
     def __init__(self, most: int, most_bytes: int) -> None:

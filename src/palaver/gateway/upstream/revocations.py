@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from palaver.contracts.errors import PalaverError
-from palaver.gateway.upstream.auth import Accounts
+from palaver.gateway.upstream.auth import AuthClient
 from palaver.runtime.telemetry.configuration import log
 
 POLL_SECONDS = 0.5
@@ -21,7 +21,7 @@ class Revocations:
 
     def __init__(
         self,
-        accounts: Accounts,
+        accounts: AuthClient,
         remember_seconds: float,
         *,
         poll_seconds: float = POLL_SECONDS,

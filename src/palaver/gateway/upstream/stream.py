@@ -26,10 +26,10 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.contracts.times import now_us
 from palaver.gateway import metrics
 from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
-from palaver.gateway.upstream.delivered import MARGIN_US, PassedOn
-from palaver.gateway.upstream.pending_reads import Asked, Asks, add_ask
-from palaver.gateway.upstream.pending_receipts import Receipts, Said, add_receipt
-from palaver.gateway.upstream.pending_sends import InFlight, Sends, add_send
+from palaver.gateway.upstream.delivered import MARGIN_US, Delivered
+from palaver.gateway.upstream.pending_reads import PendingRead, PendingReads, add_ask
+from palaver.gateway.upstream.pending_receipts import PendingReceipt, PendingReceipts, add_receipt
+from palaver.gateway.upstream.pending_sends import InFlight, PendingSends, add_send
 from palaver.runtime.telemetry.configuration import log
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -63,16 +63,16 @@ class Hears(Protocol):
         ...
 
 
-class Link:
+class MessengerStream:
     """The stream, and what waits for it."""
 
     def __init__(self, channel: grpc.aio.Channel, most_frames: int, most_bytes: int) -> None:
         self._stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated
-        self._sends = Sends(most_frames, most_bytes)
-        self._receipts = Receipts()
-        self.asks = Asks(self._ask)
+        self._sends = PendingSends(most_frames, most_bytes)
+        self._receipts = PendingReceipts()
+        self.asks = PendingReads(self._ask)
         self._gateway_id = text_from_id(new_id())
-        self._passed_on = PassedOn()
+        self._passed_on = Delivered()
         self._clock = 0
         self._batch = GatewayBatch()
         self._wake = asyncio.Event()
@@ -112,7 +112,7 @@ class Link:
             add_send(self._batch, request, sent, retry=False)
             self._wake.set()
 
-    def _ask(self, number: int, asked: Asked) -> bool:
+    def _ask(self, number: int, asked: PendingRead) -> bool:
         if self.is_attached:
             add_ask(self._batch, number, asked)
             self._wake.set()
@@ -121,7 +121,7 @@ class Link:
     def move_receipt(self, socket: int, token: str, chat_id: bytes, received_seq: int, read_seq: int) -> None:
         """Says how far a socket's user has come, now or when the messenger is back. Raises `unavailable`."""
         key = (socket, chat_id)
-        self._receipts.note(key, Said(token, received_seq, read_seq, away=not self.is_attached))
+        self._receipts.note(key, PendingReceipt(token, received_seq, read_seq, away=not self.is_attached))
         if self.is_attached:
             add_receipt(self._batch, key, received_seq, read_seq)
             self._wake.set()

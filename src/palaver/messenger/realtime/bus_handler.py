@@ -14,15 +14,15 @@ from palaver.messenger.realtime.bus import (
 )
 from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.memberships import Audiences
-from palaver.messenger.realtime.ordering import Teller
+from palaver.messenger.realtime.ordering import OrderedDelivery
 from palaver.messenger.store.missed import read_after
 from palaver.runtime.sql.database import Database
 
 
-class Hearing:
+class BusHandler:
     """Tells the hub's sockets what is heard. A replica tells its own changes and receipts by it too."""
 
-    def __init__(self, audiences: Audiences, hub: Hub, teller: Teller, database: Database) -> None:
+    def __init__(self, audiences: Audiences, hub: Hub, teller: OrderedDelivery, database: Database) -> None:
         self._audiences = audiences
         self._hub = hub
         self._teller = teller

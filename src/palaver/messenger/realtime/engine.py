@@ -16,16 +16,16 @@ from palaver.messenger.realtime.bus import (
     Signal,
     Typed,
 )
-from palaver.messenger.realtime.bus_handler import Hearing
+from palaver.messenger.realtime.bus_handler import BusHandler
 from palaver.messenger.realtime.committer import Committer
-from palaver.messenger.realtime.gateway_connection import Attachment
+from palaver.messenger.realtime.gateway_connection import GatewayConnection
 from palaver.messenger.realtime.hub import Hub
-from palaver.messenger.realtime.memberships import Audience, Audiences, no_chat
-from palaver.messenger.realtime.ordering import Teller
+from palaver.messenger.realtime.memberships import Audience, Audiences, no_such_chat
+from palaver.messenger.realtime.ordering import OrderedDelivery
 from palaver.messenger.realtime.presence import Presence
 from palaver.messenger.sequencing import EXACT_ACTIVITY_MEMBERS, Append, messages_of
 from palaver.messenger.store.journal import SqliteJournal, Writes
-from palaver.messenger.stream.server import Streams
+from palaver.messenger.stream.server import StreamServer
 from palaver.runtime.rate_limits import TokenBuckets
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import Database
@@ -36,7 +36,7 @@ from palaver.runtime.tokens import TokenVerifier
 LAZY_SECONDS = 1.0
 
 
-class Replica:
+class Engine:
     """The live part of the messenger. Implements `live.Live`."""
 
     def __init__(
@@ -59,10 +59,10 @@ class Replica:
         self._lazy_writer: asyncio.Task[None] | None = None
         self.hub = Hub()
         self.committer = Committer(SqliteJournal(database), self._written, settings)
-        self.teller = Teller(self.hub, database)
-        self._hearing = Hearing(self.audiences, self.hub, self.teller, database)
+        self.teller = OrderedDelivery(self.hub, database)
+        self._hearing = BusHandler(self.audiences, self.hub, self.teller, database)
         self.presence = Presence(self.hub, database, self.committer, self._say)
-        self.streams = Streams(self, database, verifier)
+        self.streams = StreamServer(self, database, verifier)
         self.attach = self.streams.attach
 
     async def start(self) -> None:
@@ -145,16 +145,16 @@ class Replica:
         """See `Live.is_online`."""
         return user_id in self.hub.online
 
-    async def tell_missed(self, attachment: Attachment, chat_id: bytes, messages: list[Message]) -> None:
+    async def tell_missed(self, gateway: GatewayConnection, chat_id: bytes, messages: list[Message]) -> None:
         """Tells one gateway's sockets what they may have missed in a chat. Raises `unavailable`."""
         await self._tell(
-            chat_id, lambda audience: self.hub.tell_messages(audience, messages, missed_by=attachment)
+            chat_id, lambda audience: self.hub.tell_messages(audience, messages, missed_by=gateway)
         )
 
-    async def tell_missed_change(self, attachment: Attachment, message: Message) -> None:
+    async def tell_missed_change(self, gateway: GatewayConnection, message: Message) -> None:
         """Tells one gateway's sockets of a change that they may have missed. Raises `unavailable`."""
         await self._tell(
-            message.chat_id, lambda audience: self.hub.tell_changed(audience, message, missed_by=attachment)
+            message.chat_id, lambda audience: self.hub.tell_changed(audience, message, missed_by=gateway)
         )
 
     async def _tell(self, chat_id: bytes, tell: Callable[[Audience], None]) -> None:
@@ -277,7 +277,7 @@ class Replica:
                 if waiter.done():
                     continue
                 if now is None:
-                    waiter.set_exception(writes.error or no_chat())
+                    waiter.set_exception(writes.error or no_such_chat())
                 else:
                     waiter.set_result(Receipt(key[1], now[0], now[1]))
             if now is not None and now[2]:

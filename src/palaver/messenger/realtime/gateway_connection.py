@@ -31,8 +31,8 @@ class Socket:
     """
 
     __slots__ = (
-        "attachment",
         "floors",
+        "gateway",
         "held_back",
         "implicit",
         "number",
@@ -45,14 +45,14 @@ class Socket:
     def __init__(
         self,
         number: int,
-        attachment: "Attachment",
+        gateway: "GatewayConnection",
         user_id: bytes,
         session_id: bytes,
         opened_at: int,
         implicit: bool,
     ) -> None:
         self.number = number
-        self.attachment = attachment
+        self.gateway = gateway
         self.user_id = user_id
         self.session_id = session_id
         self.opened_at = opened_at
@@ -72,7 +72,7 @@ class Socket:
         return True
 
 
-class Attachment:
+class GatewayConnection:
     """What waits to be written to one gateway, in batches."""
 
     def __init__(self) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from palaver.messenger.domain import Message
-from palaver.messenger.realtime.gateway_connection import ENTRY_BYTES, Attachment, Socket
+from palaver.messenger.realtime.gateway_connection import ENTRY_BYTES, GatewayConnection, Socket
 from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.realtime.message_spans import traceparent_of_append, traceparent_of_message
 from palaver.messenger.sequencing import Append
 
-Numbers = dict[Attachment, list[int]]
+Numbers = dict[GatewayConnection, list[int]]
 
 
 class Hub:
@@ -23,7 +23,7 @@ class Hub:
 
     def add(self, socket: Socket) -> bool:
         """Adds a socket; True: it is the user's first."""
-        socket.attachment.sockets[socket.number] = socket
+        socket.gateway.sockets[socket.number] = socket
         sockets = self.online.setdefault(socket.user_id, [])
         sockets.append(socket)
         self._hear_receipts += not socket.implicit
@@ -31,7 +31,7 @@ class Hub:
 
     def remove(self, socket: Socket) -> bool:
         """Removes a socket; True: it was the user's last."""
-        socket.attachment.sockets.pop(socket.number, None)
+        socket.gateway.sockets.pop(socket.number, None)
         sockets = self.online.get(socket.user_id)
         if sockets is None or socket not in sockets:
             return False
@@ -51,16 +51,16 @@ class Hub:
         far: Numbers = {}
         for user_id in audience.members:
             for socket in self.online.get(user_id, ()):
-                if socket.number == own and socket.attachment is origin:
+                if socket.number == own and socket.gateway is origin:
                     continue
                 if socket.floors and socket.passes_over(chat_id, last_seq):
                     continue
                 if socket.implicit and user_id != append.sender_id:
                     self.implied[chat_id, user_id] = last_seq
-                if socket.attachment is origin:
+                if socket.gateway is origin:
                     near.append(socket.number)
                 else:
-                    far.setdefault(socket.attachment, []).append(socket.number)
+                    far.setdefault(socket.gateway, []).append(socket.number)
         if origin is not None and append.stored is None:
             origin.deliveries.add(
                 request=append.request,
@@ -72,59 +72,61 @@ class Hub:
             origin.wake()
         elif near and origin is not None:
             far[origin] = near
-        for attachment, numbers in far.items():
-            tell_new(append, attachment, numbers)
+        for gateway, numbers in far.items():
+            tell_new(append, gateway, numbers)
 
     def tell_messages(
         self,
         audience: Audience,
         messages: Iterable[Message],
-        missed_by: Attachment | None = None,
+        missed_by: GatewayConnection | None = None,
     ) -> None:
         """Tells members of messages that were read from the journal; on one gateway only, where it may
         have missed them."""
         for message in messages:
             numbers = self._numbers(audience, message.seq, missed_by)
-            for attachment, told in numbers.items():
-                add_delivery(attachment, message, told, missed=missed_by is not None)
+            for gateway, told in numbers.items():
+                add_delivery(gateway, message, told, missed=missed_by is not None)
 
-    def tell_changed(self, audience: Audience, message: Message, missed_by: Attachment | None = None) -> None:
+    def tell_changed(
+        self, audience: Audience, message: Message, missed_by: GatewayConnection | None = None
+    ) -> None:
         """Tells members that a message was edited or deleted; on one gateway only, where it may have missed
         that."""
-        for attachment, numbers in self.numbers_of(audience.members).items():
-            if missed_by is None or attachment is missed_by:
-                add_delivery(attachment, message, numbers, changed=True, missed=missed_by is not None)
+        for gateway, numbers in self.numbers_of(audience.members).items():
+            if missed_by is None or gateway is missed_by:
+                add_delivery(gateway, message, numbers, changed=True, missed=missed_by is not None)
 
     def tell_receipt(self, audience: Audience, user_id: bytes, received_seq: int, read_seq: int) -> None:
         """Tells members how far one of them has received and read. Old clients have no words for it, and each
         delivery to them implies one: in a large group of theirs that would be members times members."""
         if not self._hear_receipts:
             return
-        for attachment, numbers in self.numbers_of(audience.members, all_of_them=False).items():
-            attachment.outbox.receipts.add(
+        for gateway, numbers in self.numbers_of(audience.members, all_of_them=False).items():
+            gateway.outbox.receipts.add(
                 chat_id=audience.chat_id,
                 user_id=user_id,
                 received_seq=received_seq,
                 read_seq=read_seq,
                 sockets=numbers,
             )
-            attachment.wake()
+            gateway.wake()
 
     def tell_typing(self, audience: Audience, user_id: bytes) -> None:
         """Tells the other members that one of them is typing."""
-        for attachment, numbers in self.numbers_of(audience.members - {user_id}).items():
-            attachment.outbox.typings.add(chat_id=audience.chat_id, user_id=user_id, sockets=numbers)
-            attachment.wake()
+        for gateway, numbers in self.numbers_of(audience.members - {user_id}).items():
+            gateway.outbox.typings.add(chat_id=audience.chat_id, user_id=user_id, sockets=numbers)
+            gateway.wake()
 
     def tell_presence(
         self, user_id: bytes, online: bool, last_seen_at: int, companions: Iterable[bytes]
     ) -> None:
         """Tells companions that a user came or went."""
-        for attachment, numbers in self.numbers_of(companions).items():
-            attachment.outbox.presences.add(
+        for gateway, numbers in self.numbers_of(companions).items():
+            gateway.outbox.presences.add(
                 user_id=user_id, online=online, last_seen_at=last_seen_at, sockets=numbers
             )
-            attachment.wake()
+            gateway.wake()
 
     def numbers_of(self, users: Iterable[bytes], *, all_of_them: bool = True) -> Numbers:
         """The open sockets of users, by attachment; or those of them that are no old clients'."""
@@ -132,24 +134,24 @@ class Hub:
         for user_id in users:
             for socket in self.online.get(user_id, ()):
                 if all_of_them or not socket.implicit:
-                    numbers.setdefault(socket.attachment, []).append(socket.number)
+                    numbers.setdefault(socket.gateway, []).append(socket.number)
         return numbers
 
-    def _numbers(self, audience: Audience, seq: int, only: Attachment | None) -> Numbers:
+    def _numbers(self, audience: Audience, seq: int, only: GatewayConnection | None) -> Numbers:
         numbers: Numbers = {}
         for user_id in audience.members:
             for socket in self.online.get(user_id, ()):
-                if only is not None and socket.attachment is not only:
+                if only is not None and socket.gateway is not only:
                     continue
                 if socket.floors and socket.passes_over(audience.chat_id, seq):
                     continue
                 if socket.implicit:
                     self.implied[audience.chat_id, user_id] = seq
-                numbers.setdefault(socket.attachment, []).append(socket.number)
+                numbers.setdefault(socket.gateway, []).append(socket.number)
         return numbers
 
 
-def tell_new(append: Append, attachment: Attachment, numbers: list[int]) -> None:
+def tell_new(append: Append, gateway: GatewayConnection, numbers: list[int]) -> None:
     """Adds an append's new messages to a gateway's outbox: all of them at once, as they were sent."""
     client_ids, texts = append.client_ids, append.texts
     if append.stored is not None:
@@ -157,7 +159,7 @@ def tell_new(append: Append, attachment: Attachment, numbers: list[int]) -> None
         stored = {message.id: message for message in append.stored}
         fresh = [stored[message_id] for message_id in append.ids]
         client_ids, texts = [message.client_id for message in fresh], [message.text for message in fresh]
-    attachment.deliveries.add(
+    gateway.deliveries.add(
         chat_id=append.audience.chat_id,
         sender_id=append.sender_id,
         first_seq=append.first_seq,
@@ -168,11 +170,11 @@ def tell_new(append: Append, attachment: Attachment, numbers: list[int]) -> None
         sockets=numbers,
         traceparent=traceparent_of_append(append) if append.traceparent else "",
     )
-    attachment.wake(ENTRY_BYTES + 8 * len(numbers) + 2 * sum(map(len, texts)))
+    gateway.wake(ENTRY_BYTES + 8 * len(numbers) + 2 * sum(map(len, texts)))
 
 
 def add_delivery(
-    attachment: Attachment,
+    gateway: GatewayConnection,
     message: Message,
     numbers: list[int],
     *,
@@ -181,7 +183,7 @@ def add_delivery(
     resumed: bool = False,
 ) -> None:
     """Adds one stored message to a gateway's outbox; a missed one before those that are held."""
-    deliveries = attachment.outbox.deliveries if missed else attachment.deliveries
+    deliveries = gateway.outbox.deliveries if missed else gateway.deliveries
     deliveries.add(
         chat_id=message.chat_id,
         sender_id=message.sender_id,
@@ -201,6 +203,6 @@ def add_delivery(
     )
     size = ENTRY_BYTES + 8 * len(numbers) + 2 * len(message.text)
     if missed:
-        attachment.wake_missed(size)
+        gateway.wake_missed(size)
     else:
-        attachment.wake(size)
+        gateway.wake(size)

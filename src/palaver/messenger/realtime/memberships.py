@@ -104,7 +104,7 @@ class Audiences:
         if audience is not None:
             then(audience)
         elif known is not None and known.version and chat_id not in self._loading and self._is_alone():
-            then(no_chat())
+            then(no_such_chat())
         else:
             # Not in memory; or not a member, as far as this replica has heard
             self._load(chat_id, lambda found: then(member_or_error(found, user_id)))
@@ -145,7 +145,7 @@ class Audiences:
             asked = list(self._loading)
             self._outdated.clear()
             found: dict[bytes, Audience] = {}
-            error = no_chat()
+            error = no_such_chat()
             try:
                 since = 0 if self._is_alone() else now_us() - HEARD_US
                 for audience in await self._database.read(read_audiences, asked, since):
@@ -187,7 +187,7 @@ def answer(waiting: Sequence[Then], found: Audience | PalaverError) -> None:
             log.exception("chat not used")
 
 
-def no_chat() -> PalaverError:
+def no_such_chat() -> PalaverError:
     """What an outsider hears, whether the chat exists or not (promise P5)."""
     return PalaverError(NOT_FOUND, "no such chat", field="chat_id")
 
@@ -195,7 +195,7 @@ def no_chat() -> PalaverError:
 def member_or_error(found: "Audience | PalaverError", user_id: bytes) -> "Audience | PalaverError":
     """The audience, if the user belongs to it."""
     if isinstance(found, Audience) and user_id not in found.members:
-        return no_chat()
+        return no_such_chat()
     return found
 
 

@@ -17,7 +17,7 @@ from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
 
 
-class Teller:
+class OrderedDelivery:
     """Tells the hub of messages, chat by chat in order."""
 
     def __init__(self, hub: Hub, database: Database) -> None:

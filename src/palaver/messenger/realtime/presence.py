@@ -92,9 +92,9 @@ class Presence:
         if online is not None:
             self._tell(socket.user_id, online, companions)
         for user_id in companions:
-            if user_id in self._hub.online and socket.number in socket.attachment.sockets:
-                socket.attachment.outbox.presences.add(user_id=user_id, online=True, sockets=[socket.number])
-                socket.attachment.wake()
+            if user_id in self._hub.online and socket.number in socket.gateway.sockets:
+                socket.gateway.outbox.presences.add(user_id=user_id, online=True, sockets=[socket.number])
+                socket.gateway.wake()
 
     def _tell(self, user_id: bytes, online: bool, companions: Sequence[bytes]) -> None:
         at = now_us()

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2 import Ask, ListMessagesRequest
 from palaver.messenger.authentication import SERVICE, note_chat, user_of
-from palaver.messenger.realtime.gateway_connection import Attachment
+from palaver.messenger.realtime.gateway_connection import GatewayConnection
 from palaver.messenger.store.messages import Page
 from palaver.runtime.grpc.instrumentation import Method
 from palaver.runtime.tokens import TokenVerifier
@@ -22,15 +22,15 @@ class Asks:
         self._method = Method(SERVICE, "ListMessages")
         self.list_messages: ListMessages = refuse
 
-    async def answer(self, attachment: Attachment, ask: Ask) -> None:
+    async def answer(self, gateway: GatewayConnection, ask: Ask) -> None:
         """Puts the answer, or why there is none, into the gateway's outbox. Raises nothing."""
-        await attachment.room()
+        await gateway.room()
         try:
             page = await self._method.serve(ask.traceparent, self._read(ask))
         except Exception as error:
-            attachment.refuse_ask(ask.number, error)
+            gateway.refuse_ask(ask.number, error)
         else:
-            attachment.answer(ask.number, page)
+            gateway.answer(ask.number, page)
 
     async def _read(self, ask: Ask) -> Page:
         user_id = await user_of(ask.token, self._verifier)

@@ -15,7 +15,7 @@ from palaver.contracts.messenger_pb2 import (
     TypingUpdate,
 )
 from palaver.messenger import metrics
-from palaver.messenger.realtime.gateway_connection import Attachment, Socket
+from palaver.messenger.realtime.gateway_connection import GatewayConnection, Socket
 from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.realtime.message_spans import is_sampled
 from palaver.messenger.sequencing import Append
@@ -26,7 +26,7 @@ from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
 if TYPE_CHECKING:
-    from palaver.messenger.realtime.engine import Replica
+    from palaver.messenger.realtime.engine import Engine
 
 ID_BYTES = 16
 MOST_TEXTS = 1_000
@@ -35,15 +35,15 @@ MOST_CURSORS = 1_000
 LAST_WORDS_SECONDS = 2.0
 
 
-class Streams:
+class StreamServer:
     """All gateways' streams of this replica."""
 
-    def __init__(self, replica: "Replica", database: Database, verifier: TokenVerifier) -> None:
-        self._replica = replica
+    def __init__(self, engine: "Engine", database: Database, verifier: TokenVerifier) -> None:
+        self._engine = engine
         self._database = database
         self._verifier = verifier
         self.asks = Asks(verifier)
-        self._readers: dict[Attachment, asyncio.Task[Any]] = {}
+        self._readers: dict[GatewayConnection, asyncio.Task[Any]] = {}
         self._stopping = False
 
     async def attach(self, requests: AsyncIterator[GatewayBatch], context: Any) -> None:
@@ -51,23 +51,23 @@ class Streams:
         if self._stopping:
             # One that comes back before the port is closed would hang here until the server's grace ends
             return
-        attachment = Attachment()
-        reader = asyncio.create_task(self._read_batches(attachment, requests))
-        writer = asyncio.create_task(attachment.write_batches(context.write))
-        overrun = asyncio.create_task(attachment.overrun.wait())
+        gateway = GatewayConnection()
+        reader = asyncio.create_task(self._read_batches(gateway, requests))
+        writer = asyncio.create_task(gateway.write_batches(context.write))
+        overrun = asyncio.create_task(gateway.overrun.wait())
         tasks = (reader, writer, overrun)
-        self._readers[attachment] = reader
+        self._readers[gateway] = reader
         metrics.GATEWAYS.inc()
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            del self._readers[attachment]
+            del self._readers[gateway]
             metrics.GATEWAYS.dec()
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-            self._detach(attachment)
-        if attachment.overrun.is_set():
+            self._detach(gateway)
+        if gateway.overrun.is_set():
             metrics.GATEWAYS_CUT.inc()
             log.warning("gateway cut off, which reads too slowly")
         for result in results:
@@ -77,153 +77,153 @@ class Streams:
     async def stop(self) -> None:
         """Says what is left to say, then ends all streams: gateways come back to whoever is there."""
         self._stopping = True
-        for attachment in list(self._readers):
+        for gateway in list(self._readers):
             try:
-                await asyncio.wait_for(attachment.written(), LAST_WORDS_SECONDS)
+                await asyncio.wait_for(gateway.written(), LAST_WORDS_SECONDS)
             except TimeoutError:
                 log.warning("gateway does not read; its stream ends")
         for reader in list(self._readers.values()):
             reader.cancel()
 
-    async def _read_batches(self, attachment: Attachment, requests: AsyncIterator[GatewayBatch]) -> None:
+    async def _read_batches(self, gateway: GatewayConnection, requests: AsyncIterator[GatewayBatch]) -> None:
         tasks: set[asyncio.Task[None]] = set()
         try:
             async for batch in requests:
-                await self._receive_batch(attachment, batch, tasks)
+                await self._receive_batch(gateway, batch, tasks)
         finally:
             for task in tasks:
                 task.cancel()
 
     async def _receive_batch(
-        self, attachment: Attachment, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
+        self, gateway: GatewayConnection, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
     ) -> None:
         if batch.hello.since:
-            attachment.since = batch.hello.since
-            attachment.hold_deliveries()
+            gateway.since = batch.hello.since
+            gateway.hold_deliveries()
         for opening in batch.opens:
-            await self._open(attachment, opening)
-        if batch.reopened and attachment.since:
+            await self._open(gateway, opening)
+        if batch.reopened and gateway.since:
             # Before its sends: those that were stored already are told to the others by this, and answered
             # after it; no new one can be told by this to its own sender
-            await catch_up(attachment, self._database, self._replica)
+            await catch_up(gateway, self._database, self._engine)
         for send in batch.sends:
-            self._receive_send(attachment, send)
+            self._receive_send(gateway, send)
         for receipt in batch.receipts:
-            self._receive_receipt(attachment, receipt)
+            self._receive_receipt(gateway, receipt)
         for typing in batch.typings:
-            self._receive_typing(attachment, typing)
-        self._receive_reads(attachment, batch, tasks)
+            self._receive_typing(gateway, typing)
+        self._receive_reads(gateway, batch, tasks)
         for number in batch.closes:
-            self._close(attachment, number)
+            self._close(gateway, number)
 
     def _receive_reads(
-        self, attachment: Attachment, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
+        self, gateway: GatewayConnection, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
     ) -> None:
         for asked in batch.resumes:
-            self._receive_resume(attachment, asked, tasks)
+            self._receive_resume(gateway, asked, tasks)
         if batch.asks:
-            start(self._receive_asks(attachment, batch, tasks), tasks)
+            start(self._receive_asks(gateway, batch, tasks), tasks)
         for number in batch.drained:
-            attachment.note_drained(number)
+            gateway.note_drained(number)
 
     async def _receive_asks(
-        self, attachment: Attachment, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
+        self, gateway: GatewayConnection, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
     ) -> None:
         """Begins one page a turn of the event loop. All in one turn, the gateway would wait for the last of
         them, then the messenger for the gateway; and so would every message that comes meanwhile."""
         for ask in batch.asks:
-            start(self.asks.answer(attachment, ask), tasks)
+            start(self.asks.answer(gateway, ask), tasks)
             await asyncio.sleep(0)
 
-    async def _open(self, attachment: Attachment, opening: SocketOpen) -> None:
+    async def _open(self, gateway: GatewayConnection, opening: SocketOpen) -> None:
         # A reopened socket's token may have expired meanwhile; it was good when the socket was opened, and
         # ended sessions lose their sockets at the gateway
         good_at = opening.opened_at / 1e6 if opening.opened_at else None
         try:
             claims = await self._verifier.verify(opening.token, good_at)
         except PalaverError as error:
-            attachment.outbox.opened.add(socket=opening.socket, error=error.kind.code)
-            attachment.wake()
+            gateway.outbox.opened.add(socket=opening.socket, error=error.kind.code)
+            gateway.wake()
             return
         # A message that is older, and is told to this socket later, must not be taken for told before it
-        opened_at = opening.opened_at or self._replica.committer.told_until()
+        opened_at = opening.opened_at or self._engine.committer.told_until()
         socket = Socket(
             opening.socket,
-            attachment,
+            gateway,
             claims.user_id,
             claims.session_id,
             opened_at,
             opening.implicit_receipts,
         )
-        first = self._replica.hub.add(socket)
-        attachment.outbox.opened.add(socket=opening.socket, opened_at=opened_at)
-        attachment.wake()
+        first = self._engine.hub.add(socket)
+        gateway.outbox.opened.add(socket=opening.socket, opened_at=opened_at)
+        gateway.wake()
         if not opening.opened_at:
-            self._replica.presence.came(socket, first=first)
+            self._engine.presence.came(socket, first=first)
 
-    def _close(self, attachment: Attachment, number: int) -> None:
-        socket = attachment.sockets.get(number)
-        if socket is not None and self._replica.hub.remove(socket) and not self._stopping:
-            self._replica.presence.went(socket.user_id)
+    def _close(self, gateway: GatewayConnection, number: int) -> None:
+        socket = gateway.sockets.get(number)
+        if socket is not None and self._engine.hub.remove(socket) and not self._stopping:
+            self._engine.presence.went(socket.user_id)
         # Its resume need not wait for it any more
-        attachment.note_drained(number)
+        gateway.note_drained(number)
 
-    def _detach(self, attachment: Attachment) -> None:
-        for number in list(attachment.sockets):
-            self._close(attachment, number)
+    def _detach(self, gateway: GatewayConnection) -> None:
+        for number in list(gateway.sockets):
+            self._close(gateway, number)
 
-    def _receive_send(self, attachment: Attachment, send: Send) -> None:
-        socket = attachment.sockets.get(send.socket)
+    def _receive_send(self, gateway: GatewayConnection, send: Send) -> None:
+        socket = gateway.sockets.get(send.socket)
         if socket is None:
-            attachment.refuse_send(send.request, PalaverError(UNAUTHENTICATED))
+            gateway.refuse_send(send.request, PalaverError(UNAUTHENTICATED))
             return
         if not is_well_formed(send):
-            attachment.refuse_send(send.request, PalaverError(MALFORMED, "malformed send"))
+            gateway.refuse_send(send.request, PalaverError(MALFORMED, "malformed send"))
             return
-        audience = self._replica.audiences.member_of(send.chat_id, socket.user_id)
+        audience = self._engine.audiences.member_of(send.chat_id, socket.user_id)
         if audience is not None:
-            self._replica.admit(append_of(send, socket, audience))
+            self._engine.admit(append_of(send, socket, audience))
             return
 
         def admit(found: Audience | PalaverError) -> None:
             if isinstance(found, PalaverError):
-                attachment.refuse_send(send.request, found)
+                gateway.refuse_send(send.request, found)
             else:
-                self._replica.admit(append_of(send, socket, found))
+                self._engine.admit(append_of(send, socket, found))
 
-        self._replica.audiences.for_member(send.chat_id, socket.user_id, admit)
+        self._engine.audiences.for_member(send.chat_id, socket.user_id, admit)
 
-    def _receive_receipt(self, attachment: Attachment, receipt: ReceiptUpdate) -> None:
-        socket = attachment.sockets.get(receipt.socket)
+    def _receive_receipt(self, gateway: GatewayConnection, receipt: ReceiptUpdate) -> None:
+        socket = gateway.sockets.get(receipt.socket)
         if socket is None:
             return
         chat_id, received_seq, read_seq = receipt.chat_id, receipt.received_seq, receipt.read_seq
 
         def admit(audience: Audience | PalaverError) -> None:
             if isinstance(audience, PalaverError):
-                attachment.refuse_frame(socket.number, chat_id, audience)
+                gateway.refuse_frame(socket.number, chat_id, audience)
             else:
-                self._replica.imply_receipt(chat_id, socket.user_id, received_seq, read_seq)
+                self._engine.imply_receipt(chat_id, socket.user_id, received_seq, read_seq)
 
-        self._replica.audiences.for_member(chat_id, socket.user_id, admit)
+        self._engine.audiences.for_member(chat_id, socket.user_id, admit)
 
-    def _receive_typing(self, attachment: Attachment, typing: TypingUpdate) -> None:
-        socket = attachment.sockets.get(typing.socket)
+    def _receive_typing(self, gateway: GatewayConnection, typing: TypingUpdate) -> None:
+        socket = gateway.sockets.get(typing.socket)
         if socket is not None:
-            self._replica.tell_typing(typing.chat_id, socket.user_id)
+            self._engine.tell_typing(typing.chat_id, socket.user_id)
 
     def _receive_resume(
-        self, attachment: Attachment, asked: ResumeRequest, tasks: set[asyncio.Task[None]]
+        self, gateway: GatewayConnection, asked: ResumeRequest, tasks: set[asyncio.Task[None]]
     ) -> None:
-        socket = attachment.sockets.get(asked.socket)
+        socket = gateway.sockets.get(asked.socket)
         if socket is None:
             return
         if len(asked.chat_ids) != len(asked.after_seqs) or len(asked.chat_ids) > MOST_CURSORS:
-            attachment.refuse_frame(
+            gateway.refuse_frame(
                 socket.number, b"", PalaverError(INVALID, "too many cursors", field="cursors")
             )
         elif socket.resuming:
-            attachment.refuse_frame(
+            gateway.refuse_frame(
                 socket.number, b"", PalaverError(INVALID, "a resume is under way", field="cursors")
             )
         else:
@@ -250,7 +250,7 @@ def append_of(send: Send, socket: Socket, audience: Audience) -> Append:
         list(send.texts),
         send.retry,
         traceparent[3:35],
-        socket.attachment,
+        socket.gateway,
         socket.number,
         send.request,
     )

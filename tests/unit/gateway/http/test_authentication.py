@@ -1,11 +1,11 @@
 """Access tokens at the door."""
 
 import pytest
-from tests.unit.gateway.test_errors import is_old_error, is_problem
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.ids import new_id, text_from_id
 from tests.harness.scripted_upstreams import BOB, Door, ScriptedAuth, open_door
+from tests.unit.gateway.http.test_errors import is_old_error, is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -58,7 +58,7 @@ async def test_an_ended_session_is_told_so(door: Door) -> None:
     door.messenger.answers["ListChats"] = pb.ChatPage()
     assert (await door.call("GET", "/v2/chats", token=token)).status == 200
     door.auth.answers["GET /revocations"] = {"session_ids": [text_from_id(session)], "position": 7}
-    await door.parts.revocations.poll()
+    await door.services.revocations.poll()
     is_problem(await door.call("GET", "/v2/chats", token=token), 401, "session_revoked")
     is_old_error(await door.call("GET", "/messenger/chats", token=token), 401)
 

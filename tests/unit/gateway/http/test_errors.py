@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 
 from palaver.contracts.errors import CATALOGUE, INTERNAL, PalaverError
 from palaver.gateway.http.errors import answer_error
-from tests.harness.tracing import TRACE, UNSAMPLED, keeping
 from tests.harness.scripted_upstreams import CHAT, Door
+from tests.harness.tracing import TRACE, UNSAMPLED, keeping
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -104,7 +104,7 @@ async def test_our_own_failures_are_told_to_nobody(door: Door, monkeypatch: pyte
     def fail(_session_id: bytes) -> bool:
         raise RuntimeError("the secret of our insides")
 
-    monkeypatch.setattr(door.parts.revocations, "is_ended", fail)
+    monkeypatch.setattr(door.services.revocations, "is_ended", fail)
     for path in ("/v2/chats", "/messenger/chats"):
         with capture_logs() as lines:
             answer = await door.call("GET", path)
@@ -120,7 +120,7 @@ async def test_problems_and_their_lines_name_the_trace(door: Door, monkeypatch: 
     def fail(_session_id: bytes) -> bool:
         raise RuntimeError
 
-    monkeypatch.setattr(door.parts.revocations, "is_ended", fail)
+    monkeypatch.setattr(door.services.revocations, "is_ended", fail)
     with keeping() as kept:
         refused = await door.call("GET", "/v2/users", token="", traceparent=UNSAMPLED)
         failed = await door.call("GET", "/v2/chats", traceparent=UNSAMPLED)

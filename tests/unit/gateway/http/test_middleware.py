@@ -4,13 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.unit.gateway.test_errors import is_old_error, is_problem
 
 from palaver.gateway.app import bare_app
 from palaver.gateway.http.errors import generation_of
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from tests.harness.scripted_upstreams import CHAT, TOKEN_PAIR, Door, open_door
+from tests.unit.gateway.http.test_errors import is_old_error, is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,14 +8,14 @@ from palaver.contracts.ids import new_id, text_from_id
 from palaver.gateway.generations.v1.socket import SocketsV1
 from palaver.gateway.generations.v2.socket import SocketsV2
 from palaver.gateway.sockets.commands import Generation
-from palaver.gateway.sockets.handshake import Upgrades
-from palaver.gateway.sockets.registry import Peers
-from palaver.gateway.sockets.websocket import UpgradeRequest, Wire
+from palaver.gateway.sockets.handshake import Handshakes
+from palaver.gateway.sockets.registry import SocketRegistry
+from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.recorded_spans import keeping_spans
 from tests.harness.realtime import Ended, Keys
+from tests.harness.recorded_spans import keeping_spans
 
 SETTINGS = GatewaySettings(sockets_per_user=1)
 USER = new_id()
@@ -27,12 +27,12 @@ class Door:
     def __init__(self, verifier: TokenVerifier | None = None) -> None:
         self.keys = Keys()
         self.ended = Ended()
-        self.peers = Peers(SETTINGS)
+        self.peers = SocketRegistry(SETTINGS)
         generations: dict[str, Generation] = {
             "/messenger/ws": SocketsV1(SETTINGS),
             "/v2/ws": SocketsV2(SETTINGS),
         }
-        self.upgrades = Upgrades(
+        self.upgrades = Handshakes(
             generations,
             verifier or self.keys.verifier(),
             self.ended,
@@ -41,13 +41,13 @@ class Door:
             access_log=True,
         )
 
-    async def ask(self, path: str, authorization: str, **query: str) -> Wire | bytes:
+    async def ask(self, path: str, authorization: str, **query: str) -> WebSocket | bytes:
         """What is decided."""
         headers = {"authorization": authorization} if authorization else {}
-        return await self.upgrades.decide(UpgradeRequest(path, query, headers, "192.0.2.1"))
+        return await self.upgrades.decide(HandshakeRequest(path, query, headers, "192.0.2.1"))
 
 
-def refusal(answer: Wire | bytes) -> tuple[int, dict[str, object]]:
+def refusal(answer: WebSocket | bytes) -> tuple[int, dict[str, object]]:
     """Status and body."""
     assert isinstance(answer, bytes)
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -58,9 +58,9 @@ def refusal(answer: Wire | bytes) -> tuple[int, dict[str, object]]:
 async def test_a_good_token_opens_a_socket(path: str) -> None:
     """Nobody could connect, or not as their generation does: by a header, or by the query."""
     door = Door()
-    assert isinstance(await door.ask(path, door.keys.token(USER)), Wire)
-    assert isinstance(await door.ask(path, f"Bearer {door.keys.token(USER)}"), Wire)
-    assert isinstance(await door.ask(path, "", token=door.keys.token(USER)), Wire)
+    assert isinstance(await door.ask(path, door.keys.token(USER)), WebSocket)
+    assert isinstance(await door.ask(path, f"Bearer {door.keys.token(USER)}"), WebSocket)
+    assert isinstance(await door.ask(path, "", token=door.keys.token(USER)), WebSocket)
 
 
 async def test_who_may_not_is_told_why_in_their_generations_shape() -> None:

@@ -7,9 +7,9 @@ import pytest_asyncio
 
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.realtime.message_spans import span_of_message
+from tests.harness.realtime import Gateway, Place, eventually, running_gateway, running_messenger
 from tests.harness.recorded_spans import keeping_spans
 from tests.harness.websocket_clients import ListeningV1, ListeningV2
-from tests.harness.realtime import Gateway, Place, eventually, running_gateway, running_messenger
 
 ALICE, BOB = new_id(), new_id()
 V1, V2 = "/messenger/ws", "/v2/ws"

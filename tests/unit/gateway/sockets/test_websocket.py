@@ -9,10 +9,16 @@ import pytest
 import pytest_asyncio
 
 from palaver.contracts.errors import RESTARTING
-from palaver.gateway.sockets.websocket import Upgrade, UpgradeRequest, Wire, http_answer, text_frame
+from palaver.gateway.sockets.websocket import (
+    HandshakeRequest,
+    UpgradeProtocol,
+    WebSocket,
+    http_answer,
+    text_frame,
+)
 from palaver.runtime.http.server import serving_http
-from tests.harness.realtime import HOST, eventually, no_pages
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
+from tests.harness.realtime import HOST, eventually, no_pages
 
 FRAME_BYTES = 4_096
 
@@ -21,7 +27,7 @@ class Echo:
     """Says what it hears, and notes what happens to it."""
 
     def __init__(self) -> None:
-        self.wire = Wire(self, FRAME_BYTES)
+        self.wire = WebSocket(self, FRAME_BYTES)
         self.heard: list[bytes] = []
         self.is_open = False
         self.drains = 0
@@ -50,11 +56,11 @@ class Server:
 
     def __init__(self) -> None:
         self.echoes: list[Echo] = []
-        self.requests: list[UpgradeRequest] = []
+        self.requests: list[HandshakeRequest] = []
         self.gate = asyncio.Event()
         self.port = 0
 
-    async def decide(self, request: UpgradeRequest) -> Wire | bytes:
+    async def decide(self, request: HandshakeRequest) -> WebSocket | bytes:
         """Decides on an upgrade."""
         self.requests.append(request)
         if request.path == "/no":
@@ -74,8 +80,8 @@ async def server() -> AsyncIterator[Server]:
     """A server on a free port."""
     served = Server()
 
-    def protocol(*_: object, **__: object) -> Upgrade:
-        return Upgrade(served.decide, FRAME_BYTES)
+    def protocol(*_: object, **__: object) -> UpgradeProtocol:
+        return UpgradeProtocol(served.decide, FRAME_BYTES)
 
     async with serving_http(no_pages, HOST, 0, ws=protocol) as running:
         served.port = running.port

@@ -8,8 +8,8 @@ import pytest
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.runtime.grpc.instrumentation import RETRIES
-from tests.harness.tracing import SAMPLED, keeping
 from tests.harness.scripted_upstreams import ALICE, CHAT, Door, message, open_door
+from tests.harness.tracing import SAMPLED, keeping
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -19,7 +19,7 @@ CLIENT_ID = ALICE.bytes
 async def test_a_read_is_repeated_once_where_the_messenger_was_away(door: Door) -> None:
     """A restart of the messenger would be an error for everybody who reads in that second."""
     door.messenger.answers["GetChat"] = [grpc.StatusCode.UNAVAILABLE, pb.Chat(id=CHAT.bytes)]
-    chat = await door.parts.dialogs.get_chat("a.b.c", CHAT.bytes)
+    chat = await door.services.messenger.get_chat("a.b.c", CHAT.bytes)
     assert chat.id == CHAT.bytes
 
 
@@ -27,7 +27,7 @@ async def test_it_is_not_repeated_twice(door: Door) -> None:
     """Gateways would hammer a messenger that is in trouble."""
     door.messenger.answers["GetChat"] = grpc.StatusCode.UNAVAILABLE
     with pytest.raises(PalaverError) as told:
-        await door.parts.dialogs.get_chat("a.b.c", CHAT.bytes)
+        await door.services.messenger.get_chat("a.b.c", CHAT.bytes)
     assert told.value.kind is UNAVAILABLE
     assert told.value.retry_after
     assert len(door.messenger.requests("GetChat")) == 2
@@ -37,7 +37,7 @@ async def test_a_send_is_repeated_as_a_repetition(door: Door) -> None:
     """A message that was stored before the connection broke would be stored a second time."""
     answers = [grpc.StatusCode.UNAVAILABLE, pb.SentMessages(messages=[message(1)])]
     door.messenger.answers["SendMessages"] = answers
-    await door.parts.dialogs.send_messages("a.b.c", CHAT.bytes, [CLIENT_ID], ["hello"], retry=False)
+    await door.services.messenger.send_messages("a.b.c", CHAT.bytes, [CLIENT_ID], ["hello"], retry=False)
     first, second = door.messenger.requests("SendMessages")
     assert (first.retry, second.retry) == (False, True)
     assert list(first.client_ids) == list(second.client_ids) == [CLIENT_ID]
@@ -65,7 +65,7 @@ async def test_what_is_not_idempotent_is_not_repeated(door: Door) -> None:
     """A member that the first call removed would be `not found` for the second, and the client told so."""
     door.messenger.answers["RemoveMember"] = grpc.StatusCode.UNAVAILABLE
     with pytest.raises(PalaverError):
-        await door.parts.dialogs.remove_member("a.b.c", CHAT.bytes, ALICE.bytes)
+        await door.services.messenger.remove_member("a.b.c", CHAT.bytes, ALICE.bytes)
     assert len(door.messenger.requests("RemoveMember")) == 1
 
 
@@ -73,7 +73,7 @@ async def test_what_is_away_behind_the_messenger_is_not_asked_again(door: Door) 
     """Each read of an archive that is away would be asked for twice."""
     door.messenger.answers["ListMessages"] = PalaverError(UNAVAILABLE, "the archive is away", retry_after=5)
     with pytest.raises(PalaverError, match="the archive is away") as told:
-        await door.parts.dialogs.list_messages("a.b.c", pb.ListMessagesRequest(chat_id=CHAT.bytes))
+        await door.services.messenger.list_messages("a.b.c", pb.ListMessagesRequest(chat_id=CHAT.bytes))
     assert told.value.retry_after == 5
     assert len(door.messenger.requests("ListMessages")) == 1
 
@@ -81,7 +81,7 @@ async def test_what_is_away_behind_the_messenger_is_not_asked_again(door: Door) 
 async def test_a_messenger_that_stops_is_asked_again(door: Door) -> None:
     """An orderly restart would be an error for its last callers."""
     door.messenger.answers["GetChat"] = [PalaverError(RESTARTING), pb.Chat(id=CHAT.bytes)]
-    assert (await door.parts.dialogs.get_chat("a.b.c", CHAT.bytes)).id == CHAT.bytes
+    assert (await door.services.messenger.get_chat("a.b.c", CHAT.bytes)).id == CHAT.bytes
 
 
 async def test_the_callers_token_goes_with_each_call(door: Door) -> None:

@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from tests.unit.gateway.test_link import CHAT, Place, Stream, place
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, OVERLOADED, UNAVAILABLE, PalaverError
 from palaver.gateway.upstream import pending_reads as module
-from palaver.gateway.upstream.pending_reads import Asks
+from palaver.gateway.upstream.pending_reads import PendingReads
 from tests.harness.realtime import eventually
+from tests.unit.gateway.upstream.test_stream import CHAT, Place, Stream, place
 
 __all__ = ["place"]
 
@@ -29,7 +29,7 @@ async def asked(stream: Stream, count: int = 1) -> list[pb.Ask]:
 
 async def test_asks_of_one_turn_leave_together_and_each_gets_its_own_answer(place: Place) -> None:
     """Each page would cost a gRPC message, or a reader would see somebody else's chat."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     waiting = [ask(place, pb.ListMessagesRequest(chat_id=CHAT, limit=limit)) for limit in range(1, 6)]
     asks = await asked(stream, 5)
     assert len(stream.received[-1].asks) == 5
@@ -42,7 +42,7 @@ async def test_asks_of_one_turn_leave_together_and_each_gets_its_own_answer(plac
 
 async def test_an_empty_page_is_an_answer(place: Place) -> None:
     """Who opens a new chat would wait for ten seconds and get an error."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     waiting = ask(place)
     await stream.say(answers=[{"number": (await asked(stream))[0].number}])
     assert await waiting == pb.MessagePage()
@@ -50,7 +50,7 @@ async def test_an_empty_page_is_an_answer(place: Place) -> None:
 
 async def test_a_refusal_is_told_as_the_messenger_meant_it(place: Place) -> None:
     """An outsider would be told that the service is broken, again and again."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     waiting = ask(place)
     error = {"code": "not_found", "message": "no such chat", "field": "chat_id"}
     await stream.say(answers=[{"number": (await asked(stream))[0].number, "error": error}])
@@ -61,13 +61,13 @@ async def test_a_refusal_is_told_as_the_messenger_meant_it(place: Place) -> None
 
 async def test_what_was_not_answered_is_asked_again_on_the_next_stream(place: Place) -> None:
     """Each restart of the messenger would be an error for everybody who reads in that second."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     lost, stopped = ask(place), ask(place)
     number = (await asked(stream, 2))[1].number
     await stream.say(answers=[{"number": number, "error": {"code": "restarting"}}])
     stream.end()
     away = ask(place)
-    again = await place.attached(1)
+    again = await place.gateway_stream(1)
     asks = await asked(again, 3)
     assert [one.number for one in asks] == [1, 2, 3]
     assert all((one.token, one.list_messages) == ("the token", REQUEST) for one in asks)
@@ -77,7 +77,7 @@ async def test_what_was_not_answered_is_asked_again_on_the_next_stream(place: Pl
 
 async def test_who_gave_up_is_not_asked_for_again(place: Place) -> None:
     """Readers who leave would make work for the messenger when it has least time."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     waiting = ask(place)
     await asked(stream)
     waiting.cancel()
@@ -89,7 +89,7 @@ async def test_who_gave_up_is_not_asked_for_again(place: Place) -> None:
 async def test_an_ask_ends_at_its_deadline(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests would hang for as long as the messenger does, and pile up."""
     monkeypatch.setattr(module, "DEADLINE_SECONDS", 0.05)
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     first = ask(place)
     await asked(stream)
     second = ask(place)
@@ -108,7 +108,7 @@ async def test_an_ask_ends_at_its_deadline(place: Place, monkeypatch: pytest.Mon
 async def test_without_a_messenger_an_ask_ends_soon(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
     """Everybody who opens a chat would stare at it for ten seconds before they are told that it is away."""
     monkeypatch.setattr(module, "AWAY_SECONDS", 0.1)
-    asks = Asks(lambda _number, _asked: is_there)
+    asks = PendingReads(lambda _number, _asked: is_there)
     waiting = asyncio.create_task(asks.list_messages("the token", REQUEST))
     await eventually(lambda: len(asks) == 1, "asked")
     if is_there:
@@ -122,7 +122,7 @@ async def test_without_a_messenger_an_ask_ends_soon(monkeypatch: pytest.MonkeyPa
 async def test_an_ask_outlives_a_short_break(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each restart of the messenger would be an error for everybody who reads in that second."""
     monkeypatch.setattr(module, "AWAY_SECONDS", 0.1)
-    asks = Asks(lambda _number, _asked: True)
+    asks = PendingReads(lambda _number, _asked: True)
     waiting = asyncio.create_task(asks.list_messages("the token", REQUEST))
     await eventually(lambda: len(asks) == 1, "asked")
     asks.note_break()
@@ -135,7 +135,7 @@ async def test_an_ask_outlives_a_short_break(monkeypatch: pytest.MonkeyPatch) ->
 async def test_too_many_asks_are_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers would fill the gateway's memory while the messenger is away (promise P9)."""
     monkeypatch.setattr(module, "MOST_WAITING", 2)
-    await place.attached()
+    await place.gateway_stream()
     waiting = [ask(place), ask(place)]
     await eventually(lambda: len(place.link.asks) == 2, "asked")
     with pytest.raises(PalaverError) as told:

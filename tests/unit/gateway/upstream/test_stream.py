@@ -23,7 +23,7 @@ from palaver.gateway.upstream import stream as module
 from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
 from palaver.gateway.upstream.delivered import MARGIN_US
 from palaver.gateway.upstream.pending_sends import InFlight
-from palaver.gateway.upstream.stream import Link
+from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.grpc.server import serving_grpc
 from tests.harness.realtime import HOST, AttachOnly, channel_to, eventually
 
@@ -132,12 +132,12 @@ class Sockets:
 class Place:
     """A link between sockets and a messenger."""
 
-    def __init__(self, link: Link, sockets: Sockets, messenger: Messenger) -> None:
+    def __init__(self, link: MessengerStream, sockets: Sockets, messenger: Messenger) -> None:
         self.link = link
         self.sockets = sockets
         self.messenger = messenger
 
-    async def attached(self, number: int = 0) -> Stream:
+    async def gateway_stream(self, number: int = 0) -> Stream:
         """The messenger's end, once the link has heard of it."""
         stream = await self.messenger.stream(number)
         await eventually(lambda: self.link.is_attached, "attached")
@@ -153,7 +153,7 @@ class Place:
         """Breaks the stream of that number. Returns the next."""
         (await self.messenger.stream(number)).end()
         await self.messenger.stream(number + 1)
-        return await self.attached(number + 1)
+        return await self.gateway_stream(number + 1)
 
 
 @pytest_asyncio.fixture
@@ -166,7 +166,7 @@ async def place() -> AsyncIterator[Place]:
         ) as (_, port),
         channel_to(port) as channel,
     ):
-        link = Link(channel, 5, 10_000)
+        link = MessengerStream(channel, 5, 10_000)
         link.start(sockets)
         yield Place(link, sockets, messenger)
         await link.stop()
@@ -197,7 +197,7 @@ def delivery(seq: int, *, client_id: bytes = b"", sender: bytes = BOB, **more: A
 
 async def test_a_send_is_acknowledged_by_its_delivery(place: Place) -> None:
     """Senders would wait for ever, and the link would fill up."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     sent = message()
     place.link.send(sent)
     await eventually(lambda: stream.all("sends"), "the send")
@@ -213,7 +213,7 @@ async def test_a_send_is_acknowledged_by_its_delivery(place: Place) -> None:
 
 async def test_sends_of_one_turn_leave_together_and_in_order(place: Place) -> None:
     """Each message would cost a gRPC message; or a conversation would be mixed up."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     sends = [message() for _ in range(5)]
     for sent in sends:
         place.link.send(sent)
@@ -223,7 +223,7 @@ async def test_sends_of_one_turn_leave_together_and_in_order(place: Place) -> No
 
 async def test_a_refusal_reaches_its_sender(place: Place) -> None:
     """Somebody who may not write would wait for ever."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     sent = message()
     place.link.send(sent)
     await eventually(lambda: stream.all("sends"), "the send")
@@ -236,7 +236,7 @@ async def test_a_refusal_reaches_its_sender(place: Place) -> None:
 
 async def test_what_was_not_answered_is_sent_again_with_its_client_ids(place: Place) -> None:
     """A restart of the messenger would lose messages, or store them twice."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     answered, lost, away = message(), message(), message()
     place.link.send(answered)
     place.link.send(lost)
@@ -246,14 +246,14 @@ async def test_what_was_not_answered_is_sent_again_with_its_client_ids(place: Pl
     stream.end()
     await place.away()
     place.link.send(away)
-    again = (await place.attached(1)).received[0]
+    again = (await place.gateway_stream(1)).received[0]
     assert [list(asked.client_ids) for asked in again.sends] == [lost.client_ids, away.client_ids]
     assert all(asked.retry for asked in again.sends)
 
 
 async def test_a_messenger_that_stops_gives_sends_to_the_next_one(place: Place) -> None:
     """Each update of the messenger would lose old clients' messages of its last moment."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     place.link.send(sent := message())
     await eventually(lambda: stream.all("sends"), "the send")
     await stream.say(sent=[{"request": stream.all("sends")[0].request, "error": {"code": "restarting"}}])
@@ -266,7 +266,7 @@ async def test_a_messenger_that_stops_gives_sends_to_the_next_one(place: Place) 
 
 async def test_too_many_sends_are_refused(place: Place) -> None:
     """A messenger that is away would fill the gateway's memory (promise P9)."""
-    await place.attached()
+    await place.gateway_stream()
     for _ in range(5):
         place.link.send(message())
     with pytest.raises(PalaverError) as refused:
@@ -276,7 +276,7 @@ async def test_too_many_sends_are_refused(place: Place) -> None:
 
 async def test_sends_that_are_too_long_together_are_refused(place: Place) -> None:
     """A few long messages would fill the gateway's memory (promise P9)."""
-    await place.attached()
+    await place.gateway_stream()
     place.link.send(InFlight(1, ALICE, CHAT, [new_id()], ["x" * 10_000], ""))
     with pytest.raises(PalaverError) as refused:
         place.link.send(message())
@@ -285,7 +285,7 @@ async def test_sends_that_are_too_long_together_are_refused(place: Place) -> Non
 
 async def test_what_may_be_lost_does_not_pile_up_without_a_messenger(place: Place) -> None:
     """Typing of an hour without the messenger would fill the gateway's memory (promise P9)."""
-    (await place.attached()).end()
+    (await place.gateway_stream()).end()
     await place.away()
     place.link.batch.typings.add(socket=1)
     assert len(place.link.batch.typings) == 0
@@ -293,7 +293,7 @@ async def test_what_may_be_lost_does_not_pile_up_without_a_messenger(place: Plac
 
 async def test_receipts_of_a_broken_stream_are_said_again_merged(place: Place) -> None:
     """What somebody read while the messenger restarts would stay unread for ever."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     place.sockets.open = [SocketOpen(socket=1, opened_at=5)]
     place.link.move_receipt(1, "one", CHAT, 3, 0)
     place.link.move_receipt(2, "two", CHAT, 3, 0)
@@ -302,7 +302,7 @@ async def test_receipts_of_a_broken_stream_are_said_again_merged(place: Place) -
     await place.away()
     place.link.move_receipt(1, "one", CHAT, 0, 2)
     place.link.move_receipt(7, "seven", CHAT, 9, 9)
-    again = (await place.attached(1)).received[0]
+    again = (await place.gateway_stream(1)).received[0]
     # Of a closed socket only what nobody heard, and it is open for just that
     assert [(one.socket, one.received_seq, one.read_seq) for one in again.receipts] == [(1, 3, 2), (7, 9, 9)]
     assert [(one.socket, one.token) for one in again.opens] == [(1, ""), (7, "seven")]
@@ -313,7 +313,7 @@ async def test_receipts_of_a_broken_stream_are_said_again_merged(place: Place) -
 
 async def test_a_refused_receipt_is_not_said_again(place: Place) -> None:
     """A client would be told of one mistake after each broken stream."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     place.sockets.open = [SocketOpen(socket=1, opened_at=5)]
     place.link.move_receipt(1, "one", CHAT, 3, 0)
     await stream.say(errors=[{"socket": 1, "chat_id": CHAT, "error": {"code": "not_found"}}])
@@ -323,7 +323,7 @@ async def test_a_refused_receipt_is_not_said_again(place: Place) -> None:
 
 async def test_a_stop_waits_for_answers(place: Place) -> None:
     """A gateway's update would leave its clients' last messages without an answer."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     place.link.send(message())
     await eventually(lambda: stream.all("sends"), "the send")
     stopping = asyncio.create_task(place.link.settle(5.0))
@@ -339,10 +339,10 @@ async def test_a_stop_waits_for_answers(place: Place) -> None:
 
 async def test_a_new_stream_begins_with_who_was_there(place: Place) -> None:
     """Open sockets would hear nothing more after a restart of the messenger."""
-    first = (await place.attached()).received[0]
+    first = (await place.gateway_stream()).received[0]
     assert (first.hello.since, first.reopened, len(first.opens)) == (0, True, 0)
     place.sockets.open = [SocketOpen(socket=number, opened_at=5) for number in range(1, 1_201)]
-    await (await place.attached()).say(clock=100 * MINUTE_US)
+    await (await place.gateway_stream()).say(clock=100 * MINUTE_US)
     await eventually(lambda: place.sockets.batches, "the time")
     again = await place.broken()
     await eventually(lambda: len(again.all("opens")) == 1_200, "all sockets")
@@ -354,7 +354,7 @@ async def test_a_new_stream_begins_with_who_was_there(place: Place) -> None:
 
 async def test_a_time_that_is_not_said_moves_nothing(place: Place) -> None:
     """A stream that breaks while the gateway catches up would leave out what it had not told yet."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     await stream.say(clock=100 * MINUTE_US)
     await stream.say(clock=0)
     await eventually(lambda: place.sockets.batches == 2, "the times")
@@ -364,7 +364,7 @@ async def test_a_time_that_is_not_said_moves_nothing(place: Place) -> None:
 
 async def test_the_last_words_of_a_socket_that_closed_are_sent_again(place: Place) -> None:
     """Who says goodbye while the messenger restarts would not have said it."""
-    await place.attached()
+    await place.gateway_stream()
     place.sockets.open = [SocketOpen(socket=1, opened_at=5)]
     place.link.send(message(socket=1))
     place.link.send(InFlight(7, ALICE, CHAT, [new_id()], ["goodbye"], "", "the token"))
@@ -380,7 +380,7 @@ async def test_the_last_words_of_a_socket_that_closed_are_sent_again(place: Plac
 
 async def test_what_was_passed_on_is_passed_over(place: Place) -> None:
     """After each broken stream everybody would be told the last seconds again."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     await stream.say(deliveries=[delivery(1), delivery(2)], clock=MINUTE_US)
     await eventually(lambda: place.sockets.batches, "heard")
     again = await place.broken()
@@ -392,7 +392,7 @@ async def test_what_was_passed_on_is_passed_over(place: Place) -> None:
 
 async def test_changes_and_resumes_are_never_passed_over(place: Place) -> None:
     """Edits of old messages would be lost, and a client that resumes would get nothing."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     await stream.say(
         deliveries=[delivery(5), delivery(2, changed=True, catch_up=True), delivery(1, resumed=True)]
     )
@@ -402,7 +402,7 @@ async def test_changes_and_resumes_are_never_passed_over(place: Place) -> None:
 
 async def test_one_sockets_resume_hides_nothing_from_the_others(place: Place) -> None:
     """Others would miss a message that one socket's resume told first, where the stream breaks just then."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     await stream.say(deliveries=[delivery(1), delivery(2, resumed=True, sockets=[1])])
     await eventually(lambda: place.sockets.batches, "heard")
     again = await place.broken()
@@ -413,7 +413,7 @@ async def test_one_sockets_resume_hides_nothing_from_the_others(place: Place) ->
 
 async def test_a_socket_is_not_told_of_what_it_sent_again(place: Place) -> None:
     """Old clients would show their own message as somebody else's."""
-    await place.attached()
+    await place.gateway_stream()
     client_id = new_id()
     place.link.send(message(client_id, socket=1))
     again = await place.broken()
@@ -426,26 +426,26 @@ async def test_a_socket_is_not_told_of_what_it_sent_again(place: Place) -> None:
 
 async def test_an_unforeseen_error_costs_one_stream_and_not_all(place: Place) -> None:
     """One odd message would leave the gateway without the messenger until somebody restarts it."""
-    stream = await place.attached()
+    stream = await place.gateway_stream()
     place.sockets.fail = True
     await stream.say(deliveries=[delivery(1)], clock=MINUTE_US)
-    again = await place.attached(1)
+    again = await place.gateway_stream(1)
     await again.say(deliveries=[delivery(1, catch_up=True)])
     await eventually(lambda: place.sockets.fresh == [1], "told after all")
 
 
 async def test_a_messenger_that_says_nothing_is_left(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hanging messenger would keep all sockets deaf, though another one is there."""
-    (await place.attached()).end()
+    (await place.gateway_stream()).end()
     monkeypatch.setattr(module, "SILENCE_SECONDS", 0.05)
-    await place.attached(1)
-    await place.attached(2)
+    await place.gateway_stream(1)
+    await place.gateway_stream(2)
 
 
 async def test_a_stop_ends_a_link_that_finds_nobody() -> None:
     """A gateway without a messenger could not be stopped."""
     async with channel_to(1) as channel:
-        link = Link(channel, 5, 10_000)
+        link = MessengerStream(channel, 5, 10_000)
         link.start(Sockets())
         await asyncio.sleep(0.05)
         async with asyncio.timeout(5):

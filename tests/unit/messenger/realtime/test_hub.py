@@ -7,7 +7,7 @@ import pytest
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import Delivery
 from palaver.messenger.domain import Message
-from palaver.messenger.realtime.gateway_connection import Attachment, Socket
+from palaver.messenger.realtime.gateway_connection import GatewayConnection, Socket
 from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.sequencing import Append
@@ -21,15 +21,15 @@ class Place:
 
     def __init__(self) -> None:
         self.hub = Hub()
-        self.near = Attachment()
-        self.far = Attachment()
+        self.near = GatewayConnection()
+        self.far = GatewayConnection()
         self.audience = Audience(CHAT, True, 1, 0, frozenset([ALICE, BOB]))
         self._number = 0
 
-    def open(self, attachment: Attachment, user_id: bytes, *, implicit: bool = False) -> Socket:
+    def open(self, gateway: GatewayConnection, user_id: bytes, *, implicit: bool = False) -> Socket:
         """Opens a socket."""
         self._number += 1
-        socket = Socket(self._number, attachment, user_id, new_id(), 1, implicit)
+        socket = Socket(self._number, gateway, user_id, new_id(), 1, implicit)
         self.hub.add(socket)
         return socket
 
@@ -37,7 +37,7 @@ class Place:
         """A request of Alice's, as it was written at seqs 5, 6 …"""
         append = Append(self.audience, ALICE, [new_id() for _ in texts], list(texts))
         if origin is not None:
-            append.origin, append.socket, append.request = origin.attachment, origin.number, 77
+            append.origin, append.socket, append.request = origin.gateway, origin.number, 77
         append.first_seq, append.created_at = 5, 123
         append.ids = [new_id() for _ in texts]
         append.stored = list(stored) or None
@@ -50,9 +50,9 @@ def place() -> Place:
     return Place()
 
 
-def told(attachment: Attachment) -> list[Delivery]:
+def told(gateway: GatewayConnection) -> list[Delivery]:
     """What a gateway is told."""
-    return list(attachment.outbox.deliveries)
+    return list(gateway.outbox.deliveries)
 
 
 def message(seq: int, sender: bytes = ALICE) -> Message:

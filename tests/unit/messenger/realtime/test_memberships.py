@@ -13,8 +13,8 @@ from palaver.contracts.times import now_us
 from palaver.messenger.realtime.memberships import HEARD_US, Audience, Audiences, read_companions
 from palaver.messenger.store.chats import add_members, remove_member
 from palaver.runtime.sql.database import SqliteDatabase
-from tests.harness.realtime import Place, eventually
 from tests.harness.journal_rows import write_messages
+from tests.harness.realtime import Place, eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 

@@ -7,14 +7,14 @@ from sqlalchemy import text
 
 from palaver.contracts.ids import new_id
 from palaver.messenger.realtime.bus import NewMessages
-from palaver.messenger.realtime.gateway_connection import Attachment, Socket
+from palaver.messenger.realtime.gateway_connection import GatewayConnection, Socket
 from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.realtime.ordering import Teller
+from palaver.messenger.realtime.ordering import OrderedDelivery
 from palaver.messenger.sequencing import Append
 from palaver.runtime.sql.database import SqliteDatabase
-from tests.harness.realtime import Place, eventually
 from tests.harness.journal_rows import write_messages
+from tests.harness.realtime import Place, eventually
 
 ALICE, BOB = new_id(), new_id()
 
@@ -25,16 +25,16 @@ class Telling:
     def __init__(self, place: Place, database: SqliteDatabase) -> None:
         self.place = place
         self.hub = Hub()
-        self.teller = Teller(self.hub, database)
-        self.attachment = Attachment()
-        self.hub.add(Socket(1, self.attachment, BOB, new_id(), 1, implicit=False))
+        self.teller = OrderedDelivery(self.hub, database)
+        self.gateway = GatewayConnection()
+        self.hub.add(Socket(1, self.gateway, BOB, new_id(), 1, implicit=False))
         self.chat_id = place.direct(ALICE, BOB)
         self.audience = Audience(self.chat_id, False, 1, 0, frozenset([ALICE, BOB]))
 
     @property
     def told(self) -> list[int]:
         """The seqs that the socket was told."""
-        deliveries = self.attachment.outbox.deliveries
+        deliveries = self.gateway.outbox.deliveries
         return [one.first_seq + n for one in deliveries if 1 in one.sockets for n in range(len(one.ids))]
 
     def write(self, *texts: str) -> Append:

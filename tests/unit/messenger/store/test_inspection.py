@@ -11,8 +11,8 @@ from palaver.messenger.store.inspection import inspect_message
 from palaver.messenger.store.messages import delete_message, edit_message
 from palaver.runtime.settings import Settings
 from palaver.runtime.startup import StartError
-from tests.harness.realtime import Place
 from tests.harness.journal_rows import move_receipt, write_messages
+from tests.harness.realtime import Place
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 

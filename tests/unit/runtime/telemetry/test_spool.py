@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from prometheus_client import REGISTRY
 
-from palaver.runtime.telemetry.configuration import spool as spool_module
+from palaver.runtime.telemetry import spool as spool_module
 from palaver.runtime.telemetry.spool import Spool
 from tests.harness.palaver_process import wait_until
 

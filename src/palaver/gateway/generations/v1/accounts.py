@@ -13,7 +13,7 @@ from palaver.gateway.generations.legacy import Birthday, refusals
 from palaver.gateway.http.authentication import client_of
 from palaver.gateway.http.fields import Secret, Text, shown_as
 from palaver.gateway.http.responses import answer_json
-from palaver.gateway.services import parts_of
+from palaver.gateway.services import services_of
 
 router = APIRouter(prefix="/auth")
 
@@ -87,7 +87,7 @@ class Tokens:
 async def sign_up(request: Request, account: NewUser) -> Response:
     """Creates an account. Answers 409 where the email is taken; the original answered 500."""
     asked = contract.SignUp(**account.model_dump(), old_rules=True)
-    await parts_of(request).accounts.sign_up(asked, client_of(request))
+    await services_of(request).auth.sign_up(asked, client_of(request))
     return answer_json({})
 
 
@@ -95,14 +95,14 @@ async def sign_up(request: Request, account: NewUser) -> Response:
 async def sign_in(request: Request, pair: Pair) -> Response:
     """Starts a session. Other devices stay signed in; the original signed them out."""
     asked = contract.SignIn(email=pair.email, password=pair.password)
-    return answer_tokens(await parts_of(request).accounts.sign_in(asked, client_of(request)))
+    return answer_tokens(await services_of(request).auth.sign_in(asked, client_of(request)))
 
 
 @router.put("/token", summary="Refresh a session", response_model=Tokens, responses=refusals(400, 401, 413))
 async def refresh(request: Request, old: OldToken) -> Response:
     """Changes a refresh token for a new pair of tokens."""
     asked = contract.Refresh(refresh_token=old.refresh_token)
-    return answer_tokens(await parts_of(request).accounts.refresh(asked, client_of(request)))
+    return answer_tokens(await services_of(request).auth.refresh(asked, client_of(request)))
 
 
 def answer_tokens(pair: contract.TokenPair) -> Response:

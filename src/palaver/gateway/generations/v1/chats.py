@@ -14,7 +14,7 @@ from palaver.gateway.generations.legacy import Limit, Offset, bad_request_if_unk
 from palaver.gateway.http.authentication import OldCaller
 from palaver.gateway.http.fields import Id, Time, Uuid, shown_as
 from palaver.gateway.http.responses import answer_json, time_text
-from palaver.gateway.services import parts_of
+from palaver.gateway.services import services_of
 
 router = APIRouter(prefix="/messenger")
 
@@ -91,7 +91,7 @@ class Chats:
 async def create_chat(request: Request, caller: OldCaller, chat: NewChat) -> Response:
     """The one chat of the caller and the companion, whoever asks. Answers 400 where that user is unknown."""
     try:
-        opened = await parts_of(request).dialogs.open_direct_chat(caller.token, chat.companion_id)
+        opened = await services_of(request).messenger.open_direct_chat(caller.token, chat.companion_id)
     except PalaverError as error:
         raise bad_request_if_unknown(error) from error
     return answer_json(ChatId(text_from_id(opened.id)))
@@ -102,7 +102,7 @@ async def list_chats(request: Request, caller: OldCaller, limit: Limit = 10, off
     """The caller's chats, newest activity first. Groups of newer clients are chats as well."""
     # The messenger takes no limit of 0, which old clients may use to learn the total
     asked = pb.ListChatsRequest(limit=limit or 1, offset=offset, with_total=True)
-    page = await parts_of(request).dialogs.list_chats(caller.token, asked)
+    page = await services_of(request).messenger.list_chats(caller.token, asked)
     chats = [chat_of(chat, caller.user_id) for chat in page.chats[:limit]]
     return answer_json(Chats(page.total, limit, offset, chats))
 

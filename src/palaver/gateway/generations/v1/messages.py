@@ -15,8 +15,8 @@ from palaver.gateway.generations.v1.statuses import Status, Statuses
 from palaver.gateway.http.authentication import OldCaller
 from palaver.gateway.http.fields import Id, Time, Uuid, shown_as
 from palaver.gateway.http.responses import answer_json, time_text
-from palaver.gateway.services import parts_of
-from palaver.gateway.upstream.messenger import Dialogs
+from palaver.gateway.services import services_of
+from palaver.gateway.upstream.messenger import MessengerClient
 
 router = APIRouter(prefix="/messenger")
 
@@ -72,16 +72,18 @@ async def list_messages(
     offset: Offset = 0,
 ) -> Response:
     """The chat's messages from the first on. What is answered counts as read by the caller."""
-    return await answer_page(parts_of(request).dialogs, caller.token, chat_id, limit, offset)
+    return await answer_page(services_of(request).messenger, caller.token, chat_id, limit, offset)
 
 
-async def answer_page(dialogs: Dialogs, token: str, chat_id: bytes, limit: int, offset: int) -> Response:
+async def answer_page(
+    messenger: MessengerClient, token: str, chat_id: bytes, limit: int, offset: int
+) -> Response:
     """A page of a chat's messages, as `list_messages` answers it."""
     # Seqs have no holes, so that passing over `offset` messages is starting behind that seq
     asked = pb.ListMessagesRequest(
         chat_id=chat_id, limit=limit or 1, after_seq=offset, from_start=True, mark_read=limit > 0
     )
-    page = await dialogs.list_messages(token, asked)
+    page = await messenger.list_messages(token, asked)
     return answer_json(Messages(page.last_seq, limit, offset, messages_of(page)[:limit]))
 
 

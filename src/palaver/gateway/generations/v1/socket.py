@@ -5,7 +5,7 @@ import msgspec
 from palaver.contracts.errors import INVALID, MALFORMED, PalaverError
 from palaver.contracts.ids import id_from_text, new_id
 from palaver.contracts.messenger_pb2 import PresenceEvent, ReceiptEvent, SentReply, TypingEvent
-from palaver.gateway.sockets.commands import Command, SendMessages, Told
+from palaver.gateway.sockets.commands import Command, OutboundMessages, SendMessages
 from palaver.gateway.sockets.websocket import text_frame
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
@@ -74,14 +74,14 @@ class SocketsV1:
             check_text(words, "text", self._most_characters)
         return SendMessages(id_from_text(payload.chat_id, "chat_id"), [new_id() for _ in texts], texts)
 
-    def told(self, told: Told) -> bytes:
+    def told(self, told: OutboundMessages) -> bytes:
         """See `Generation.told`. Old clients have no words for a change, and show a deleted one never."""
         if told.changed or told.deleted_at:
             return b""
         payload = _encode(Messages(told.chat_text, [Text(text) for text in told.texts]))
         return frame("send-message", payload)
 
-    def sent(self, told: Told) -> bytes:  # noqa: ARG002 - the signature is Generation's, here and below
+    def sent(self, told: OutboundMessages) -> bytes:  # noqa: ARG002 - the signature is Generation's, here and below
         """Nothing: old clients expect no acknowledgement."""
         return b""
 

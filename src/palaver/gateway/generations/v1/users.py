@@ -13,7 +13,7 @@ from palaver.gateway.generations.legacy import Limit, Offset, bad_request_if_unk
 from palaver.gateway.http.authentication import Caller, OldCaller
 from palaver.gateway.http.fields import Text, Time, Uuid, shown_as
 from palaver.gateway.http.responses import answer_json
-from palaver.gateway.services import parts_of
+from palaver.gateway.services import services_of
 
 router = APIRouter()
 
@@ -86,7 +86,7 @@ async def find_user_id(
 )
 async def show_caller(request: Request, caller: OldCaller) -> Response:
     """The account of the token's user."""
-    return answer_json(user_of(await parts_of(request).accounts.me(caller.token)))
+    return answer_json(user_of(await services_of(request).auth.me(caller.token)))
 
 
 @router.get(
@@ -103,7 +103,7 @@ async def find_users(
     offset: Offset = 0,
 ) -> Response:
     """Users whose name or surname starts with the word, or with the two words, without the caller."""
-    accounts = parts_of(request).accounts
+    accounts = services_of(request).auth
     page = await accounts.search_by_offset(caller.token, anthroponym, limit, min(offset, LAST_OFFSET))
     users = [user_of(user) for user in page.users]
     return answer_json(FoundUsers(len(users) if page.total is None else page.total, users))
@@ -112,7 +112,7 @@ async def find_users(
 async def answer_user_id(request: Request, caller: Caller, email: str) -> Response:
     """The id of the user with that email; v0 asks for it too, by another path."""
     try:
-        user = await parts_of(request).accounts.find_by_email(caller.token, email)
+        user = await services_of(request).auth.find_by_email(caller.token, email)
     except PalaverError as error:
         raise bad_request_if_unknown(error) from error
     return answer_json(UserId(str(user.id)))

@@ -16,7 +16,7 @@ from palaver.gateway.generations.v2.shapes import CHAT_EXAMPLE, Chat, ChatPage, 
 from palaver.gateway.http.authentication import BearerCaller
 from palaver.gateway.http.fields import Id, QueryNumber, Seq, Text, shown_as
 from palaver.gateway.http.responses import answer_json
-from palaver.gateway.services import parts_of
+from palaver.gateway.services import services_of
 
 router = APIRouter(prefix="/chats")
 
@@ -76,7 +76,7 @@ async def open_chat(
     A pair has the same chat whoever asks. A group is created once per `Idempotency-Key`, and anew each time
     without one.
     """
-    dialogs = parts_of(request).dialogs
+    dialogs = services_of(request).messenger
     if chat.companion_id is not None and chat.title is None and chat.member_ids is None:
         opened = await dialogs.open_direct_chat(caller.token, chat.companion_id)
     elif chat.companion_id is None and chat.title is not None and chat.member_ids is not None:
@@ -103,7 +103,7 @@ async def list_chats(
 ) -> Response:
     """The caller's chats, newest activity first, each with its last message and how much is unread."""
     asked = pb.ListChatsRequest(limit=limit, cursor=cursor)
-    page = await parts_of(request).dialogs.list_chats(caller.token, asked)
+    page = await services_of(request).messenger.list_chats(caller.token, asked)
     return answer_json(ChatPage([chat_of(chat) for chat in page.chats], page.next_cursor or None))
 
 
@@ -115,7 +115,7 @@ async def list_chats(
 )
 async def show_chat(request: Request, caller: BearerCaller, chat_id: ChatId) -> Response:
     """One chat of the caller. A chat of others is 404, as one that does not exist."""
-    return answer_json(chat_of(await parts_of(request).dialogs.get_chat(caller.token, chat_id)))
+    return answer_json(chat_of(await services_of(request).messenger.get_chat(caller.token, chat_id)))
 
 
 @router.put(
@@ -128,7 +128,7 @@ async def set_receipt(
     request: Request, caller: BearerCaller, chat_id: ChatId, change: ReceiptChange
 ) -> Response:
     """Moves the caller's receipt forward. Seqs that are behind do nothing; read counts as received."""
-    receipt = await parts_of(request).dialogs.set_receipt(
+    receipt = await services_of(request).messenger.set_receipt(
         caller.token, chat_id, change.received_seq, change.read_seq
     )
     return answer_json(receipt_of(receipt))

@@ -13,7 +13,7 @@ from palaver.gateway.generations.v2.shapes import Chat, chat_of
 from palaver.gateway.http.authentication import BearerCaller
 from palaver.gateway.http.fields import Id, shown_as
 from palaver.gateway.http.responses import answer_json
-from palaver.gateway.services import parts_of
+from palaver.gateway.services import services_of
 
 router = APIRouter(prefix="/chats/{chat_id}/members")
 
@@ -36,7 +36,7 @@ async def add_members(
     request: Request, caller: BearerCaller, chat_id: ChatId, members: NewMembers
 ) -> Response:
     """Adds users to a group. They read its whole history, none of which counts as unread."""
-    chat = await parts_of(request).dialogs.add_members(caller.token, chat_id, members.user_ids)
+    chat = await services_of(request).messenger.add_members(caller.token, chat_id, members.user_ids)
     return answer_json(chat_of(chat))
 
 
@@ -54,5 +54,5 @@ async def remove_member(
 
     Who has left reads the group up to their leaving.
     """
-    await parts_of(request).dialogs.remove_member(caller.token, chat_id, user_id)
+    await services_of(request).messenger.remove_member(caller.token, chat_id, user_id)
     return Response(status_code=204)

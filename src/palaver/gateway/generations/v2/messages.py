@@ -17,8 +17,8 @@ from palaver.gateway.generations.v2.shapes import Message, MessagePage, SentMess
 from palaver.gateway.http.authentication import BearerCaller
 from palaver.gateway.http.fields import LAST_SEQ, Id, QueryNumber, Text, shown_as
 from palaver.gateway.http.responses import answer_json
-from palaver.gateway.services import parts_of
-from palaver.gateway.upstream.messenger import Dialogs
+from palaver.gateway.services import services_of
+from palaver.gateway.upstream.messenger import MessengerClient
 from palaver.runtime.texts import check_text
 
 router = APIRouter(prefix="/chats/{chat_id}/messages")
@@ -72,11 +72,18 @@ async def list_messages(
 
     Ascending by seq always. Reading moves no receipt.
     """
-    return await answer_page(parts_of(request).dialogs, caller.token, chat_id, limit, before_seq, after_seq)
+    return await answer_page(
+        services_of(request).messenger, caller.token, chat_id, limit, before_seq, after_seq
+    )
 
 
 async def answer_page(
-    dialogs: Dialogs, token: str, chat_id: bytes, limit: int, before_seq: int | None, after_seq: int | None
+    messenger: MessengerClient,
+    token: str,
+    chat_id: bytes,
+    limit: int,
+    before_seq: int | None,
+    after_seq: int | None,
 ) -> Response:
     """A page of a chat's messages, as `list_messages` answers it."""
     asked = pb.ListMessagesRequest(chat_id=chat_id, limit=limit)
@@ -85,7 +92,7 @@ async def answer_page(
         asked.from_start = True
     elif before_seq is not None:
         asked.before_seq = before_seq
-    page = await dialogs.list_messages(token, asked)
+    page = await messenger.list_messages(token, asked)
     messages = messages_of(page)
     if before_seq is not None:
         messages = [message for message in messages if message.seq < before_seq]
@@ -121,7 +128,7 @@ async def send_messages(
 
     To repeat safely, give each message a `client_id`, or the request an `Idempotency-Key`.
     """
-    settings = parts_of(request).settings
+    settings = services_of(request).settings
     messages = asked_messages(body, settings.messages_per_request)
     for index, message in enumerate(messages):
         check_text(message.text, name_text(body, index), settings.text_characters)
@@ -131,7 +138,7 @@ async def send_messages(
         message.client_id or (client_id_from_key(caller.user_id, key, index) if key else new_id())
         for index, message in enumerate(messages)
     ]
-    sent = await parts_of(request).dialogs.send_messages(
+    sent = await services_of(request).messenger.send_messages(
         caller.token, chat_id, client_ids, [message.text for message in messages], retry=retry
     )
     return answer_json(SentMessages([message_of(message) for message in sent.messages]), 201)
@@ -165,9 +172,11 @@ async def edit_message(
     request: Request, caller: BearerCaller, chat_id: ChatId, seq: PathSeq, new: NewText
 ) -> Response:
     """Changes the text of a message of the caller's own. It keeps its seq; members' sockets are told."""
-    parts = parts_of(request)
-    check_text(new.text, "text", parts.settings.text_characters)
-    return answer_json(message_of(await parts.dialogs.edit_message(caller.token, chat_id, seq, new.text)))
+    services = services_of(request)
+    check_text(new.text, "text", services.settings.text_characters)
+    return answer_json(
+        message_of(await services.messenger.edit_message(caller.token, chat_id, seq, new.text))
+    )
 
 
 @router.delete(
@@ -178,5 +187,5 @@ async def edit_message(
 )
 async def delete_message(request: Request, caller: BearerCaller, chat_id: ChatId, seq: PathSeq) -> Response:
     """Deletes the text of a message of the caller's own. Its seq stays; members' sockets are told."""
-    message = await parts_of(request).dialogs.delete_message(caller.token, chat_id, seq)
+    message = await services_of(request).messenger.delete_message(caller.token, chat_id, seq)
     return answer_json(message_of(message))

@@ -13,7 +13,7 @@ from palaver.gateway.generations.v2.problems import WITH_BODY, problems
 from palaver.gateway.http.authentication import BearerCaller, client_of
 from palaver.gateway.http.fields import Id, Secret, Text, shown_as
 from palaver.gateway.http.responses import answer_model
-from palaver.gateway.services import parts_of
+from palaver.gateway.services import services_of
 
 router = APIRouter(prefix="/sessions")
 
@@ -73,7 +73,7 @@ class Sessions(contract.Sessions):
 async def sign_in(request: Request, pair: SignIn) -> Response:
     """Starts a session on this device; those on other devices go on."""
     asked = contract.SignIn(email=pair.email, password=pair.password)
-    return answer_model(await parts_of(request).accounts.sign_in(asked, client_of(request)), 201)
+    return answer_model(await services_of(request).auth.sign_in(asked, client_of(request)), 201)
 
 
 @router.post(
@@ -85,13 +85,13 @@ async def sign_in(request: Request, pair: SignIn) -> Response:
 async def refresh(request: Request, refresh: Refresh) -> Response:
     """Changes a refresh token for a new pair. Using an old one again ends the session."""
     asked = contract.Refresh(refresh_token=refresh.refresh_token)
-    return answer_model(await parts_of(request).accounts.refresh(asked, client_of(request)))
+    return answer_model(await services_of(request).auth.refresh(asked, client_of(request)))
 
 
 @router.get("", summary="List sessions", response_model=Sessions, responses=problems(401))
 async def list_sessions(request: Request, caller: BearerCaller) -> Response:
     """The caller's live sessions, newest first."""
-    return answer_model(await parts_of(request).accounts.sessions(caller.token))
+    return answer_model(await services_of(request).auth.sessions(caller.token))
 
 
 @router.delete(
@@ -99,7 +99,7 @@ async def list_sessions(request: Request, caller: BearerCaller) -> Response:
 )
 async def sign_out(request: Request, caller: BearerCaller) -> Response:
     """Ends the session of the request's own token. Its sockets close within seconds."""
-    await parts_of(request).accounts.end_session(caller.token, "current")
+    await services_of(request).auth.end_session(caller.token, "current")
     return Response(status_code=204)
 
 
@@ -112,5 +112,5 @@ async def sign_out(request: Request, caller: BearerCaller) -> Response:
 )
 async def end_session(request: Request, caller: BearerCaller, session_id: Annotated[Id, Path()]) -> Response:
     """Signs another device of the caller out. Its sockets close within seconds."""
-    await parts_of(request).accounts.end_session(caller.token, text_from_id(session_id))
+    await services_of(request).auth.end_session(caller.token, text_from_id(session_id))
     return Response(status_code=204)

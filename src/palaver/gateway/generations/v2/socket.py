@@ -15,9 +15,9 @@ from palaver.gateway.sockets.commands import (
     Answer,
     Command,
     MoveReceipt,
+    OutboundMessages,
     ResumeChats,
     SendMessages,
-    Told,
     Type,
 )
 from palaver.gateway.sockets.websocket import text_frame
@@ -75,7 +75,7 @@ class SocketsV2:
             checked_traceparent(asked),
         )
 
-    def told(self, told: Told) -> bytes:
+    def told(self, told: OutboundMessages) -> bytes:
         """See `Generation.told`."""
         sender = text_from_id(told.sender_id)
         created_at = _committed_at(told.created_at)
@@ -102,7 +102,7 @@ class SocketsV2:
             ]
         )
 
-    def sent(self, told: Told) -> bytes:
+    def sent(self, told: OutboundMessages) -> bytes:
         """See `Generation.sent`."""
         created_at = _committed_at(told.created_at)
         return b"".join(

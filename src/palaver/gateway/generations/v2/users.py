@@ -13,7 +13,7 @@ from palaver.gateway.generations.v2.problems import WITH_BODY, problems
 from palaver.gateway.http.authentication import BearerCaller, client_of
 from palaver.gateway.http.fields import Day, QueryNumber, Secret, Text, shown_as
 from palaver.gateway.http.responses import answer_json, answer_model
-from palaver.gateway.services import parts_of
+from palaver.gateway.services import services_of
 
 router = APIRouter(prefix="/users")
 
@@ -84,14 +84,14 @@ class UserPage(contract.Model):
 async def sign_up(request: Request, account: NewUser) -> Response:
     """Creates an account. Answers 409 where the email is taken."""
     asked = contract.SignUp(**account.model_dump())
-    user = await parts_of(request).accounts.sign_up(asked, client_of(request))
+    user = await services_of(request).auth.sign_up(asked, client_of(request))
     return answer_model(user, 201)
 
 
 @router.get("/me", summary="The caller", response_model=User, responses=problems(401, 404))
 async def show_me(request: Request, caller: BearerCaller) -> Response:
     """The caller's own account."""
-    return answer_model(await parts_of(request).accounts.me(caller.token))
+    return answer_model(await services_of(request).auth.me(caller.token))
 
 
 @router.patch(
@@ -103,7 +103,7 @@ async def show_me(request: Request, caller: BearerCaller) -> Response:
 async def change_me(request: Request, caller: BearerCaller, change: ProfileChange) -> Response:
     """Changes the fields that are given. Email and password stay."""
     asked = contract.ProfileChange(**change.model_dump(exclude_unset=True))
-    return answer_model(await parts_of(request).accounts.change_profile(caller.token, asked))
+    return answer_model(await services_of(request).auth.change_profile(caller.token, asked))
 
 
 @router.get("", summary="Find users", response_model=UserPage, responses=problems(401, 422))
@@ -120,7 +120,7 @@ async def find_users(
     One word finds those whose name or surname starts with it; of two words, one starts the name and the
     other the surname.
     """
-    accounts = parts_of(request).accounts
+    accounts = services_of(request).auth
     if email:
         try:
             page = contract.UserPage(users=[await accounts.find_by_email(caller.token, email)])

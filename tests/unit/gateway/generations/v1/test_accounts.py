@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.unit.gateway.test_errors import is_old_error
 
 from palaver.contracts.errors import CONFLICT, NOT_FOUND, UNAUTHENTICATED, PalaverError
 from tests.harness.scripted_upstreams import ALICE, ALICE_ACCOUNT, TOKEN_PAIR, Door
+from tests.unit.gateway.http.test_errors import is_old_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -4,12 +4,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.unit.gateway.test_errors import is_old_error
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
 from tests.harness.message_pages import page_of
 from tests.harness.scripted_upstreams import ALICE, BOB, CHAT, Door, message
+from tests.unit.gateway.http.test_errors import is_old_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,7 +8,7 @@ from palaver.contracts.errors import INVALID, MALFORMED, NOT_FOUND, UNAUTHENTICA
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.gateway.generations.v1.socket import SocketsV1
-from palaver.gateway.sockets.commands import SendMessages, Told
+from palaver.gateway.sockets.commands import OutboundMessages, SendMessages
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
 from tests.harness.memory_sockets import read_frames
@@ -28,11 +28,11 @@ def texts(*words: str) -> dict[str, object]:
     return {"chat_id": CHAT, "messages": [{"text": text, "status": "created"} for text in words]}
 
 
-def delivery(*words: str, **more: object) -> Told:
+def delivery(*words: str, **more: object) -> OutboundMessages:
     """Messages as they are told."""
     ids = [new_id() for _ in words]
     fields = {"first_seq": 7, "ids": ids, "client_ids": ids, "texts": words, "created_at": 1, **more}
-    return Told(Delivery(chat_id=id_from_text(CHAT, ""), sender_id=new_id(), **fields), None)  # type: ignore[arg-type]
+    return OutboundMessages(Delivery(chat_id=id_from_text(CHAT, ""), sender_id=new_id(), **fields), None)  # type: ignore[arg-type]
 
 
 def test_a_frame_of_the_original_clients_is_a_send_with_client_ids() -> None:

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.unit.gateway.test_errors import is_problem
 
 from palaver.contracts import messenger_pb2 as pb
 from tests.harness.scripted_upstreams import ALICE, BOB, CHAT, Door, message
+from tests.unit.gateway.http.test_errors import is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

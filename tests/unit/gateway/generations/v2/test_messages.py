@@ -4,13 +4,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.unit.gateway.test_errors import is_problem
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import FORBIDDEN, PalaverError
 from palaver.contracts.ids import derived_id
 from tests.harness.message_pages import page_of
 from tests.harness.scripted_upstreams import BOB, CHAT, Door, message, open_door
+from tests.unit.gateway.http.test_errors import is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

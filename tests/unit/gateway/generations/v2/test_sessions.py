@@ -1,10 +1,10 @@
 """v2 sessions."""
 
 import pytest
-from tests.unit.gateway.test_errors import is_problem
 
 from palaver.contracts.errors import NOT_FOUND, RATE_LIMITED, UNAUTHENTICATED, PalaverError
 from tests.harness.scripted_upstreams import CHAT, TOKEN_PAIR, Door
+from tests.unit.gateway.http.test_errors import is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -19,7 +19,14 @@ from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.contracts.times import rfc3339
 from palaver.gateway.generations.v2.socket import LARGEST_SEQ, SocketsV2
-from palaver.gateway.sockets.commands import Answer, MoveReceipt, ResumeChats, SendMessages, Told, Type
+from palaver.gateway.sockets.commands import (
+    Answer,
+    MoveReceipt,
+    OutboundMessages,
+    ResumeChats,
+    SendMessages,
+    Type,
+)
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
 from tests.harness.memory_sockets import read_frames
@@ -39,11 +46,11 @@ def send(**fields: Any) -> bytes:
     return frame(**{"type": "send", "chat_id": CHAT, "client_id": CLIENT, "text": "hello", **fields})
 
 
-def delivery(*words: str, **more: Any) -> Told:
+def delivery(*words: str, **more: Any) -> OutboundMessages:
     """Messages as they are told."""
     ids = [new_id() for _ in words]
     fields = {"first_seq": 7, "ids": ids, "client_ids": ids, "texts": words, "created_at": 5, **more}
-    return Told(Delivery(chat_id=id_from_text(CHAT, ""), sender_id=new_id(), **fields), None)
+    return OutboundMessages(Delivery(chat_id=id_from_text(CHAT, ""), sender_id=new_id(), **fields), None)
 
 
 def only(wire: bytes) -> dict[str, Any]:

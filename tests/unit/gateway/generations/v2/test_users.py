@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.unit.gateway.test_errors import is_problem
 
 from palaver.contracts.errors import CONFLICT, NOT_FOUND, PalaverError
 from tests.harness.scripted_upstreams import ALICE_ACCOUNT, Door
+from tests.unit.gateway.http.test_errors import is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
