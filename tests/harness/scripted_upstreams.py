@@ -172,7 +172,7 @@ def scripted(method: str) -> Any:
 async def scripted_attach(self: ScriptedMessenger, batches: Any, context: Any) -> None:
     """The stream: its asks are answered as calls of the same name are."""
     async for batch in batches:
-        for ask in batch.asks:
+        for ask in batch.reads:
             self.asked.append(("ListMessages", ask.list_messages))
             self.tokens.append(f"Bearer {ask.token}")
             told = self.answers.get("ListMessages")
@@ -183,7 +183,7 @@ async def scripted_attach(self: ScriptedMessenger, batches: Any, context: Any) -
                 wire = error_to_wire(told or PalaverError(INTERNAL))
                 answer.error.code, answer.error.message = wire.code, wire.message
                 answer.error.field, answer.error.retry_after = wire.field, wire.retry_after
-            await context.write(pb.MessengerBatch(answers=[answer]))
+            await context.write(pb.MessengerBatch(read_replies=[answer]))
 
 
 class NoSockets:

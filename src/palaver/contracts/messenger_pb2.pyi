@@ -11,7 +11,7 @@ class Empty(_message.Message):
     def __init__(self) -> None: ...
 
 class GatewayBatch(_message.Message):
-    __slots__ = ("hello", "opens", "reopened", "sends", "receipts", "typings", "resumes", "closes", "drained", "asks")
+    __slots__ = ("hello", "opens", "reopened", "sends", "receipts", "typings", "resumes", "closes", "drained", "reads")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     OPENS_FIELD_NUMBER: _ClassVar[int]
     REOPENED_FIELD_NUMBER: _ClassVar[int]
@@ -21,7 +21,7 @@ class GatewayBatch(_message.Message):
     RESUMES_FIELD_NUMBER: _ClassVar[int]
     CLOSES_FIELD_NUMBER: _ClassVar[int]
     DRAINED_FIELD_NUMBER: _ClassVar[int]
-    ASKS_FIELD_NUMBER: _ClassVar[int]
+    READS_FIELD_NUMBER: _ClassVar[int]
     hello: AttachHello
     opens: _containers.RepeatedCompositeFieldContainer[SocketOpen]
     reopened: bool
@@ -31,16 +31,26 @@ class GatewayBatch(_message.Message):
     resumes: _containers.RepeatedCompositeFieldContainer[ResumeRequest]
     closes: _containers.RepeatedScalarFieldContainer[int]
     drained: _containers.RepeatedScalarFieldContainer[int]
-    asks: _containers.RepeatedCompositeFieldContainer[Ask]
-    def __init__(self, hello: _Optional[_Union[AttachHello, _Mapping]] = ..., opens: _Optional[_Iterable[_Union[SocketOpen, _Mapping]]] = ..., reopened: _Optional[bool] = ..., sends: _Optional[_Iterable[_Union[Send, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptUpdate, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingUpdate, _Mapping]]] = ..., resumes: _Optional[_Iterable[_Union[ResumeRequest, _Mapping]]] = ..., closes: _Optional[_Iterable[int]] = ..., drained: _Optional[_Iterable[int]] = ..., asks: _Optional[_Iterable[_Union[Ask, _Mapping]]] = ...) -> None: ...
+    reads: _containers.RepeatedCompositeFieldContainer[ReadRequest]
+    def __init__(self, hello: _Optional[_Union[AttachHello, _Mapping]] = ..., opens: _Optional[_Iterable[_Union[SocketOpen, _Mapping]]] = ..., reopened: _Optional[bool] = ..., sends: _Optional[_Iterable[_Union[Send, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptUpdate, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingUpdate, _Mapping]]] = ..., resumes: _Optional[_Iterable[_Union[ResumeRequest, _Mapping]]] = ..., closes: _Optional[_Iterable[int]] = ..., drained: _Optional[_Iterable[int]] = ..., reads: _Optional[_Iterable[_Union[ReadRequest, _Mapping]]] = ...) -> None: ...
 
 class AttachHello(_message.Message):
-    __slots__ = ("gateway_id", "since")
+    __slots__ = ("gateway_id", "since", "followed")
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWED_FIELD_NUMBER: _ClassVar[int]
     gateway_id: str
     since: int
-    def __init__(self, gateway_id: _Optional[str] = ..., since: _Optional[int] = ...) -> None: ...
+    followed: _containers.RepeatedCompositeFieldContainer[Position]
+    def __init__(self, gateway_id: _Optional[str] = ..., since: _Optional[int] = ..., followed: _Optional[_Iterable[_Union[Position, _Mapping]]] = ...) -> None: ...
+
+class Position(_message.Message):
+    __slots__ = ("writer", "number")
+    WRITER_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    writer: int
+    number: int
+    def __init__(self, writer: _Optional[int] = ..., number: _Optional[int] = ...) -> None: ...
 
 class SocketOpen(_message.Message):
     __slots__ = ("socket", "token", "opened_at", "implicit_receipts")
@@ -73,16 +83,18 @@ class Send(_message.Message):
     def __init__(self, socket: _Optional[int] = ..., request: _Optional[int] = ..., chat_id: _Optional[bytes] = ..., client_ids: _Optional[_Iterable[bytes]] = ..., texts: _Optional[_Iterable[str]] = ..., retry: _Optional[bool] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class ReceiptUpdate(_message.Message):
-    __slots__ = ("socket", "chat_id", "received_seq", "read_seq")
+    __slots__ = ("socket", "chat_id", "received_seq", "read_seq", "number")
     SOCKET_FIELD_NUMBER: _ClassVar[int]
     CHAT_ID_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_SEQ_FIELD_NUMBER: _ClassVar[int]
     READ_SEQ_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     socket: int
     chat_id: bytes
     received_seq: int
     read_seq: int
-    def __init__(self, socket: _Optional[int] = ..., chat_id: _Optional[bytes] = ..., received_seq: _Optional[int] = ..., read_seq: _Optional[int] = ...) -> None: ...
+    number: int
+    def __init__(self, socket: _Optional[int] = ..., chat_id: _Optional[bytes] = ..., received_seq: _Optional[int] = ..., read_seq: _Optional[int] = ..., number: _Optional[int] = ...) -> None: ...
 
 class TypingUpdate(_message.Message):
     __slots__ = ("socket", "chat_id")
@@ -102,7 +114,7 @@ class ResumeRequest(_message.Message):
     after_seqs: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, socket: _Optional[int] = ..., chat_ids: _Optional[_Iterable[bytes]] = ..., after_seqs: _Optional[_Iterable[int]] = ...) -> None: ...
 
-class Ask(_message.Message):
+class ReadRequest(_message.Message):
     __slots__ = ("number", "token", "list_messages", "traceparent")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -115,7 +127,7 @@ class Ask(_message.Message):
     def __init__(self, number: _Optional[int] = ..., token: _Optional[str] = ..., list_messages: _Optional[_Union[ListMessagesRequest, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class MessengerBatch(_message.Message):
-    __slots__ = ("clock", "opened", "sent", "deliveries", "receipts", "typings", "presences", "resumed", "errors", "paused", "answers")
+    __slots__ = ("clock", "opened", "sent", "deliveries", "receipts", "typings", "presences", "resumed", "errors", "paused", "read_replies", "followed", "settled", "log_trimmed", "stored_receipts")
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     OPENED_FIELD_NUMBER: _ClassVar[int]
     SENT_FIELD_NUMBER: _ClassVar[int]
@@ -126,7 +138,11 @@ class MessengerBatch(_message.Message):
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
-    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    READ_REPLIES_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWED_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_FIELD_NUMBER: _ClassVar[int]
+    LOG_TRIMMED_FIELD_NUMBER: _ClassVar[int]
+    STORED_RECEIPTS_FIELD_NUMBER: _ClassVar[int]
     clock: int
     opened: _containers.RepeatedCompositeFieldContainer[SocketOpened]
     sent: _containers.RepeatedCompositeFieldContainer[SentReply]
@@ -137,18 +153,24 @@ class MessengerBatch(_message.Message):
     resumed: _containers.RepeatedScalarFieldContainer[int]
     errors: _containers.RepeatedCompositeFieldContainer[SocketError]
     paused: _containers.RepeatedScalarFieldContainer[int]
-    answers: _containers.RepeatedCompositeFieldContainer[Answer]
-    def __init__(self, clock: _Optional[int] = ..., opened: _Optional[_Iterable[_Union[SocketOpened, _Mapping]]] = ..., sent: _Optional[_Iterable[_Union[SentReply, _Mapping]]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptEvent, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingEvent, _Mapping]]] = ..., presences: _Optional[_Iterable[_Union[PresenceEvent, _Mapping]]] = ..., resumed: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[SocketError, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ...) -> None: ...
+    read_replies: _containers.RepeatedCompositeFieldContainer[ReadReply]
+    followed: _containers.RepeatedCompositeFieldContainer[Position]
+    settled: bool
+    log_trimmed: bool
+    stored_receipts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, clock: _Optional[int] = ..., opened: _Optional[_Iterable[_Union[SocketOpened, _Mapping]]] = ..., sent: _Optional[_Iterable[_Union[SentReply, _Mapping]]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptEvent, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingEvent, _Mapping]]] = ..., presences: _Optional[_Iterable[_Union[PresenceEvent, _Mapping]]] = ..., resumed: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[SocketError, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ..., read_replies: _Optional[_Iterable[_Union[ReadReply, _Mapping]]] = ..., followed: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., settled: _Optional[bool] = ..., log_trimmed: _Optional[bool] = ..., stored_receipts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SocketOpened(_message.Message):
-    __slots__ = ("socket", "opened_at", "error")
+    __slots__ = ("socket", "opened_at", "error", "opened_after")
     SOCKET_FIELD_NUMBER: _ClassVar[int]
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    OPENED_AFTER_FIELD_NUMBER: _ClassVar[int]
     socket: int
     opened_at: int
     error: str
-    def __init__(self, socket: _Optional[int] = ..., opened_at: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+    opened_after: _containers.RepeatedCompositeFieldContainer[Position]
+    def __init__(self, socket: _Optional[int] = ..., opened_at: _Optional[int] = ..., error: _Optional[str] = ..., opened_after: _Optional[_Iterable[_Union[Position, _Mapping]]] = ...) -> None: ...
 
 class SentReply(_message.Message):
     __slots__ = ("request", "seqs", "ids", "created_at", "error")
@@ -164,7 +186,7 @@ class SentReply(_message.Message):
     error: Error
     def __init__(self, request: _Optional[int] = ..., seqs: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[bytes]] = ..., created_at: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
-class Answer(_message.Message):
+class ReadReply(_message.Message):
     __slots__ = ("number", "page", "error")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PAGE_FIELD_NUMBER: _ClassVar[int]
@@ -175,7 +197,7 @@ class Answer(_message.Message):
     def __init__(self, number: _Optional[int] = ..., page: _Optional[_Union[MessagePage, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("request", "chat_id", "sender_id", "first_seq", "ids", "client_ids", "texts", "created_at", "sockets", "changed", "edited_at", "deleted_at", "catch_up", "traceparent", "resumed")
+    __slots__ = ("request", "chat_id", "sender_id", "first_seq", "ids", "client_ids", "texts", "created_at", "sockets", "changed", "edited_at", "deleted_at", "catch_up", "traceparent", "resumed", "commit")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     CHAT_ID_FIELD_NUMBER: _ClassVar[int]
     SENDER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +213,7 @@ class Delivery(_message.Message):
     CATCH_UP_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
     request: int
     chat_id: bytes
     sender_id: bytes
@@ -206,7 +229,8 @@ class Delivery(_message.Message):
     catch_up: bool
     traceparent: str
     resumed: bool
-    def __init__(self, request: _Optional[int] = ..., chat_id: _Optional[bytes] = ..., sender_id: _Optional[bytes] = ..., first_seq: _Optional[int] = ..., ids: _Optional[_Iterable[bytes]] = ..., client_ids: _Optional[_Iterable[bytes]] = ..., texts: _Optional[_Iterable[str]] = ..., created_at: _Optional[int] = ..., sockets: _Optional[_Iterable[int]] = ..., changed: _Optional[bool] = ..., edited_at: _Optional[int] = ..., deleted_at: _Optional[int] = ..., catch_up: _Optional[bool] = ..., traceparent: _Optional[str] = ..., resumed: _Optional[bool] = ...) -> None: ...
+    commit: Position
+    def __init__(self, request: _Optional[int] = ..., chat_id: _Optional[bytes] = ..., sender_id: _Optional[bytes] = ..., first_seq: _Optional[int] = ..., ids: _Optional[_Iterable[bytes]] = ..., client_ids: _Optional[_Iterable[bytes]] = ..., texts: _Optional[_Iterable[str]] = ..., created_at: _Optional[int] = ..., sockets: _Optional[_Iterable[int]] = ..., changed: _Optional[bool] = ..., edited_at: _Optional[int] = ..., deleted_at: _Optional[int] = ..., catch_up: _Optional[bool] = ..., traceparent: _Optional[str] = ..., resumed: _Optional[bool] = ..., commit: _Optional[_Union[Position, _Mapping]] = ...) -> None: ...
 
 class ReceiptEvent(_message.Message):
     __slots__ = ("chat_id", "user_id", "received_seq", "read_seq", "sockets")

@@ -16,7 +16,7 @@ def split_batch(batch: GatewayBatch) -> Iterator[GatewayBatch]:
     part = GatewayBatch(opens=batch.opens)
     del batch.opens[:]
     size = part.ByteSize()
-    for field in ("sends", "resumes", "asks"):
+    for field in ("sends", "resumes", "reads"):
         entries = getattr(batch, field)
         for entry in list(entries):
             getattr(part, field).append(entry)

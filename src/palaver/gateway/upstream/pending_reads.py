@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
-from palaver.contracts.messenger_pb2 import Answer, GatewayBatch, ListMessagesRequest, MessagePage
+from palaver.contracts.messenger_pb2 import GatewayBatch, ListMessagesRequest, MessagePage, ReadReply
 from palaver.gateway.upstream.batches import error_from_proto
 
 DEADLINE_SECONDS = 10.0
@@ -93,7 +93,7 @@ class PendingReads:
                 asked.away_since = loop.time()
             loop.call_later(AWAY_SECONDS, self._give_up)
 
-    def hear(self, answers: Iterable[Answer]) -> None:
+    def hear(self, answers: Iterable[ReadReply]) -> None:
         """Gives answers to those who wait for them."""
         for answer in answers:
             asked = self._waiting.get(answer.number)
@@ -127,6 +127,6 @@ class PendingReads:
 
 def add_ask(batch: GatewayBatch, number: int, asked: PendingRead) -> None:
     """Adds an ask to a batch."""
-    batch.asks.add(
+    batch.reads.add(
         number=number, token=asked.token, list_messages=asked.request, traceparent=asked.traceparent
     )

@@ -239,7 +239,7 @@ class MessengerStream:
     # ---- what the messenger says ----
 
     def _receive_batch(self, batch: MessengerBatch, hears: Hears) -> None:
-        self.asks.hear(batch.answers)
+        self.asks.hear(batch.read_replies)
         for opened in batch.opened:
             hears.hear_opened(opened)
         for reply in batch.sent:

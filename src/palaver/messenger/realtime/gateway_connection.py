@@ -153,13 +153,13 @@ class GatewayConnection:
 
     def answer(self, number: int, page: Page) -> None:
         """Answers an ask."""
-        answer = self.outbox.answers.add(number=number)
+        answer = self.outbox.read_replies.add(number=number)
         fill_page(answer.page, page)
         self.wake(size_of(page))
 
     def refuse_ask(self, number: int, error: Exception) -> None:
         """Answers an ask with an error."""
-        self.outbox.answers.add(number=number, error=error_to_proto(error))
+        self.outbox.read_replies.add(number=number, error=error_to_proto(error))
         self.wake()
 
     async def write_batches(self, write: Callable[[MessengerBatch], Awaitable[None]]) -> None:
@@ -214,7 +214,7 @@ def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBat
     part = MessengerBatch(opened=batch.opened)
     del batch.opened[:]
     size = part.ByteSize()
-    for field in ("deliveries", "answers"):
+    for field in ("deliveries", "read_replies"):
         entries = getattr(batch, field)
         for entry in list(entries):
             getattr(part, field).append(entry)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
-from palaver.contracts.messenger_pb2 import Ask, ListMessagesRequest
+from palaver.contracts.messenger_pb2 import ListMessagesRequest, ReadRequest
 from palaver.messenger.authentication import SERVICE, note_chat, user_of
 from palaver.messenger.realtime.gateway_connection import GatewayConnection
 from palaver.messenger.store.messages import Page
@@ -22,7 +22,7 @@ class Asks:
         self._method = Method(SERVICE, "ListMessages")
         self.list_messages: ListMessages = refuse
 
-    async def answer(self, gateway: GatewayConnection, ask: Ask) -> None:
+    async def answer(self, gateway: GatewayConnection, ask: ReadRequest) -> None:
         """Puts the answer, or why there is none, into the gateway's outbox. Raises nothing."""
         await gateway.room()
         try:
@@ -32,7 +32,7 @@ class Asks:
         else:
             gateway.answer(ask.number, page)
 
-    async def _read(self, ask: Ask) -> Page:
+    async def _read(self, ask: ReadRequest) -> Page:
         user_id = await user_of(ask.token, self._verifier)
         note_chat(ask.list_messages)
         return await self.list_messages(user_id, ask.list_messages)

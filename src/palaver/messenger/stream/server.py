@@ -121,7 +121,7 @@ class StreamServer:
     ) -> None:
         for asked in batch.resumes:
             self._receive_resume(gateway, asked, tasks)
-        if batch.asks:
+        if batch.reads:
             start(self._receive_asks(gateway, batch, tasks), tasks)
         for number in batch.drained:
             gateway.note_drained(number)
@@ -131,7 +131,7 @@ class StreamServer:
     ) -> None:
         """Begins one page a turn of the event loop. All in one turn, the gateway would wait for the last of
         them, then the messenger for the gateway; and so would every message that comes meanwhile."""
-        for ask in batch.asks:
+        for ask in batch.reads:
             start(self.asks.answer(gateway, ask), tasks)
             await asyncio.sleep(0)
 

@@ -21,10 +21,10 @@ def ask(place: Place, request: pb.ListMessagesRequest = REQUEST) -> asyncio.Task
     return asyncio.create_task(place.link.asks.list_messages("the token", request))
 
 
-async def asked(stream: Stream, count: int = 1) -> list[pb.Ask]:
+async def asked(stream: Stream, count: int = 1) -> list[pb.ReadRequest]:
     """What the messenger was asked, once it is so many."""
-    await eventually(lambda: len(stream.all("asks")) >= count, "asked")
-    return stream.all("asks")
+    await eventually(lambda: len(stream.all("reads")) >= count, "asked")
+    return stream.all("reads")
 
 
 async def test_asks_of_one_turn_leave_together_and_each_gets_its_own_answer(place: Place) -> None:
@@ -35,7 +35,7 @@ async def test_asks_of_one_turn_leave_together_and_each_gets_its_own_answer(plac
     assert len(stream.received[-1].asks) == 5
     assert {one.token for one in asks} == {"the token"}
     answers = [{"number": one.number, "page": {"last_seq": one.list_messages.limit}} for one in asks]
-    await stream.say(answers=reversed(answers))
+    await stream.say(read_replies=reversed(answers))
     assert [page.last_seq for page in await asyncio.gather(*waiting)] == [1, 2, 3, 4, 5]
     assert len(place.link.asks) == 0
 
@@ -44,7 +44,7 @@ async def test_an_empty_page_is_an_answer(place: Place) -> None:
     """Who opens a new chat would wait for ten seconds and get an error."""
     stream = await place.gateway_stream()
     waiting = ask(place)
-    await stream.say(answers=[{"number": (await asked(stream))[0].number}])
+    await stream.say(read_replies=[{"number": (await asked(stream))[0].number}])
     assert await waiting == pb.MessagePage()
 
 
@@ -53,7 +53,7 @@ async def test_a_refusal_is_told_as_the_messenger_meant_it(place: Place) -> None
     stream = await place.gateway_stream()
     waiting = ask(place)
     error = {"code": "not_found", "message": "no such chat", "field": "chat_id"}
-    await stream.say(answers=[{"number": (await asked(stream))[0].number, "error": error}])
+    await stream.say(read_replies=[{"number": (await asked(stream))[0].number, "error": error}])
     with pytest.raises(PalaverError, match="no such chat") as told:
         await waiting
     assert (told.value.kind, told.value.field) == (NOT_FOUND, "chat_id")
@@ -64,14 +64,14 @@ async def test_what_was_not_answered_is_asked_again_on_the_next_stream(place: Pl
     stream = await place.gateway_stream()
     lost, stopped = ask(place), ask(place)
     number = (await asked(stream, 2))[1].number
-    await stream.say(answers=[{"number": number, "error": {"code": "restarting"}}])
+    await stream.say(read_replies=[{"number": number, "error": {"code": "restarting"}}])
     stream.end()
     away = ask(place)
     again = await place.gateway_stream(1)
     asks = await asked(again, 3)
     assert [one.number for one in asks] == [1, 2, 3]
     assert all((one.token, one.list_messages) == ("the token", REQUEST) for one in asks)
-    await again.say(answers=[{"number": one.number, "page": {"last_seq": 7}} for one in asks])
+    await again.say(read_replies=[{"number": one.number, "page": {"last_seq": 7}} for one in asks])
     assert [page.last_seq for page in await asyncio.gather(lost, stopped, away)] == [7, 7, 7]
 
 
@@ -83,7 +83,7 @@ async def test_who_gave_up_is_not_asked_for_again(place: Place) -> None:
     waiting.cancel()
     await asyncio.wait([waiting])
     assert len(place.link.asks) == 0
-    assert (await place.broken()).all("asks") == []
+    assert (await place.broken()).all("reads") == []
 
 
 async def test_an_ask_ends_at_its_deadline(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

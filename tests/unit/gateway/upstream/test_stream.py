@@ -477,9 +477,9 @@ def test_many_resumes_and_asks_are_split_too() -> None:
     cursors = {"chat_ids": [bytes(16)] * 1_000, "after_seqs": [2**40] * 1_000}
     for number in range(500):
         batch.resumes.add(socket=number, **cursors)
-        batch.asks.add(number=number, token="x" * 20_000)
+        batch.reads.add(number=number, token="x" * 20_000)
     parts = list(split_batch(batch))
     assert all(part.ByteSize() < BATCH_BYTES + 30_000 for part in parts)
     assert [asked.socket for part in parts for asked in part.resumes] == list(range(500))
-    assert [asked.number for part in parts for asked in part.asks] == list(range(500))
+    assert [asked.number for part in parts for asked in part.reads] == list(range(500))
     assert [len(part.closes) for part in parts] == [0] * (len(parts) - 1) + [1]

@@ -187,10 +187,10 @@ def test_many_answers_are_split_too() -> None:
     """Readers of long pages would break the stream that all sockets hang on."""
     batch = MessengerBatch(clock=9)
     for number in range(100):
-        batch.answers.add(number=number, page={"texts": ["x" * 1_000]})
+        batch.read_replies.add(number=number, page={"texts": ["x" * 1_000]})
     parts = list(split_batch(batch, 10_000))
     assert all(part.ByteSize() < 12_000 for part in parts)
-    assert [answer.number for part in parts for answer in part.answers] == list(range(100))
+    assert [answer.number for part in parts for answer in part.read_replies] == list(range(100))
 
 
 def test_a_small_batch_stays_whole() -> None:

@@ -34,15 +34,15 @@ async def ask(
     stub = MessengerStub(messenger.channel)  # type: ignore[no-untyped-call] # generated without types
     stream = stub.Attach()
     numbered = enumerate(requests, 1)
-    asks = [pb.Ask(number=number, token=token, list_messages=request) for number, request in numbered]
-    await stream.write(pb.GatewayBatch(hello={"gateway_id": "gateway"}, reopened=True, asks=asks))
+    asks = [pb.ReadRequest(number=number, token=token, list_messages=request) for number, request in numbered]
+    await stream.write(pb.GatewayBatch(hello={"gateway_id": "gateway"}, reopened=True, reads=asks))
     batches: list[list[tuple[int, Any]]] = []
     async with asyncio.timeout(10):
         while sum(map(len, batches)) < len(requests):
             batch = await stream.read()
             assert batch is not grpc.aio.EOF
-            if batch.answers:
-                batches.append([(one.number, one) for one in batch.answers])
+            if batch.read_replies:
+                batches.append([(one.number, one) for one in batch.read_replies])
     stream.cancel()
     return batches
 
