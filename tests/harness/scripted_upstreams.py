@@ -176,7 +176,7 @@ async def scripted_attach(self: ScriptedMessenger, batches: Any, context: Any) -
             self.asked.append(("ListMessages", ask.list_messages))
             self.tokens.append(f"Bearer {ask.token}")
             told = self.answers.get("ListMessages")
-            answer = pb.Answer(number=ask.number)
+            answer = pb.ReadReply(number=ask.number)
             if isinstance(told, pb.MessagePage):
                 answer.page.CopyFrom(told)
             else:

@@ -32,7 +32,7 @@ async def test_asks_of_one_turn_leave_together_and_each_gets_its_own_answer(plac
     stream = await place.gateway_stream()
     waiting = [ask(place, pb.ListMessagesRequest(chat_id=CHAT, limit=limit)) for limit in range(1, 6)]
     asks = await asked(stream, 5)
-    assert len(stream.received[-1].asks) == 5
+    assert len(stream.received[-1].reads) == 5
     assert {one.token for one in asks} == {"the token"}
     answers = [{"number": one.number, "page": {"last_seq": one.list_messages.limit}} for one in asks]
     await stream.say(read_replies=reversed(answers))
@@ -128,7 +128,7 @@ async def test_an_ask_outlives_a_short_break(monkeypatch: pytest.MonkeyPatch) ->
     asks.note_break()
     ((number, _),) = asks.waiting()
     await asyncio.sleep(0.2)
-    asks.hear([pb.Answer(number=number, page=pb.MessagePage(last_seq=7))])
+    asks.hear([pb.ReadReply(number=number, page=pb.MessagePage(last_seq=7))])
     assert (await waiting).last_seq == 7
 
 
