@@ -20,8 +20,8 @@ from palaver.runtime.http.errors import Guarded
 from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.sql.migrations import migrate
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.configuration import log
 

@@ -18,11 +18,12 @@ from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.instrumentation import Requests
-from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.http.rest_client import RestClient
+from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.sql.migrations import migrate
+from palaver.runtime.sql.sqlite import SqliteDatabase, sqlite_engine
 from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from palaver.auth.bootstrap import migrate_database, rotate_keys, serve
 from palaver.auth.schema import metadata
-from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.migrations import SchemaTooNewError
+from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
 from tests.harness.auth_service import PASSWORD, Rest, serving, settings_of
 

@@ -19,10 +19,10 @@ from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import GRACE_SECONDS, migrate_database, serve
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.runtime.grpc.server import error_from_rpc
+from palaver.runtime.grpc.errors import error_from_rpc
 from palaver.runtime.settings import MessengerSettings, Settings
-from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
+from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
 from tests.harness.message_pages import messages_in
 from tests.harness.messenger_service import Messenger, client_ids, eventually, running_messenger

@@ -6,7 +6,7 @@ from palaver.auth.keys import MARGIN_SECONDS, RELOAD_SECONDS, Keys, ensure_key, 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
 LIVES = 100

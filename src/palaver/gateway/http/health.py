@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from palaver.contracts.errors import PalaverError
 from palaver.gateway.http.responses import answer_json
-from palaver.runtime.http.server import RestClient
+from palaver.runtime.http.rest_client import RestClient
 
 router = APIRouter(tags=["operations"])
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from structlog.testing import capture_logs
 
-from palaver.runtime.sql.database import LONG_LOCK_SECONDS, SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.sqlite import LONG_LOCK_SECONDS, SqliteDatabase, sqlite_engine
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.tracing import SAMPLED, keeping
 

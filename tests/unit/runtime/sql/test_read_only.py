@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.read_only import reading, sqlite_file
+from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
 
 
