@@ -16,7 +16,6 @@ from palaver.auth.passwords import Passwords
 from palaver.auth.rest import QUIET_PATHS, Services, build_app
 from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
-from palaver.runtime.http.errors import Guarded
 from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import Settings
@@ -28,8 +27,6 @@ from palaver.runtime.telemetry.configuration import log
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# The largest honest body asks for 1,000 names
-BODY_BYTES = 131_072
 # How long a stopping auth waits for requests in flight
 GRACE_SECONDS = 5
 PRUNE_SECONDS = 600.0
@@ -57,7 +54,7 @@ async def serve(
         sessions = Sessions(database, passwords, signing, own)
         accounts = Accounts(database, passwords, sessions, own)
         app = Requests(
-            Guarded(build_app(Services(accounts, sessions, signing, database)), BODY_BYTES),
+            build_app(Services(accounts, sessions, signing), database),
             is_edge=False,
             access_log=settings.telemetry.access_log,
             quiet_paths=QUIET_PATHS,

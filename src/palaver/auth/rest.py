@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
+from starlette.middleware import Middleware
 
 from palaver.auth import domain
 from palaver.auth.accounts import Accounts
@@ -14,16 +14,21 @@ from palaver.auth.domain import Client
 from palaver.auth.keys import Keys
 from palaver.auth.sessions import Sessions
 from palaver.contracts import accounts as wire
-from palaver.contracts.errors import INVALID, UNAUTHENTICATED, UNAVAILABLE, PalaverError
+from palaver.contracts.errors import INVALID, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
-from palaver.runtime.http.errors import answer_errors
+from palaver.runtime.http.errors import render_wire_error
+from palaver.runtime.http.exception_handlers import exception_handlers
+from palaver.runtime.http.health import Check, health_routes
 from palaver.runtime.http.instrumentation import HEALTH_PATHS
+from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.tokens import Claims
 
+# The largest honest body asks for 1,000 names
+BODY_BYTES = 131_072
 MOST_USERS = 1_000
 LARGEST_INTEGER = 2**63 - 1
 # Every gateway asks for revocations twice a second
@@ -43,17 +48,46 @@ class Services:
     accounts: Accounts
     sessions: Sessions
     keys: Keys
-    database: Database
 
 
-def build_app(services: Services) -> FastAPI:
+def build_app(services: Services, database: Database) -> FastAPI:
     """The private REST as an ASGI app."""
-    app = FastAPI(title="Palaver auth", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Palaver auth",
+        routes=health_routes(health_checks(database, services.keys)),
+        middleware=[
+            Middleware(ErrorBoundary, render=render_wire_error),
+            Middleware(BodyLimit, most=BODY_BYTES),
+        ],
+        exception_handlers=exception_handlers(render_wire_error),
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.services = services
-    answer_errors(app)
     for router in (users, sessions, system):
         app.include_router(router)
     return app
+
+
+def health_checks(database: Database, keys: Keys) -> dict[str, Check]:
+    """What auth needs: a database that can be read and written, and a key to sign with."""
+
+    async def can_read_keys() -> bool:
+        try:
+            await keys.load()
+        except Exception as error:
+            log.warning("not_ready", exc_info=error)
+            return False
+        return True
+
+    async def has_database() -> bool:
+        return await is_usable(database) and await can_read_keys()
+
+    async def has_signing_key() -> bool:
+        # Keys that cannot be read are the database's failure
+        return not await can_read_keys() or keys.is_signing()
+
+    return {"database": has_database, "signing key": has_signing_key}
 
 
 def services_of(request: Request) -> Services:
@@ -195,41 +229,6 @@ async def list_revocations(
 async def show_keys(use: Use) -> dict[str, Any]:
     """The public keys of access tokens."""
     return await use.keys.jwks()
-
-
-@system.get("/healthz")
-async def tell_alive() -> dict[str, bool]:
-    """Whether the process lives."""
-    return {"alive": True}
-
-
-@system.get("/readyz")
-async def tell_readiness(use: Use, response: Response) -> dict[str, Any]:
-    """Whether the database can be read and written, and there is a key to sign with; else what is lacking."""
-    lacks = await lacks_of(use)
-    if not lacks:
-        return {"ready": True, "lacks": []}
-    response.status_code = UNAVAILABLE.http
-    refusal = {"code": UNAVAILABLE.code, "message": f"lacking: {', '.join(lacks)}"}
-    return {**refusal, "ready": False, "lacks": lacks}
-
-
-async def lacks_of(use: Services) -> list[str]:
-    """What keeps auth from doing its work."""
-    if not await is_usable(use.database):
-        return ["database"]
-    try:
-        await use.keys.load()
-    except Exception as error:
-        log.warning("not_ready", exc_info=error)
-        return ["database"]
-    return [] if use.keys.is_signing() else ["signing key"]
-
-
-@system.get("/metrics")
-async def tell_metrics() -> Response:
-    """Numbers for Prometheus."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 def told_user(user: domain.User) -> wire.User:

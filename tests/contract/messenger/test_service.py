@@ -72,12 +72,15 @@ async def test_health_tells_what_is_lacking(tmp_path: Path) -> None:
         auth.away = True
         async with running_messenger(auth, tmp_path) as messenger:
             assert await ask(messenger, "/healthz") == (200, '{"alive":true}')
-            assert await ask(messenger, "/readyz") == (503, '{"ready":false,"lacks":["auth"]}')
+            assert await ask(messenger, "/readyz") == (
+                503,
+                '{"ready":false,"failing":["auth"],"code":"unavailable","message":"failing: auth"}',
+            )
             auth.away = False
-            assert await ask(messenger, "/readyz") == (200, '{"ready":true,"lacks":[]}')
+            assert await ask(messenger, "/readyz") == (200, '{"ready":true,"failing":[]}')
             # An auth that restarts later must not take the messenger out of service
             auth.away = True
-            assert await ask(messenger, "/readyz") == (200, '{"ready":true,"lacks":[]}')
+            assert await ask(messenger, "/readyz") == (200, '{"ready":true,"failing":[]}')
 
 
 async def test_metrics_count_calls_and_refusals(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from starlette.requests import Request
 
 from palaver.contracts.errors import SESSION_REVOKED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import text_from_id
-from palaver.gateway.http.middleware import header_of
 from palaver.gateway.services import services_of
 from palaver.gateway.upstream.auth import Client
+from palaver.runtime.http.middleware import header_of
 from palaver.runtime.telemetry.log_context import note_fact
 
 # JWS compact form (RFC 7515 §7.1). The library behind the verifier passes over other characters in the

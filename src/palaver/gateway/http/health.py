@@ -39,13 +39,13 @@ class Upstream:
 class Lacking(msgspec.Struct):
     """What the services' `/readyz` have in common."""
 
-    lacks: list[str] = []
+    failing: list[str] = []
 
 
 def lacks_of(content: bytes) -> list[str]:
     """What a service says in its `/readyz`."""
     try:
-        return msgspec.json.decode(content, type=Lacking).lacks
+        return msgspec.json.decode(content, type=Lacking).failing
     except msgspec.DecodeError:
         return []
 
