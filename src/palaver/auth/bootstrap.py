@@ -21,7 +21,7 @@ from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import Settings
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import SqliteDatabase
-from palaver.runtime.startup import StartError
+from palaver.runtime.sql.url import database_file
 from palaver.runtime.telemetry.configuration import log
 
 P = ParamSpec("P")
@@ -43,7 +43,7 @@ async def serve(
     """
     own = settings.auth
     async with contextlib.AsyncExitStack() as stack:
-        database = SqliteDatabase(database_file(settings))
+        database = SqliteDatabase(file_of(settings))
         stack.push_async_callback(database.close)
         await database.write(migrate, MIGRATIONS)
         await database.write(keys.ensure_key, now_us())
@@ -121,19 +121,13 @@ async def write_once(
     settings: Settings, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """One transaction on the database, without serving it."""
-    database = SqliteDatabase(database_file(settings))
+    database = SqliteDatabase(file_of(settings))
     try:
         return await database.write(work, *args, **kwargs)
     finally:
         await database.close()
 
 
-def database_file(settings: Settings) -> Path:
+def file_of(settings: Settings) -> Path:
     """Where accounts are. Raises `StartError`."""
-    url = settings.auth.database_url
-    if not url:
-        return settings.data_dir / "auth.db"
-    path = url.removeprefix("sqlite:///")
-    if path == url or not path:
-        raise StartError("setting auth.database_url: only sqlite:///PATH is known")
-    return Path(path)
+    return database_file(settings.auth.database_url, settings.data_dir / "auth.db", "auth.database_url")
