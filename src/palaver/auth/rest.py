@@ -16,11 +16,13 @@ from palaver.auth.sessions import Sessions
 from palaver.contracts import accounts as wire
 from palaver.contracts.errors import INVALID, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
+from palaver.contracts.limits import LARGEST_INTEGER
 from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.exception_handlers import exception_handlers
 from palaver.runtime.http.health import Check, health_routes
 from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
+from palaver.runtime.printable import printable
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
@@ -30,7 +32,6 @@ from palaver.runtime.tokens import Claims
 # The largest honest body asks for 1,000 names
 BODY_BYTES = 131_072
 MOST_USERS = 1_000
-LARGEST_INTEGER = 2**63 - 1
 # Every gateway asks for revocations twice a second
 QUIET_PATHS = HEALTH_PATHS | {"/revocations"}
 
@@ -115,7 +116,7 @@ def client_of(
     peer = request.client.host if request.client else ""
     # HTTP headers are bytes; the server hands them out as if they were Latin-1
     agent = x_client_agent.encode("latin-1").decode("utf-8", "replace")
-    return Client(x_client_address or peer, "".join(filter(str.isprintable, agent)))
+    return Client(x_client_address or peer, printable(agent))
 
 
 Use = Annotated[Services, Depends(services_of)]

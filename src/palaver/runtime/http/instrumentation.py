@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from palaver.runtime.printable import printable
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import note_failure
 from palaver.runtime.telemetry.spans import Attributes
@@ -193,8 +194,7 @@ def route_of(scope: Scope) -> str:
 
 def agent_of(scope: Scope) -> str:
     """The client's program, as it calls itself, as far as it can be shown."""
-    agent = text_of_header(scope, b"user-agent")[:AGENT_CHARACTERS]
-    return agent if agent.isprintable() else "".join(filter(str.isprintable, agent))
+    return printable(text_of_header(scope, b"user-agent"), AGENT_CHARACTERS)
 
 
 def text_of_header(scope: Scope, name: bytes) -> str:
