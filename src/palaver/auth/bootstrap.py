@@ -1,7 +1,8 @@
-"""Builds auth's parts and wires them; nothing else does."""
+"""Builds auth's parts and hands them to each other; nothing else does."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -11,6 +12,7 @@ from sqlalchemy import Connection
 from palaver.auth import keys
 from palaver.auth.accounts import Accounts
 from palaver.auth.keys import Keys
+from palaver.auth.login_throttle import LoginThrottle
 from palaver.auth.migrations import MIGRATIONS
 from palaver.auth.passwords import Passwords
 from palaver.auth.rest import QUIET_PATHS, Services, build_app
@@ -18,11 +20,14 @@ from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
 from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.http.server import serving_http
-from palaver.runtime.settings import Settings
+from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
+from palaver.runtime.settings import AuthSettings, Settings
+from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.sql.url import database_file
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.tokens import TokenVerifier
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,14 +35,15 @@ T = TypeVar("T")
 # How long a stopping auth waits for requests in flight
 GRACE_SECONDS = 5
 PRUNE_SECONDS = 600.0
-# Longer than callers keep idle connections (30 s): who sends on one that is being closed gets no answer
+MINUTE = 60.0
+# Longer than callers keep idle connections (30 s): a request on one that is being closed gets no response
 KEEP_ALIVE_SECONDS = 75
 
 
 async def serve(
     settings: Settings, stopping: asyncio.Event, ready: Callable[[int], None] | None = None
 ) -> None:
-    """Serves until `stopping` is set, then drains. `ready` is told the port once it takes connections.
+    """Serves until `stopping` is set, then drains. Calls `ready` with the port once it takes connections.
 
     Raises `OSError` where the port is taken, and `StartError`.
     """
@@ -47,19 +53,14 @@ async def serve(
         stack.push_async_callback(database.close)
         await database.write(migrate, MIGRATIONS)
         await database.write(keys.ensure_key, now_us())
-        signing = Keys(database, own.access_token_seconds)
-        await signing.load()
-        passwords = Passwords(own)
-        stack.callback(passwords.close)
-        sessions = Sessions(database, passwords, signing, own)
-        accounts = Accounts(database, passwords, sessions, own)
+        services = await build_services(own, database, stack)
         app = Requests(
-            build_app(Services(accounts, sessions, signing), database),
+            build_app(services, database),
             is_edge=False,
             access_log=settings.telemetry.access_log,
             quiet_paths=QUIET_PATHS,
         )
-        await stack.enter_async_context(pruning(sessions))
+        await stack.enter_async_context(pruning(services.sessions))
         server = await stack.enter_async_context(
             serving_http(
                 app,
@@ -77,9 +78,39 @@ async def serve(
     log.info("stopped")
 
 
+async def build_services(
+    settings: AuthSettings, database: Database, stack: contextlib.AsyncExitStack
+) -> Services:
+    """The use cases, and what they need. `stack` ends what has to be ended."""
+    clock = time.monotonic
+    passwords = Passwords(settings)
+    stack.callback(passwords.close)
+    signing_keys = Keys(database, settings.access_token_seconds, clock)
+    await signing_keys.load()
+    # The keys are at hand: looking for a new one costs nothing that a forger could multiply
+    verifier = TokenVerifier(signing_keys.jwks, keys_seconds=0)
+    per_account = await start_limiter(settings, settings.wrong_passwords_per_account, stack)
+    per_address = await start_limiter(settings, settings.wrong_passwords_per_address, stack)
+    sign_ups = await start_limiter(settings, settings.sign_ups_per_address, stack)
+    throttle = LoginThrottle(per_account, per_address, clock)
+    sessions = Sessions(database, passwords, signing_keys, throttle, verifier, settings)
+    accounts = Accounts(database, passwords, sessions, sign_ups, clock)
+    return Services(accounts, sessions, signing_keys)
+
+
+async def start_limiter(
+    settings: AuthSettings, per_minute: int, stack: contextlib.AsyncExitStack
+) -> RateLimiter:
+    """A limiter of so many a minute, all of which may come at once. `stack` stops it."""
+    limiter = TokenBuckets(per_minute / MINUTE, per_minute) if settings.rates else Unlimited()
+    await limiter.start()
+    stack.push_async_callback(limiter.stop)
+    return limiter
+
+
 @contextlib.asynccontextmanager
 async def pruning(sessions: Sessions) -> AsyncIterator[None]:
-    """Forgets old sessions now and then during the block."""
+    """Deletes old sessions now and then during the block."""
     task = asyncio.create_task(prune_regularly(sessions), name="prune")
     try:
         yield
