@@ -191,11 +191,6 @@ def all_settings() -> Iterator[Setting]:
             yield Setting("", name, field)
 
 
-def setting_variables() -> dict[str, tuple[Any, str]]:
-    """Every setting's environment variable, with its default and description."""
-    return {s.variable: (s.field.default, s.field.description or "") for s in all_settings()}
-
-
 def load_settings(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from `config` (TOML) and from the environment, which wins.
 

@@ -34,7 +34,6 @@ class Claims:
     session_id: bytes
     issued_at: int
     expires_at: int
-    admin: bool = False
 
 
 def sign_token(claims: Claims, key: Ed25519PrivateKey, key_id: str) -> str:
@@ -46,8 +45,6 @@ def sign_token(claims: Claims, key: Ed25519PrivateKey, key_id: str) -> str:
         "iat": claims.issued_at,
         "exp": claims.expires_at,
     }
-    if claims.admin:
-        body["adm"] = True
     return jwt.encode(body, key, algorithm=ALGORITHM, headers={"kid": key_id})
 
 
@@ -145,7 +142,6 @@ def read_token(token: str, key: Ed25519PublicKey, now: float) -> Claims:
             UUID(body["sid"]).bytes,
             int(body["iat"]),
             int(body["exp"]),
-            body.get("adm") is True,
         )
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
         raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason=repr(error)) from None
