@@ -16,7 +16,7 @@ from palaver.auth.sessions import Sessions
 from palaver.contracts import accounts as contract
 from palaver.contracts.errors import INVALID, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
-from palaver.contracts.limits import LARGEST_INTEGER
+from palaver.contracts.seqs import LAST_SEQ
 from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.exception_handlers import exception_handlers
 from palaver.runtime.http.health import Check, health_routes
@@ -226,7 +226,7 @@ async def end_session(services: ServicesDep, caller: CallerDep, session_id: str)
 
 @system.get("/revocations")
 async def list_revocations(
-    services: ServicesDep, after: Annotated[int, Query(ge=-1, le=LARGEST_INTEGER)] = 0
+    services: ServicesDep, after: Annotated[int, Query(ge=-1, le=LAST_SEQ)] = 0
 ) -> contract.Revocations:
     """Sessions that ended after a position; -1 gives the newest position alone."""
     ended, position = await services.sessions.revocations(after)
