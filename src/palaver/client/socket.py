@@ -12,9 +12,9 @@ from typing import Self
 import aiohttp
 
 from palaver.client.backoff import Backoff
+from palaver.client.chat_discovery import NewChats
 from palaver.client.checks import canonical_id, check_send, check_seq, checked_cursors
 from palaver.client.events import EventQueue
-from palaver.client.finding import NewChats
 from palaver.client.models import Chat
 from palaver.client.protocol import ClientProtocol, Event
 from palaver.client.rest import Rest, bearer, cause_of
