@@ -27,7 +27,7 @@ class Backoff:
 
     def pause_after(self, lived: float = 0.0, retry_after: float = 0.0) -> float:
         """Seconds to wait after a failure. `lived`: seconds that the connection had lived; `retry_after`:
-        seconds that the server asked for, which come first."""
+        the seconds that the server demands, which come first."""
         if lived >= CALM_SECONDS:
             self._failures = 0
         self._failures += 1

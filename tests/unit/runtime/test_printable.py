@@ -29,3 +29,8 @@ def test_headers_get_ascii_alone(text: str) -> None:
 def test_length_is_bounded() -> None:
     """A client could fill the log with its name."""
     assert printable("Fön\x1b/1" * 9, 5) == "Fön/"
+
+
+def test_some_commands_may_stay() -> None:
+    """A message of many lines would be shown as one."""
+    assert printable("a\nb\x1b[2J", keep="\n", instead="?") == "a\nb?[2J"
