@@ -28,7 +28,7 @@ class Upstream:
     async def lacks(self) -> list[str]:
         """What it says it lacks now, each behind its own name; its name alone where it does not say."""
         try:
-            status, content = await self.rest.ask("GET", "/readyz")
+            status, content = await self.rest.request("GET", "/readyz")
         except PalaverError:
             return [self.name]
         if status == 200:

@@ -9,15 +9,23 @@ from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError, WireEr
 from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.tracing import trace_headers, tracer
 
+MOST_CONNECTIONS = 200
+IDLE_SECONDS = 30
+
 
 class RestClient:
-    """JSON calls to one private service. Errors come back as the `PalaverError` that was meant."""
+    """JSON calls to one private service. Errors come back as the `PalaverError` that was raised there.
+
+    Made while an event loop runs. `timeout`: seconds for a whole call.
+    """
 
     def __init__(self, base_url: str, timeout: float = 10.0) -> None:
         self._base_url = base_url.rstrip("/")
         self._host, self._port = host_and_port(base_url)
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._session: aiohttp.ClientSession | None = None
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
+        )
 
     async def call(
         self,
@@ -29,16 +37,18 @@ class RestClient:
         headers: dict[str, str] | None = None,
         route: str = "",
     ) -> bytes:
-        """The body of a 2xx answer. `route`: the template of a path that has ids in it.
+        """The body of a 2xx response. `route`: the template of a path that has ids in it.
 
-        Raises the `PalaverError` that the service answered, and `unavailable` where it did not.
+        Raises the `PalaverError` in the response, and `unavailable` where there is none.
         """
-        status, content = await self.ask(method, path, body=body, query=query, headers=headers, route=route)
+        status, content = await self.request(
+            method, path, body=body, query=query, headers=headers, route=route
+        )
         if 200 <= status < 300:
             return content
-        raise error_of_answer(status, content)
+        raise error_of_response(status, content)
 
-    async def ask(
+    async def request(
         self,
         method: str,
         path: str,
@@ -48,7 +58,7 @@ class RestClient:
         headers: dict[str, str] | None = None,
         route: str = "",
     ) -> tuple[int, bytes]:
-        """Status and body of whatever is answered. Raises `unavailable` where nothing is."""
+        """Status and body of any response. Raises `unavailable` where there is none."""
         attributes: Attributes = {
             "http.request.method": method,
             "url.path": route or path,
@@ -72,16 +82,10 @@ class RestClient:
         query: dict[str, str] | None,
         headers: dict[str, str],
     ) -> tuple[int, bytes]:
-        if self._session is None:
-            # Made late: aiohttp wants a running loop
-            self._session = aiohttp.ClientSession(
-                timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=200, keepalive_timeout=30),
-            )
         sent = {"content-type": "application/json", **headers}
         try:
-            async with self._session.request(method, url, data=body, params=query, headers=sent) as answer:
-                return answer.status, await answer.read()
+            async with self._session.request(method, url, data=body, params=query, headers=sent) as response:
+                return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PalaverError(
                 UNAVAILABLE, "a part of the service is away", retry_after=1.0, url=url, cause=repr(error)
@@ -89,18 +93,17 @@ class RestClient:
 
     async def close(self) -> None:
         """Closes the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._session.close()
 
 
 def host_and_port(url: str) -> tuple[str, int]:
-    """Whom a URL names."""
+    """The host and the port of a URL."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def error_of_answer(status: int, content: bytes) -> PalaverError:
-    """The error that a private service's answer carries."""
+def error_of_response(status: int, content: bytes) -> PalaverError:
+    """The error in a private service's response."""
     try:
         return error_from_wire(msgspec.json.decode(content, type=WireError))
     except msgspec.DecodeError:
