@@ -11,7 +11,7 @@ from palaver.auth.domain import (
     check_birthday,
     check_password,
     clean_name,
-    clean_words,
+    clean_profile_text,
     normalise_email,
 )
 from palaver.auth.login_throttle import address_key, readable_wait
@@ -63,11 +63,11 @@ class Accounts:
             raise PalaverError(RATE_LIMITED, "too many sign-ups", retry_after=readable_wait(wait))
 
     async def me(self, claims: Claims) -> User:
-        """The caller."""
+        """The caller's account."""
         return await self._sessions.read(claims, user_rows.read_user, claims.user_id)
 
     async def change(self, claims: Claims, form: ProfileChange) -> User:
-        """The caller, with the fields that the form has changed. Raises `invalid`."""
+        """Changes the fields that the form has; returns the caller's account. Raises `invalid`."""
         changes = clean_profile(form.model_dump(exclude_none=True), today())
         return await self._sessions.write(claims, user_rows.change_user, claims.user_id, changes)
 
@@ -117,7 +117,7 @@ def clean_profile(fields: dict[str, Any], today: date) -> dict[str, Any]:
             cleaned[field] = clean_name(cleaned[field], field)
     for field in ("city", "interests"):
         if field in cleaned:
-            cleaned[field] = clean_words(cleaned[field], field)
+            cleaned[field] = clean_profile_text(cleaned[field], field)
     if "birthday" in cleaned:
         check_birthday(cleaned["birthday"], today)
     return cleaned

@@ -126,7 +126,7 @@ async def prune_regularly(sessions: Sessions) -> None:
         try:
             await sessions.prune()
         except Exception:
-            # What stays until the next time harms nobody
+            # What is left is deleted the next time
             log.exception("pruning_failed")
         await asyncio.sleep(PRUNE_SECONDS)
 

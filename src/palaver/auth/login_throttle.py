@@ -42,7 +42,7 @@ class LoginThrottle:
 
     @contextlib.asynccontextmanager
     async def attempt(self, account: str, address: str) -> AsyncIterator[Attempt]:
-        """A pending attempt during the block, which says if it was `wrong`.
+        """A pending attempt during the block, which sets `wrong`.
 
         Raises `rate_limited` and `overloaded`.
         """

@@ -29,7 +29,7 @@ from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.tokens import Claims
 
-# The largest honest body asks for 1,000 names
+# The largest honest body looks up 1,000 names
 BODY_BYTES = 131_072
 MOST_USERS = 1_000
 # Every gateway polls revocations twice a second

@@ -120,7 +120,7 @@ class Sessions:
     async def read(
         self, claims: Claims, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`Database.read` for somebody whose session lives. Raises `session_revoked`."""
+        """`Database.read` for a caller whose session lives. Raises `session_revoked`."""
 
         def read_in_session(connection: Connection) -> T:
             session_rows.require_session(connection, claims.session_id, now_us())
@@ -132,7 +132,7 @@ class Sessions:
     async def write(
         self, claims: Claims, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`Database.write` for somebody whose session lives. Raises `session_revoked`."""
+        """`Database.write` for a caller whose session lives. Raises `session_revoked`."""
 
         def write_in_session(connection: Connection) -> T:
             session_rows.require_session(connection, claims.session_id, now_us())
@@ -151,11 +151,11 @@ class Sessions:
             raise PalaverError(NOT_FOUND, "you have no such session")
 
     async def revocations(self, after: int) -> tuple[list[bytes], int]:
-        """The sessions that ended after a position, and the next position to ask from."""
+        """The sessions that ended after a position, and the position to go on from."""
         return await self._database.read(session_rows.read_revocations, after)
 
     async def prune(self) -> None:
-        """Forgets tokens and sessions that nobody can use or ask for any more."""
+        """Deletes tokens and sessions that cannot be used or read any more."""
         access = self._settings.access_token_seconds + MARGIN_SECONDS
         refresh = self._settings.refresh_token_seconds + MARGIN_SECONDS
         more = True

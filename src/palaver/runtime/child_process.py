@@ -19,7 +19,7 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass
 class Child:
-    """One process. `host` and `port` are where `GET /readyz` is asked; `stop_seconds` bounds its draining.
+    """One process. `host` and `port` serve its `GET /readyz`; `stop_seconds` bounds its draining.
 
     `keeps_open` is a file descriptor that it inherits: a lock is held until the last child is gone.
     """
@@ -57,11 +57,11 @@ class Child:
         """Its exit code once it is gone; negative: the signal that ended it."""
         if self.exited is None:
             raise RuntimeError(f"{self.name} was not started")
-        # Shielded, because whoever stops the child waits for the same task
+        # Shielded, because `stop` waits for the same task
         return await asyncio.shield(self.exited)
 
     async def wait_ready(self) -> None:
-        """Returns when the child says that it is ready."""
+        """Returns when the child's `/readyz` is 200."""
         while not await is_ready(self.host, self.port):  # noqa: ASYNC110 - another process sets no Event
             await asyncio.sleep(READY_PAUSE)
 

@@ -80,7 +80,7 @@ class TokenBuckets:
         self._buckets: OrderedDict[Key, _Bucket] = OrderedDict()
 
     async def start(self) -> None:
-        """See `RateLimiter.start`. There is nobody to share with."""
+        """See `RateLimiter.start`. It shares with no other process."""
 
     async def stop(self) -> None:
         """See `RateLimiter.stop`."""

@@ -41,7 +41,7 @@ async def abort_call(context: Any, error: BaseException) -> NoReturn:
 
 
 def error_from_rpc(error: grpc.aio.AioRpcError) -> PalaverError:
-    """The error that the server meant; or, where no server of ours answered, what the status says."""
+    """The error that the server raised; or, where no server of ours responded, the one of the status."""
     wire = wire_error_of(error)
     if wire is not None:
         return error_from_wire(wire)
@@ -51,8 +51,8 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PalaverError:
 
 
 def wire_error_of(error: grpc.aio.AioRpcError) -> WireError | None:
-    """The error that a server of ours attached, if one answered at all."""
-    trailing: Any = error.trailing_metadata() or ()  # its stubs forget that it is a sequence of pairs
+    """The error that a server of ours attached; None where none did."""
+    trailing: Any = error.trailing_metadata() or ()  # its stubs leave out that it is a sequence of pairs
     for key, value in trailing:
         if key == ERROR_KEY and isinstance(value, bytes):
             try:

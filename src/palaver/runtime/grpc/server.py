@@ -1,4 +1,4 @@
-"""A gRPC server that says when its port is taken."""
+"""A gRPC server that fails where its port is taken."""
 
 import contextlib
 import errno
@@ -12,7 +12,7 @@ SERVER_OPTIONS = [
     ("grpc.max_send_message_length", MESSAGE_BYTES),
     # Without it a second server would share the port, and take half of the connections
     ("grpc.so_reuseport", 0),
-    # A peer that vanished is found out within 40 s
+    # A peer that vanished is noticed within 40 s
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -36,7 +36,7 @@ async def serving_grpc(
     try:
         bound = server.add_insecure_port(address)
     except RuntimeError as error:
-        # gRPC says no more than that it could not; the port is what is wrong in practice
+        # gRPC names no reason; in practice it is the port
         raise OSError(errno.EADDRINUSE, f"address already in use: {address}") from error
     await server.start()
     try:

@@ -56,7 +56,7 @@ def validation_error(error: RequestValidationError) -> tuple[PalaverError, list[
     found = error.errors()
     if found and found[0]["type"] == "json_invalid":
         return PalaverError(MALFORMED, "the body is not JSON"), []
-    # The first part says where the field is: body, query, path
+    # The first part is where the field stands: body, query, path
     fields = [
         FieldError(
             well_formed(".".join(str(part) for part in one["loc"][1:]) or "body"), well_formed(one["msg"])

@@ -49,7 +49,7 @@ async def show_metrics(_request: Request) -> Response:
 
 
 def readiness(failing: Sequence[str]) -> Response:
-    """200, or 503 with the failing checks, which is a `WireError` too: `RestClient` raises what it says."""
+    """200, or 503 with the failing checks, which is a `WireError` too: `RestClient` raises it as one."""
     body: dict[str, Any] = {"ready": not failing, "failing": failing}
     if not failing:
         return json_response(200, body)

@@ -12,7 +12,7 @@ _LENGTH_DIGITS = 18
 
 
 class ErrorBoundary:
-    """Renders what nobody else did: an exception that is not in the catalogue is `internal`, and logged."""
+    """Renders what no handler did: an exception that is not in the catalogue is `internal`, and logged."""
 
     def __init__(self, app: ASGIApp, render: Render) -> None:
         self._app = app

@@ -22,10 +22,10 @@ from palaver.runtime.telemetry.tracing import current_work, tracer
 BUSY_SECONDS = 30.0
 # Pages of the write-ahead log after which it is copied into the database (4 KiB each).
 CHECKPOINT_PAGES = 4_000
-# A short write that took longer says that the disk is busy: the next ones leave the event loop alone.
+# A short write that took longer shows a busy disk: the next ones leave the event loop alone.
 SLOW_SECONDS = 0.005
 SLOW_PAUSE_SECONDS = 1.0
-# Whoever waits longer than this for the write lock says so: all users wait with them.
+# A longer wait for the write lock is logged: all users wait with it.
 LONG_LOCK_SECONDS = 0.5
 
 _UNTRACED = nullcontext()
@@ -113,7 +113,7 @@ class SqliteDatabase:
             connection.exec_driver_sql("PRAGMA query_only=ON")
             connection.rollback()
         with connection.begin():
-            # The driver's own transaction control is off (see below): SQLAlchemy's begin() says nothing yet
+            # The driver's own transaction control is off (see below): SQLAlchemy's begin() sends nothing yet
             begin(connection, "BEGIN")
             return work(connection, *args, **kwargs)
 
