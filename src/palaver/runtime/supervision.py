@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from palaver.runtime.child_process import Child
+from palaver.runtime.child_process import Child, ChildProcess
 from palaver.runtime.restart_policy import Restarts
 
 # A second Ctrl-C this much later means "at once"; earlier it is the same one: `timeout` and `make` send two.
@@ -28,24 +28,32 @@ async def supervise(children: Sequence[Child], notify: Notify, on_ready: Callabl
     """
     stopping, hurry = asyncio.Event(), asyncio.Event()
     handle_signals(stopping, hurry)
+    # By name: the newest run of each child that was ever started
+    running: dict[str, ChildProcess] = {}
     try:
-        gave_up = await run_until(stopping, children, notify, on_ready)
+        gave_up = await run_until(stopping, children, running, notify, on_ready)
         for error in gave_up:
             sys.stderr.write(f"palaver: {error}\n")
         notify("Stopping …")
     finally:
         for child in children:
-            if not await child.stop(hurry):
+            if child.name in running and not await running[child.name].stop(hurry):
                 notify(f"[red]{child.name}[/] did not stop in time and was killed.")
     return 1 if gave_up else 0
 
 
 async def run_until(
-    stopping: asyncio.Event, children: Sequence[Child], notify: Notify, on_ready: Callable[[], None]
+    stopping: asyncio.Event,
+    children: Sequence[Child],
+    running: dict[str, ChildProcess],
+    notify: Notify,
+    on_ready: Callable[[], None],
 ) -> list[BaseException]:
     """Keeps the children running until `stopping` is set, or until one is given up. Returns why."""
     ready = {child.name: asyncio.Event() for child in children}
-    tasks = [asyncio.create_task(keep_running(child, notify, ready[child.name])) for child in children]
+    tasks = [
+        asyncio.create_task(keep_running(child, running, notify, ready[child.name])) for child in children
+    ]
     waiting = asyncio.create_task(call_when_ready(list(ready.values()), on_ready))
     until = asyncio.create_task(stopping.wait())
     done, _ = await asyncio.wait({*tasks, until}, return_when=asyncio.FIRST_COMPLETED)
@@ -80,32 +88,36 @@ async def call_when_ready(ready: Sequence[asyncio.Event], on_ready: Callable[[],
     on_ready()
 
 
-async def keep_running(child: Child, notify: Notify, ready: asyncio.Event) -> None:
+async def keep_running(
+    child: Child, running: dict[str, ChildProcess], notify: Notify, ready: asyncio.Event
+) -> None:
     """Starts the child again whenever it dies, with growing pauses. Sets `ready` the first time that it is.
 
     Raises `GaveUpError`: it dies too often, or died before it was ever ready, which no restart will mend.
     """
     restarts = Restarts()
     while True:
-        child.start()
-        watching = asyncio.create_task(watch_ready(child, notify, restarts, ready))
+        process = running[child.name] = ChildProcess(child)
+        watching = asyncio.create_task(watch_ready(child.name, process, notify, restarts, ready))
         try:
-            code = await child.wait_exit()
+            code = await process.wait_exit()
         finally:
             watching.cancel()
         pause = restarts.pause_after_death(time.monotonic()) if ready.is_set() else None
         if pause is None:
-            raise GaveUpError(failure_of(child, code, ready.is_set()))
+            raise GaveUpError(failure_of(child, process, code, ready.is_set()))
         notify(f"[red]{child.name}[/] {outcome_of(code)}; starting it again in {pause:g} s.")
         await asyncio.sleep(pause)
 
 
-async def watch_ready(child: Child, notify: Notify, restarts: Restarts, ready: asyncio.Event) -> None:
+async def watch_ready(
+    name: str, process: ChildProcess, notify: Notify, restarts: Restarts, ready: asyncio.Event
+) -> None:
     """Notes when a started child is ready."""
-    await child.wait_ready()
+    await process.wait_ready()
     restarts.note_ready(time.monotonic())
     if ready.is_set():
-        notify(f"[green]{child.name}[/] is ready again.")
+        notify(f"[green]{name}[/] is ready again.")
     ready.set()
 
 
@@ -114,7 +126,7 @@ def outcome_of(code: int) -> str:
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
-def failure_of(child: Child, code: int, was_ready: bool) -> str:
+def failure_of(child: Child, process: ChildProcess, code: int, was_ready: bool) -> str:
     """Why a child is given up, with the end of its log."""
     when = "again and again" if was_ready else "before it was ready"
-    return f"{child.name} {outcome_of(code)} {when}. The end of {child.log_file}:\n{child.log_tail()}"
+    return f"{child.name} {outcome_of(code)} {when}. The end of {child.log_file}:\n{process.log_tail.read()}"
