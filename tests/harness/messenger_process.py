@@ -19,7 +19,7 @@ from palaver.messenger.realtime.engine import Engine
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.realtime import HOST, AttachOnly, Place
 

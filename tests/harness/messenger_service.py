@@ -14,7 +14,8 @@ from palaver.contracts.errors import PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import serve
-from palaver.runtime.grpc.server import MESSAGE_BYTES, error_from_rpc
+from palaver.runtime.grpc.errors import error_from_rpc
+from palaver.runtime.grpc.server import MESSAGE_BYTES
 from palaver.runtime.settings import MessengerSettings, Settings
 from tests.harness.stub_auth import SmallAuth
 

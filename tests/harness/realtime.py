@@ -30,7 +30,7 @@ from palaver.messenger.store.schema import messages, metadata
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.sqlite import SqliteDatabase, sqlite_engine
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
 KEY_ID = "first"

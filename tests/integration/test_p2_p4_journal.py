@@ -37,7 +37,7 @@ from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.store.chats import add_members, remove_member
 from palaver.messenger.store.schema import chats
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_sockets import MemoryClient
 from tests.harness.realtime import Ended, Place, eventually

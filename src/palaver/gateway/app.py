@@ -12,9 +12,10 @@ from palaver.gateway import openapi as documents
 from palaver.gateway.generations import v0, v1, v2
 from palaver.gateway.generations.history_fast_path import ShortWay
 from palaver.gateway.http import health
-from palaver.gateway.http.errors import refuse
-from palaver.gateway.http.middleware import BodyLimit, JsonOnly, Refusals
+from palaver.gateway.http.errors import answer_error, refuse
+from palaver.gateway.http.middleware import JsonOnly
 from palaver.gateway.services import Services
+from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
 from palaver.runtime.settings import GatewaySettings
 
 EXPOSED_HEADERS = ("retry-after", "traceresponse", "www-authenticate")
@@ -53,7 +54,7 @@ def bare_app(settings: GatewaySettings) -> FastAPI:
 def doors_of(settings: GatewaySettings) -> list[Middleware]:
     """Outermost first: CORS sees refusals too, or browsers would hide them from their pages."""
     doors = [
-        Middleware(Refusals),
+        Middleware(ErrorBoundary, render=answer_error),
         Middleware(BodyLimit, most=settings.body_bytes),
         Middleware(JsonOnly),
         Middleware(ShortWay),

@@ -18,12 +18,13 @@ from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.instrumentation import Requests
-from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.http.rest_client import RestClient
+from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.startup import StartError
+from palaver.runtime.sql.sqlite import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.url import database_file
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
@@ -43,7 +44,7 @@ async def serve(
     own = settings.messenger
     await asyncio.to_thread(migrate_database, settings)
     async with contextlib.AsyncExitStack() as stack:
-        database = SqliteDatabase(database_file(settings))
+        database = SqliteDatabase(file_of(settings))
         stack.push_async_callback(database.close)
         auth = RestClient(own.auth_url, AUTH_SECONDS)
         stack.push_async_callback(auth.close)
@@ -78,7 +79,7 @@ def migrate_database(settings: Settings) -> bool:
 
     Raises `SchemaTooNewError`, and `StartError` for a database that is not of this kind.
     """
-    engine = sqlite_engine(database_file(settings))
+    engine = sqlite_engine(file_of(settings))
     try:
         with engine.connect() as connection, connection.begin():
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -87,15 +88,11 @@ def migrate_database(settings: Settings) -> bool:
         engine.dispose()
 
 
-def database_file(settings: Settings) -> Path:
+def file_of(settings: Settings) -> Path:
     """Where the journal is. Raises `StartError`."""
-    url = settings.messenger.database_url
-    if not url:
-        return settings.data_dir / "messenger.db"
-    path = url.removeprefix("sqlite:///")
-    if path == url or not path:
-        raise StartError("setting messenger.database_url: only sqlite:///PATH is known")
-    return Path(path)
+    return database_file(
+        settings.messenger.database_url, settings.data_dir / "messenger.db", "messenger.database_url"
+    )
 
 
 @contextlib.asynccontextmanager

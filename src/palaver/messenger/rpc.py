@@ -20,8 +20,8 @@ from palaver.messenger.protobuf import (
 )
 from palaver.messenger.store.messages import Page
 from palaver.messenger.use_cases import UseCases
+from palaver.runtime.grpc.errors import abort_call
 from palaver.runtime.grpc.instrumentation import Method
-from palaver.runtime.grpc.server import abort_call
 from palaver.runtime.telemetry.trace_context import read_traceparent
 from palaver.runtime.telemetry.tracing import current_work
 from palaver.runtime.tokens import TokenVerifier

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from palaver.contracts.accounts import UserLookup, UserNames
 from palaver.contracts.errors import INVALID, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import text_from_id
-from palaver.runtime.http.server import RestClient
+from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.telemetry.configuration import log
 
 # Auth takes so many ids at once

@@ -12,10 +12,10 @@ from palaver.messenger.domain import Message, Receipt
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
-from palaver.runtime.http.server import RestClient
+from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.sql.migrations import migrate
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.journal_rows import write_messages
 from tests.harness.stub_auth import SmallAuth, running_small_auth
 

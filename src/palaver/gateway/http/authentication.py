@@ -12,9 +12,10 @@ from starlette.requests import Request
 
 from palaver.contracts.errors import SESSION_REVOKED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import text_from_id
-from palaver.gateway.http.middleware import header_of
 from palaver.gateway.services import services_of
 from palaver.gateway.upstream.auth import Client
+from palaver.runtime.http.middleware import header_of
+from palaver.runtime.printable import printable
 from palaver.runtime.telemetry.log_context import note_fact
 
 # JWS compact form (RFC 7515 §7.1). The library behind the verifier passes over other characters in the
@@ -95,9 +96,7 @@ def client_of(request: Request) -> Client:
     """The device of a request. A trusted proxy's word is taken before this is asked."""
     address = request.client.host if request.client else ""
     agent = request.headers.get("user-agent", "")
-    return Client(printable(address, ADDRESS_CHARACTERS), printable(agent, AGENT_CHARACTERS))
-
-
-def printable(text: str, most: int) -> str:
-    """What of `text` can go into a header."""
-    return "".join(character for character in text[:most] if " " <= character <= "~")
+    return Client(
+        printable(address, ADDRESS_CHARACTERS, ascii_only=True),
+        printable(agent, AGENT_CHARACTERS, ascii_only=True),
+    )

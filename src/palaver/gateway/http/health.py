@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from palaver.contracts.errors import PalaverError
 from palaver.gateway.http.responses import answer_json
-from palaver.runtime.http.server import RestClient
+from palaver.runtime.http.rest_client import RestClient
 
 router = APIRouter(tags=["operations"])
 
@@ -28,7 +28,7 @@ class Upstream:
     async def lacks(self) -> list[str]:
         """What it says it lacks now, each behind its own name; its name alone where it does not say."""
         try:
-            status, content = await self.rest.ask("GET", "/readyz")
+            status, content = await self.rest.request("GET", "/readyz")
         except PalaverError:
             return [self.name]
         if status == 200:
@@ -39,13 +39,13 @@ class Upstream:
 class Lacking(msgspec.Struct):
     """What the services' `/readyz` have in common."""
 
-    lacks: list[str] = []
+    failing: list[str] = []
 
 
 def lacks_of(content: bytes) -> list[str]:
     """What a service says in its `/readyz`."""
     try:
-        return msgspec.json.decode(content, type=Lacking).lacks
+        return msgspec.json.decode(content, type=Lacking).failing
     except msgspec.DecodeError:
         return []
 

@@ -11,8 +11,8 @@ from palaver.contracts.errors import RESTARTING, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.runtime.grpc.errors import error_from_rpc, wire_error_of
 from palaver.runtime.grpc.instrumentation import RETRIES, calling, note_answer
-from palaver.runtime.grpc.server import error_from_rpc, wire_error_of
 from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.telemetry.tracing import trace_metadata
 

@@ -16,7 +16,7 @@ from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.sequencing import Append
 from palaver.messenger.store.journal import SqliteJournal, Writes
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.realtime import Place, eventually
 
 ALICE, BOB = new_id(), new_id()

@@ -12,7 +12,7 @@ from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
 from palaver.messenger.realtime.memberships import HEARD_US, Audience, Audiences, read_companions
 from palaver.messenger.store.chats import add_members, remove_member
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.journal_rows import write_messages
 from tests.harness.realtime import Place, eventually
 

@@ -12,7 +12,7 @@ from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.realtime.ordering import OrderedDelivery
 from palaver.messenger.sequencing import Append
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.journal_rows import write_messages
 from tests.harness.realtime import Place, eventually
 

@@ -28,8 +28,8 @@ from palaver.messenger.store.chats import (
     remove_member,
 )
 from palaver.messenger.store.schema import chats, members, metadata, presence
-from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.migrations import migrate
+from palaver.runtime.sql.sqlite import sqlite_engine
 from tests.harness.journal_rows import count_rows, move_receipt, write_messages
 
 ALICE, BOB, CAROL, DAVE = (new_id() for _ in range(4))

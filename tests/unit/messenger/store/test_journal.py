@@ -11,7 +11,7 @@ from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.sequencing import Append, messages_of
 from palaver.messenger.store.journal import SqliteJournal, Writes, chunks
 from palaver.messenger.store.schema import chats, members, message_keys, messages, presence
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.realtime import Place
 
 ALICE, BOB, STRANGER = new_id(), new_id(), new_id()
