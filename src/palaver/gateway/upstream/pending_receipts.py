@@ -67,6 +67,11 @@ class PendingReceipts:
             if key is not None:
                 del self._pending[key]
 
+    def remove_sender(self, socket: int) -> None:
+        """Forgets all of a socket's, which the messenger does not open."""
+        for number, chat_id in [key for key in self._pending if key[0] == socket]:
+            self.remove_refused(number, chat_id)
+
     def remove_refused(self, socket: int, chat_id: bytes) -> None:
         """Forgets what the messenger has refused: sent again, it would be refused again."""
         receipt = self._pending.pop((socket, chat_id), None)

@@ -242,11 +242,8 @@ class MessengerStream:
         self, batch: MessengerBatch, handled: list[tuple[Delivery, PendingSend | None]]
     ) -> None:
         """`handled`: gets the new messages that were delivered."""
-        if batch.log_trimmed:
-            self._handler.handle_log_trimmed()
+        self._handle_openings(batch)
         self._reads.handle_replies(batch.read_replies)
-        for opened in batch.opened:
-            self._handler.handle_opened(opened)
         for reply in batch.sent:
             if reply.error.code == RESTARTING.code:
                 # It waits for the messenger that comes next, as if this one had died
@@ -259,6 +256,16 @@ class MessengerStream:
         for refused in batch.errors:
             self._receipts.remove_refused(refused.socket, refused.chat_id)
         self._handler.handle_batch(batch)
+
+    def _handle_openings(self, batch: MessengerBatch) -> None:
+        if batch.log_trimmed:
+            self._delivered.restart()
+            self._handler.handle_log_trimmed()
+        for opened in batch.opened:
+            if opened.error:
+                # Its receipts are never answered: each new stream would open it again for them
+                self._receipts.remove_sender(opened.socket)
+            self._handler.handle_opened(opened)
 
     def _handle_deliveries(
         self, batch: MessengerBatch, handled: list[tuple[Delivery, PendingSend | None]]

@@ -373,6 +373,17 @@ async def test_a_refused_receipt_is_not_said_again(place: Place) -> None:
     assert (await place.broken()).all("receipts") == []
 
 
+async def test_receipts_of_a_socket_that_is_not_opened_are_forgotten(place: Place) -> None:
+    """Whoever comes with a bad token would stay in the gateway's memory, and come back with each stream."""
+    stream = await place.gateway_stream()
+    for socket in (1, 2):
+        place.link.move_receipt(Sender(socket, "a token"), CHAT, 3, 0)
+        place.link.move_receipt(Sender(socket, "a token"), OTHER, 3, 0)
+    await stream.say(opened=[{"socket": 1, "error": "unauthenticated"}])
+    await eventually(lambda: place.sockets.opened, "refused")
+    assert [one.socket for one in (await place.broken()).all("opens")] == [2]
+
+
 async def test_a_stop_waits_for_answers(place: Place) -> None:
     """A gateway's update would leave its clients' last messages without an answer."""
     stream = await place.gateway_stream()
