@@ -10,7 +10,7 @@ from palaver.gateway.sockets.socket import Socket
 # messenger delivers the message again, as one that was missed. (While the stream stands, the messenger itself
 # leaves it out.)
 # A gateway can't see when that is over: what a resume delivers carries no position, and a settled batch
-# speaks of the positions of other deliveries alone. So an entry stays until a live message of its chat lies
+# covers the positions of other deliveries alone. So an entry stays until a live message of its chat lies
 # beyond it, and their count is bounded. What matters was read in the last moments before a break, hence the
 # latest; 64 take about 8 KB of a socket that has just resumed, and nothing of one that has not.
 MOST_AHEAD = 64

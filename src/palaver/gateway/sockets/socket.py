@@ -8,7 +8,7 @@ from palaver.gateway.sockets.resume_span import ResumeSpan
 from palaver.gateway.sockets.websocket import WebSocket
 from palaver.runtime.tokens import Claims
 
-# Typing is passed on once in this time, for each of so many chats of a socket.
+# Typing is shown to others once in this time, for each of so many chats of a socket.
 TYPING_SECONDS = 1.0
 TYPING_CHATS = 20
 # One for all sockets that the messenger has not opened yet
@@ -111,7 +111,7 @@ class Socket:
         self._handler.handle_close(self)
 
     def may_type(self, chat_id: bytes, now: float) -> bool:
-        """Whether typing in a chat is passed on: once in `TYPING_SECONDS`. `now`: seconds of the loop."""
+        """Whether typing in a chat is shown: once in `TYPING_SECONDS`. `now`: seconds of the event loop."""
         typed_at = self.typed_at
         if typed_at is None:
             typed_at = self.typed_at = {}

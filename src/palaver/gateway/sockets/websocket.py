@@ -85,12 +85,12 @@ class WebSocket(WSListener):
                 transport.disconnect()
             return
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            # No extension was agreed on that would say what they mean
+            # No extension was agreed on that gives them a meaning
             self._fail(1002)
         elif kind == WSMsgType.TEXT and frame.fin and self._fragments is None:
             self._handler.handle_message(frame.get_payload_as_bytes())
         elif kind == WSMsgType.CLOSE:
-            # 0 is picows' word for no code, and must not be written
+            # 0 stands for no code in picows, and must not be written
             self._fail(cast(int, frame.get_close_code()) or 1000)
         elif kind != WSMsgType.PONG:
             self._take_fragment(kind, frame)

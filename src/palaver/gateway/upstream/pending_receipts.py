@@ -61,7 +61,7 @@ class PendingReceipts:
         return receipt
 
     def remove_stored(self, numbers: Iterable[int]) -> None:
-        """Forgets what the messenger has stored. The number of an older update says nothing of the newest."""
+        """Forgets what the messenger has stored. The number of an older update does not cover the newest."""
         for number in numbers:
             key = self._keys.pop(number, None)
             if key is not None:

@@ -312,7 +312,7 @@ def reopenings_of_gone(senders: Iterable[Sender], still_open: set[int]) -> list[
 
 
 def reason_of(error: Exception) -> str:
-    """Why a stream ended, in a few words."""
+    """Why a stream ended, for the log."""
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error.code().name}: {error.details()}"
     return repr(error)

@@ -11,7 +11,7 @@ def followed(delivered: Delivered) -> dict[int, int]:
     return {position.writer: position.number for position in delivered.followed()}
 
 
-def test_what_was_passed_on_is_remembered_for_longer_than_may_be_told_again() -> None:
+def test_what_was_delivered_is_remembered_until_it_is_followed() -> None:
     """Messages would come twice after a break, or the memory of them would grow for ever."""
     delivered = Delivered()
     delivered.note(CHAT, 7)

@@ -63,7 +63,7 @@ def test_an_answer_to_an_older_update_forgets_nothing() -> None:
     assert second > first
     receipts.remove_stored([first])
     (left,) = receipts
-    # The newest one says all of it, so that its answer is enough
+    # The newest one has all of it, so that its answer is enough
     assert (left.received_seq, left.read_seq, left.number) == (5, 3, second)
     receipts.remove_stored([second])
     assert len(receipts) == 0

@@ -26,7 +26,7 @@ def nobody(_session_id: bytes) -> None:
     """No socket is open."""
 
 
-async def test_each_session_is_told_on_once(door: Door) -> None:
+async def test_each_session_is_closed_once(door: Door) -> None:
     """Sockets of a signed-out device would stay open."""
     told: list[bytes] = []
     revocations = Revocations(door.services.auth, 600, told.append)
