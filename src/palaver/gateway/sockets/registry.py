@@ -85,13 +85,14 @@ class SocketRegistry:
     def flush(self) -> None:
         """Writes out what sockets have queued: all frames of a batch that are for one socket leave in one
         system call. A socket that reads too slowly is cut off (promise P9)."""
-        sockets = self._to_flush.copy()
-        self._to_flush.clear()
-        for socket in sockets:
+        for socket in self._to_flush:
             frames, socket.outgoing = socket.outgoing, []
-            waiting = socket.websocket.write(frames[0] if len(frames) == 1 else b"".join(frames))
-            if waiting > self.settings.socket_queue_bytes:
-                self._suspect_slow(socket)
+            # None, where a write has failed: the sockets behind that one are still in the list
+            if frames:
+                waiting = socket.websocket.write(frames[0] if len(frames) == 1 else b"".join(frames))
+                if waiting > self.settings.socket_queue_bytes:
+                    self._suspect_slow(socket)
+        self._to_flush.clear()
 
     def refuse(
         self, socket: Socket, error: PalaverError, send: PendingSend | None, chat_id: bytes = b""
