@@ -1,7 +1,8 @@
-"""Builds the messenger's parts and wires them; nothing else does."""
+"""Builds everything of the messenger, once, in order; nothing else does."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,21 @@ import msgspec
 from palaver.contracts.errors import PalaverError
 from palaver.messenger.health import health_app
 from palaver.messenger.migrations import MIGRATIONS
+from palaver.messenger.realtime.bus import LocalBus
 from palaver.messenger.realtime.engine import Engine
+from palaver.messenger.realtime.presence import InProcessPresence
 from palaver.messenger.rpc import Rpc, add_messenger
+from palaver.messenger.store.opening import open_store
+from palaver.messenger.stream.reads import Reads
+from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.rate_limits import TokenBuckets
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.startup import StartError
@@ -43,19 +50,20 @@ async def serve(
     own = settings.messenger
     await asyncio.to_thread(migrate_database, settings)
     async with contextlib.AsyncExitStack() as stack:
-        database = SqliteDatabase(database_file(settings))
-        stack.push_async_callback(database.close)
+        store = open_store(database_file(settings))
+        stack.push_async_callback(store.close)
         auth = RestClient(own.auth_url, AUTH_SECONDS)
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
         verifier = TokenVerifier(keys.fetch)
-        live = Engine(database, verifier, own)
-        rpc = Rpc(UseCases(database, UserDirectory(auth), live, own), live)
-        live.streams.asks.list_messages = rpc.read_page
-        checks = {"journal": lambda: is_usable(database), "auth": keys.were_heard}
+        limiter = TokenBuckets(rate=own.messages_per_second, burst=own.messages_burst) if own.rates else None
+        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), limiter, own)
+        use_cases = UseCases(store, UserDirectory(auth), engine, own)
+        streams = StreamServer(engine, store, verifier, Reads(use_cases, verifier))
+        checks = {"journal": lambda: is_usable(store.database), "auth": keys.were_heard}
 
         def add_services(server: grpc.aio.Server) -> None:
-            add_messenger(server, rpc, verifier, live.attach)
+            add_messenger(server, Rpc(use_cases), verifier, streams.attach)
 
         app = Requests(health_app(checks), is_edge=False, access_log=settings.telemetry.access_log)
         http = await stack.enter_async_context(serving_http(app, own.host, own.http_port))
@@ -63,7 +71,7 @@ async def serve(
             serving_grpc(add_services, own.host, own.grpc_port, GRACE_SECONDS)
         )
         # The innermost: it ends the gateways' streams, which the gRPC server would wait for
-        await stack.enter_async_context(running(live))
+        await stack.enter_async_context(running(engine, streams))
         http_port = http.port
         log.info("listening", host=own.host, http_port=http_port, grpc_port=grpc_port)
         if ready is not None:
@@ -99,13 +107,14 @@ def database_file(settings: Settings) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def running(live: Engine) -> AsyncIterator[None]:
-    """Runs the live part during the block."""
-    await live.start()
+async def running(engine: Engine, streams: StreamServer) -> AsyncIterator[None]:
+    """Runs the engine during the block. The streams end last: they carry what the engine still answers."""
+    await engine.start()
     try:
         yield
     finally:
-        await live.stop()
+        await engine.stop()
+        await streams.stop()
 
 
 class SigningKeys:
