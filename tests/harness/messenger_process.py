@@ -10,18 +10,20 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
-from palaver.messenger.realtime.engine import Engine
+from palaver.messenger.realtime.bus import LocalBus
+from palaver.messenger.realtime.presence import InProcessPresence
+from palaver.messenger.store.opening import open_store
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.realtime import HOST, AttachOnly, Place
+from tests.harness.realtime import HOST, AttachOnly, Place, Replica
 
 
 class MessengerProcess:
@@ -78,20 +80,22 @@ async def serve(stopping: asyncio.Event) -> None:
     async def fetch() -> dict[str, Any]:
         return json.loads(jwks)  # type: ignore[no-any-return]
 
-    database = SqliteDatabase(Path(file))
-    engine = Engine(database, TokenVerifier(fetch), MessengerSettings(rates=False))
+    store = open_store(Path(file))
+    presence = InProcessPresence(time.monotonic)
+    settings = MessengerSettings(rates=False)
+    replica = Replica(store, TokenVerifier(fetch), LocalBus(), presence, settings)
     async with serving_grpc(
-        lambda server: add_MessengerServicer_to_server(AttachOnly(engine.attach), server),
+        lambda server: add_MessengerServicer_to_server(AttachOnly(replica.attach), server),
         HOST,
         int(port),
         1.0,
     ) as (_, bound):
-        await engine.start()
+        await replica.start()
         sys.stdout.write(f"ready {bound}\n")
         sys.stdout.flush()
         await stopping.wait()
-        await engine.stop()
-    await database.close()
+        await replica.stop()
+    await store.close()
 
 
 if __name__ == "__main__":

@@ -33,14 +33,13 @@ from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream import stream as link
 from palaver.messenger.domain import Message
 from palaver.messenger.realtime.bus import InProcessBus
-from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.store.chats import add_members, remove_member
 from palaver.messenger.store.schema import chats
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_sockets import MemoryClient
-from tests.harness.realtime import Ended, Place, eventually
+from tests.harness.realtime import Ended, Place, Replica, eventually
 
 SETTLE_SECONDS = 5.0
 
@@ -116,7 +115,7 @@ class World:
         }
         self.bus = InProcessBus()
         self.databases: list[SqliteDatabase] = []
-        self.replicas: list[Engine] = []
+        self.replicas: list[Replica] = []
         self.channels: list[MemoryChannel] = []
         self.gateways: list[SocketServer] = []
         self.sockets: list[Open] = []
@@ -129,10 +128,10 @@ class World:
         for _ in range(2):
             database = SqliteDatabase(self.place.file)
             own = MessengerSettings(rates=False)
-            engine = Engine(database, self.place.keys.verifier(), own, self.bus)
-            await engine.start()
+            replica = Replica(database, self.place.keys.verifier(), own, self.bus)
+            await replica.start()
             self.databases.append(database)
-            self.replicas.append(engine)
+            self.replicas.append(replica)
         for number in range(2):
             channel = MemoryChannel(self.replicas[number].attach)
             stream = link.Link(channel, 20_000, 64 * 1024 * 1024)
@@ -152,8 +151,8 @@ class World:
             await gateway._link.stop()
         for channel in self.channels:
             channel.break_stream(None)
-        for engine in self.replicas:
-            await engine.stop()
+        for replica in self.replicas:
+            await replica.stop()
         for database in self.databases:
             await database.close()
         self.place.close()
@@ -198,14 +197,14 @@ class World:
         gateway = self.gateways[opened.gateway]
         gateway.receive(opened.client._hears, SendMessages(chat_id, client_ids, texts))
 
-    def call(self, engine: int, user: int, chat_id: bytes, client_ids: list[bytes], *, retry: bool) -> None:
+    def call(self, replica: int, user: int, chat_id: bytes, client_ids: list[bytes], *, retry: bool) -> None:
         """Sends by a unary call, which goes on in the background."""
         asked = [self.note(user, chat_id, client_id, None) for client_id in client_ids]
         texts = [f"text of {client_id.hex()}" for client_id in client_ids]
 
         async def wait() -> None:
             try:
-                messages = await self.replicas[engine].send(
+                messages = await self.replicas[replica].send(
                     chat_id, self.users[user], client_ids, texts, retry=retry
                 )
             except PalaverError as error:
@@ -233,8 +232,8 @@ class World:
 
     # ---- what happens to them ----
 
-    def break_stream(self, gateway: int, engine: int) -> None:
-        self.channels[gateway].break_stream(self.replicas[engine].attach)
+    def break_stream(self, gateway: int, replica: int) -> None:
+        self.channels[gateway].break_stream(self.replicas[replica].attach)
 
     def remove(self, chat_id: bytes, user: int) -> None:
         last_seq = self.place.write(remove_now, chat_id, self.users[0], self.users[user])
@@ -478,17 +477,17 @@ class Journal(RuleBasedStateMachine):
 
         self.run(burst)
 
-    @rule(engine=PAIR, user=USERS, chat=CHATS, count=COUNTS, turns=PICK)
-    def call(self, engine: int, user: int, chat: int, count: int, turns: int) -> None:
+    @rule(replica=PAIR, user=USERS, chat=CHATS, count=COUNTS, turns=PICK)
+    def call(self, replica: int, user: int, chat: int, count: int, turns: int) -> None:
         client_ids = [new_id() for _ in range(count)]
         self.run(
-            lambda: self.world.call(engine, user, self.world.chats[chat], client_ids, retry=False),
+            lambda: self.world.call(replica, user, self.world.chats[chat], client_ids, retry=False),
             turns % 12,
         )
 
     @precondition(lambda self: self.world.sent)
-    @rule(pick=PICK, engine=PAIR, retry=st.booleans(), turns=PICK)
-    def repeat(self, pick: int, engine: int, retry: bool, turns: int) -> None:
+    @rule(pick=PICK, replica=PAIR, retry=st.booleans(), turns=PICK)
+    def repeat(self, pick: int, replica: int, retry: bool, turns: int) -> None:
         """A client id again: from every open socket of its sender, and by a unary call, all at once."""
         known = list(self.world.sent.values())
         sent = known[pick % len(known)]
@@ -497,7 +496,7 @@ class Journal(RuleBasedStateMachine):
             for number in self.world.live():
                 if self.world.sockets[number].user == sent.sender:
                     self.world.send(number, sent.chat_id, [sent.client_id])
-            self.world.call(engine, sent.sender, sent.chat_id, [sent.client_id], retry=retry)
+            self.world.call(replica, sent.sender, sent.chat_id, [sent.client_id], retry=retry)
 
         self.run(again, turns % 12)
 
@@ -513,9 +512,9 @@ class Journal(RuleBasedStateMachine):
         last_seq = len(self.world.place.history(chat_id))
         self.run(lambda: self.world.resume(number, chat_id, max(0, last_seq - back)), turns % 12)
 
-    @rule(gateway=PAIR, engine=PAIR, turns=PICK)
-    def break_stream(self, gateway: int, engine: int, turns: int) -> None:
-        self.run(lambda: self.world.break_stream(gateway, engine), turns % 30)
+    @rule(gateway=PAIR, replica=PAIR, turns=PICK)
+    def break_stream(self, gateway: int, replica: int, turns: int) -> None:
+        self.run(lambda: self.world.break_stream(gateway, replica), turns % 30)
 
     @rule(gateway=PAIR, down=st.booleans())
     def stall(self, gateway: int, down: bool) -> None:

@@ -162,11 +162,7 @@ def write_plan(raw: sqlite3.Connection, plan: Plan) -> None:
         )
         for one in plan.messages
     ]
-    keys = [
-        (client, chat, sender, seq, one, row[CREATED])
-        for row in rows
-        for chat, seq, one, sender, client in [row[:TEXT]]
-    ]
+    keys = [(row[4], row[0], row[3], row[1], row[2], row[CREATED]) for row in rows]
     try:
         run_rows(
             raw,

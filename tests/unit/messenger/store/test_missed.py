@@ -1,12 +1,12 @@
 """Reading what somebody missed."""
 
 import pytest
+from palaver.messenger.store.missed import read_active_chats, read_after, read_readable_page, read_since
 from sqlalchemy import Connection
 
 from palaver.contracts.ids import new_id
 from palaver.messenger.store import missed
 from palaver.messenger.store.chats import create_group, open_direct_chat, remove_member
-from palaver.messenger.store.missed import read_active_chats, read_after, read_readable_page, read_since
 from tests.harness.journal_rows import write_messages
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
