@@ -2,9 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from palaver.contracts.errors import CATALOGUE, UNAUTHENTICATED
+from palaver.contracts.errors import CATALOGUE, RESTARTING, UNAUTHENTICATED
 from palaver.contracts.messenger_pb2 import Delivery, MessengerBatch, SentReply, SocketOpen, SocketOpened
 from palaver.gateway import metrics
 from palaver.gateway.sockets.commands import Generation, OutboundMessages
@@ -28,6 +28,10 @@ class FanOut:
         self._peers = peers
         self._link = link
         self._paused: set[int] = set()
+        # No socket with a higher number was open before this stream: the messenger opens them in their order
+        self._last_reopened = 0
+        # The last that was read: sockets that open between two commits share one object
+        self._opened_after: Mapping[int, int] = {}
         # What became of the batch until now
         self._delivered: Counter[str] = Counter()
         self._resumed: Counter[str] = Counter()
@@ -39,6 +43,8 @@ class FanOut:
         self._paused.clear()
         for socket in self._peers.open.values():
             socket.attached = False
+            if socket.opened_at:
+                self._last_reopened = socket.number
             yield opening_of(socket)
 
     def forget(self, socket: Socket) -> None:
@@ -57,6 +63,11 @@ class FanOut:
 
     # ---- link.Hears ----
 
+    def handle_log_trimmed(self) -> None:
+        """Closes the sockets that may have missed something: their clients come back and resume."""
+        for socket in [one for one in self._peers.open.values() if one.number <= self._last_reopened]:
+            self._peers.close(socket, RESTARTING)
+
     def hear_opened(self, opened: SocketOpened) -> None:
         """See `link.Hears`."""
         socket = self._peers.open.get(opened.socket)
@@ -67,9 +78,16 @@ class FanOut:
             return
         if not socket.opened_at:
             socket.opened_at = opened.opened_at
+            socket.opened_after = self._read_positions(opened)
             socket.write(socket.generation.hello(socket.user_id, socket.session_id, opened.opened_at))
         socket.attached = True
         self.ask_resume(socket)
+
+    def _read_positions(self, opened: SocketOpened) -> Mapping[int, int]:
+        positions = {position.writer: position.number for position in opened.opened_after}
+        if positions != self._opened_after:
+            self._opened_after = positions
+        return self._opened_after
 
     def hear_reply(self, reply: SentReply, sent: InFlight) -> None:
         """See `link.Hears`."""
@@ -112,9 +130,13 @@ class FanOut:
         """Writes to all that are to be told. Returns them."""
         sockets = []
         rendered: dict[Generation, bytes] = {}
+        writer, commit = 0, 0
+        if delivery.HasField("commit"):
+            writer, commit = delivery.commit.writer, delivery.commit.number
         for number in delivery.sockets:
             socket = self._peers.open.get(number)
-            if socket is None or (delivery.catch_up and told.created_at < socket.opened_at):
+            if socket is None or (commit and socket.opened_after.get(writer, 0) >= commit):
+                # Gone, or opened after the commit of what others missed
                 continue
             generation = socket.generation
             frames = rendered.get(generation)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from palaver.contracts.errors import INTERNAL, PEER_SILENT, SLOW_READER, ErrorKind, PalaverError
@@ -28,6 +28,9 @@ TYPING_CHATS = 20
 # The close of a slow reader stands behind all that it has not read yet.
 SLOW_CLOSE_SECONDS = 10.0
 
+# One for all sockets that are not open yet
+NO_COMMITS: Mapping[int, int] = {}
+
 
 class Serves(Protocol):
     """What the sockets' server does with what sockets hear."""
@@ -52,8 +55,9 @@ class Serves(Protocol):
 class Socket:
     """One open WebSocket. `resuming`: the cursors of a resume under way, moved as it is told, or None; and
     `resume_span` where it is sampled. `ahead`: chat id -> the seq up to which resumes have told what may come
-    live too. `attached`: the messenger has opened it on the stream that there is now. `closed_by`: the
-    code of the error that it was closed for."""
+    live too. `attached`: the messenger has opened it on the stream that there is now. `opened_after`: the
+    newest commit of each writer when it was first opened. `closed_by`: the code of the error that it was
+    closed for."""
 
     __slots__ = (
         "_peers",
@@ -63,6 +67,7 @@ class Socket:
         "closed_by",
         "generation",
         "number",
+        "opened_after",
         "opened_at",
         "outgoing",
         "quiet_sweeps",
@@ -86,6 +91,7 @@ class Socket:
         self.session_id = claims.session_id
         self.number = 0
         self.opened_at = 0
+        self.opened_after: Mapping[int, int] = NO_COMMITS
         self.attached = False
         self.closed_by = ""
         self.outgoing: list[bytes] = []

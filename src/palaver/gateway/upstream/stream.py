@@ -26,7 +26,7 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.contracts.times import now_us
 from palaver.gateway import metrics
 from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
-from palaver.gateway.upstream.delivered import MARGIN_US, Delivered
+from palaver.gateway.upstream.delivered import Delivered
 from palaver.gateway.upstream.pending_reads import PendingRead, PendingReads, add_ask
 from palaver.gateway.upstream.pending_receipts import PendingReceipt, PendingReceipts, add_receipt
 from palaver.gateway.upstream.pending_sends import InFlight, PendingSends, add_send
@@ -44,6 +44,10 @@ class Hears(Protocol):
 
     def reopenings(self) -> Iterable[SocketOpen]:
         """All open sockets, for a new stream."""
+        ...
+
+    def handle_log_trimmed(self) -> None:
+        """The messenger can't deliver what was missed. Comes before everything else of the stream."""
         ...
 
     def hear_opened(self, opened: SocketOpened) -> None:
@@ -72,8 +76,7 @@ class MessengerStream:
         self._receipts = PendingReceipts()
         self.asks = PendingReads(self._ask)
         self._gateway_id = text_from_id(new_id())
-        self._passed_on = Delivered()
-        self._clock = 0
+        self._delivered = Delivered()
         self._batch = GatewayBatch()
         self._wake = asyncio.Event()
         self._heard_at = 0.0
@@ -188,7 +191,7 @@ class MessengerStream:
         """Who I am, my sockets, and what was not answered; made in one go, without a wait."""
         batch = GatewayBatch()
         batch.hello.gateway_id = self._gateway_id
-        batch.hello.since = max(0, self._clock - MARGIN_US)
+        batch.hello.followed.extend(self._delivered.followed())
         still_open = {opening.socket for opening in openings}
         receipts = list(self._receipts.again(still_open))
         gone = reopenings_of_gone(
@@ -239,6 +242,25 @@ class MessengerStream:
     # ---- what the messenger says ----
 
     def _receive_batch(self, batch: MessengerBatch, hears: Hears) -> None:
+        handled: list[tuple[Delivery, InFlight | None]] = []
+        try:
+            self._handle_batch(batch, hears, handled)
+        except Exception:
+            # The stream breaks, and the next one brings the whole batch again: what was delivered must not
+            # come twice
+            for delivery, sent in handled:
+                self._delivered.note(*last_of(delivery, sent))
+            raise
+        self._delivered.follow(batch.followed, settled=batch.settled)
+        self._sends.pass_time(self._heard_at)
+        self._receipts.pass_time(batch.clock)
+
+    def _handle_batch(
+        self, batch: MessengerBatch, hears: Hears, handled: list[tuple[Delivery, InFlight | None]]
+    ) -> None:
+        """`handled`: gets the new messages that were delivered."""
+        if batch.log_trimmed:
+            hears.handle_log_trimmed()
         self.asks.hear(batch.read_replies)
         for opened in batch.opened:
             hears.hear_opened(opened)
@@ -249,31 +271,43 @@ class MessengerStream:
             sent = self._sends.pop(reply.request)
             if sent is not None:
                 hears.hear_reply(reply, sent)
-        for delivery in batch.deliveries:
-            sent = self._sends.pop(delivery.request) if delivery.request else None
-            if sent is not None or not delivery.request:
-                self._receive_delivery(delivery, sent, hears)
+        self._handle_deliveries(batch, hears, handled)
         for refused in batch.errors:
             self._receipts.forget((refused.socket, refused.chat_id))
         hears.hear_batch(batch)
-        self._clock = max(self._clock, batch.clock)
-        self._passed_on.pass_time(self._clock)
-        self._receipts.pass_time(self._clock)
-        self._sends.pass_time(self._heard_at)
 
-    def _receive_delivery(self, delivery: Delivery, sent: InFlight | None, hears: Hears) -> None:
-        if sent is None and not delivery.resumed:
-            self._sends.leave_out_sender(delivery)
-        if delivery.changed or delivery.resumed:
-            # A resume's are one socket's: noted as passed on, they could hide a message from the others
+    def _handle_deliveries(
+        self, batch: MessengerBatch, hears: Hears, handled: list[tuple[Delivery, InFlight | None]]
+    ) -> None:
+        settled = batch.settled
+        for delivery in batch.deliveries:
+            sent = self._sends.pop(delivery.request) if delivery.request else None
+            if sent is None and delivery.request:
+                continue
+            if sent is None and not delivery.resumed:
+                self._sends.leave_out_sender(delivery)
+            if delivery.changed or delivery.resumed:
+                # A resume's are one socket's: noted as delivered, they could hide a message from the others
+                hears.hear_delivery(delivery, sent, fresh_only=0)
+                continue
+            self._receive_new(delivery, sent, hears, settled=settled)
+            handled.append((delivery, sent))
+
+    def _receive_new(self, delivery: Delivery, sent: InFlight | None, hears: Hears, *, settled: bool) -> None:
+        known = self._delivered.last_seqs
+        if settled and not known:
             hears.hear_delivery(delivery, sent, fresh_only=0)
             return
-        chat_id = delivery.chat_id if sent is None else sent.chat_id
-        fresh_only = self._passed_on.last_seq(chat_id)
-        hears.hear_delivery(delivery, sent, fresh_only=fresh_only)
-        last_seq = delivery.first_seq + len(delivery.ids) - 1
-        if last_seq > fresh_only:
-            self._passed_on.note(chat_id, last_seq)
+        chat_id, last_seq = last_of(delivery, sent)
+        hears.hear_delivery(delivery, sent, fresh_only=known.get(chat_id, 0))
+        if not settled:
+            self._delivered.note(chat_id, last_seq)
+
+
+def last_of(delivery: Delivery, sent: InFlight | None) -> tuple[bytes, int]:
+    """The chat of new messages, and the last seq of them."""
+    chat_id = delivery.chat_id if sent is None else sent.chat_id
+    return chat_id, delivery.first_seq + len(delivery.ids) - 1
 
 
 def reopenings_of_gone(tokens: dict[int, str], still_open: set[int]) -> list[SocketOpen]:

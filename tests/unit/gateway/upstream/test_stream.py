@@ -14,6 +14,7 @@ from palaver.contracts.messenger_pb2 import (
     Delivery,
     GatewayBatch,
     MessengerBatch,
+    Position,
     SentReply,
     SocketOpen,
     SocketOpened,
@@ -21,14 +22,13 @@ from palaver.contracts.messenger_pb2 import (
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
 from palaver.gateway.upstream import stream as module
 from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
-from palaver.gateway.upstream.delivered import MARGIN_US
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.grpc.server import serving_grpc
 from tests.harness.realtime import HOST, AttachOnly, channel_to, eventually
 
 CHAT, ALICE, BOB = new_id(), new_id(), new_id()
-MINUTE_US = 60_000_000
+COMMIT = {"writer": 1, "number": 1}
 
 
 class Stream:
@@ -90,7 +90,7 @@ class Messenger:
 
 
 class Sockets:
-    """What stands above the link: notes what it hears. `fail`: raises at the next delivery."""
+    """What stands above the link: notes what it hears."""
 
     def __init__(self) -> None:
         self.open: list[SocketOpen] = []
@@ -98,11 +98,17 @@ class Sockets:
         self.deliveries: list[tuple[Delivery, InFlight | None, int]] = []
         self.replies: list[tuple[SentReply, InFlight]] = []
         self.batches = 0
-        self.fail = False
+        self.trimmed = 0
+        # Raises at the delivery of this seq, once
+        self.fails_at = 0
 
     def reopenings(self) -> Iterable[SocketOpen]:
         """See `Hears`."""
         return list(self.open)
+
+    def handle_log_trimmed(self) -> None:
+        """See `Hears`."""
+        self.trimmed += 1
 
     def hear_opened(self, opened: SocketOpened) -> None:
         """See `Hears`."""
@@ -114,8 +120,8 @@ class Sockets:
 
     def hear_delivery(self, delivery: Delivery, sent: InFlight | None, *, fresh_only: int) -> None:
         """See `Hears`."""
-        if self.fail:
-            self.fail = False
+        if delivery.first_seq == self.fails_at:
+            self.fails_at = 0
             raise ValueError("not foreseen")
         self.deliveries.append((delivery, sent, fresh_only))
 
@@ -190,6 +196,16 @@ def delivery(seq: int, *, client_id: bytes = b"", sender: bytes = BOB, **more: A
         "sockets": [1, 2],
         **more,
     }
+
+
+def positions(numbers: dict[int, int]) -> list[Position]:
+    """Places in the commit log, by writer."""
+    return [Position(writer=writer, number=number) for writer, number in numbers.items()]
+
+
+def followed(stream: Stream) -> dict[int, int]:
+    """What a gateway says to have followed, when it comes."""
+    return {position.writer: position.number for position in stream.received[0].hello.followed}
 
 
 # ---- sends ----
@@ -340,13 +356,14 @@ async def test_a_stop_waits_for_answers(place: Place) -> None:
 async def test_a_new_stream_begins_with_who_was_there(place: Place) -> None:
     """Open sockets would hear nothing more after a restart of the messenger."""
     first = (await place.gateway_stream()).received[0]
-    assert (first.hello.since, first.reopened, len(first.opens)) == (0, True, 0)
+    assert (len(first.hello.followed), first.reopened, len(first.opens)) == (0, True, 0)
     place.sockets.open = [SocketOpen(socket=number, opened_at=5) for number in range(1, 1_201)]
-    await (await place.gateway_stream()).say(clock=100 * MINUTE_US)
-    await eventually(lambda: place.sockets.batches, "the time")
+    await (await place.gateway_stream()).say(followed=positions({1: 7}))
+    await eventually(lambda: place.sockets.batches, "the position")
     again = await place.broken()
     await eventually(lambda: len(again.all("opens")) == 1_200, "all sockets")
-    assert again.received[0].hello.since == 100 * MINUTE_US - MARGIN_US
+    assert followed(again) == {1: 7}
+    assert again.received[0].hello.since == 0
     assert [batch.reopened for batch in again.received] == [False, False, True]
     assert max(len(batch.opens) for batch in again.received) == module.OPENS_AT_ONCE
     assert again.received[0].hello.gateway_id == first.hello.gateway_id
@@ -355,11 +372,39 @@ async def test_a_new_stream_begins_with_who_was_there(place: Place) -> None:
 async def test_a_time_that_is_not_said_moves_nothing(place: Place) -> None:
     """A stream that breaks while the gateway catches up would leave out what it had not told yet."""
     stream = await place.gateway_stream()
-    await stream.say(clock=100 * MINUTE_US)
-    await stream.say(clock=0)
-    await eventually(lambda: place.sockets.batches == 2, "the times")
-    again = await place.broken()
-    assert again.received[0].hello.since == 100 * MINUTE_US - MARGIN_US
+    await stream.say(followed=positions({1: 7, 2: 3}))
+    await stream.say(followed=positions({1: 6, 2: 4}))
+    await stream.say()
+    await eventually(lambda: place.sockets.batches == 3, "the positions")
+    assert followed(await place.broken()) == {1: 7, 2: 4}
+
+
+async def test_a_batch_that_was_not_handled_whole_was_not_followed(place: Place) -> None:
+    """One odd message would take all behind it along, for everybody on the gateway; or bring others twice."""
+    stream = await place.gateway_stream()
+    await stream.say(deliveries=[delivery(1)], followed=positions({1: 1}), settled=True)
+    place.sockets.fails_at = 3
+    batch = {
+        "deliveries": [delivery(seq) for seq in (2, 3, 4)],
+        "followed": positions({1: 4}),
+        "settled": True,
+    }
+    await stream.say(**batch)
+    again = await place.gateway_stream(1)
+    assert followed(again) == {1: 1}
+    await again.say(**{**batch, "settled": False})
+    await eventually(lambda: place.sockets.fresh == [1, 2, 3, 4], "each once")
+
+
+async def test_a_trimmed_log_is_handled_before_anything_else(place: Place) -> None:
+    """Sockets would get what is new behind a hole that they do not know of."""
+    stream = await place.gateway_stream()
+    await stream.say(deliveries=[delivery(1)])
+    await eventually(lambda: place.sockets.batches == 1, "heard")
+    assert place.sockets.trimmed == 0
+    place.sockets.fails_at = 2
+    await (await place.broken()).say(log_trimmed=True, deliveries=[delivery(2)])
+    await eventually(lambda: place.sockets.trimmed == 1, "trimmed")
 
 
 async def test_the_last_words_of_a_socket_that_closed_are_sent_again(place: Place) -> None:
@@ -381,20 +426,42 @@ async def test_the_last_words_of_a_socket_that_closed_are_sent_again(place: Plac
 async def test_what_was_passed_on_is_passed_over(place: Place) -> None:
     """After each broken stream everybody would be told the last seconds again."""
     stream = await place.gateway_stream()
-    await stream.say(deliveries=[delivery(1), delivery(2)], clock=MINUTE_US)
+    await stream.say(deliveries=[delivery(1), delivery(2)])
     await eventually(lambda: place.sockets.batches, "heard")
     again = await place.broken()
-    await again.say(deliveries=[delivery(seq, catch_up=True) for seq in (1, 2, 3)])
+    await again.say(deliveries=[delivery(seq, commit={"writer": 1, "number": seq}) for seq in (1, 2, 3)])
     await again.say(deliveries=[delivery(seq) for seq in (3, 4)])
     await eventually(lambda: place.sockets.batches == 3, "heard")
     assert place.sockets.fresh == [1, 2, 3, 4]
+
+
+async def test_what_was_held_meanwhile_is_compared_in_a_settled_batch_too(place: Place) -> None:
+    """A message that came live while the gateway caught up would be told twice."""
+    stream = await place.gateway_stream()
+    await stream.say(deliveries=[delivery(1), delivery(2)])
+    await stream.say(deliveries=[delivery(seq) for seq in (2, 3)], settled=True)
+    await eventually(lambda: place.sockets.batches == 2, "heard")
+    assert place.sockets.fresh == [1, 2, 3]
+
+
+async def test_nothing_is_remembered_once_all_is_followed(place: Place) -> None:
+    """Each gateway would keep a seq of each chat of its life, and compare each message with it."""
+    stream = await place.gateway_stream()
+    await stream.say(deliveries=[delivery(1)])
+    await eventually(lambda: place.sockets.batches == 1, "heard")
+    assert place.link._delivered.last_seqs == {CHAT: 1}
+    await stream.say(settled=True)
+    await stream.say(deliveries=[delivery(2), delivery(3)], settled=True)
+    await eventually(lambda: place.sockets.batches == 3, "heard")
+    assert place.link._delivered.last_seqs == {}
+    assert place.sockets.fresh == [1, 2, 3]
 
 
 async def test_changes_and_resumes_are_never_passed_over(place: Place) -> None:
     """Edits of old messages would be lost, and a client that resumes would get nothing."""
     stream = await place.gateway_stream()
     await stream.say(
-        deliveries=[delivery(5), delivery(2, changed=True, catch_up=True), delivery(1, resumed=True)]
+        deliveries=[delivery(5), delivery(2, changed=True, commit=COMMIT), delivery(1, resumed=True)]
     )
     await eventually(lambda: place.sockets.batches, "heard")
     assert place.sockets.fresh == [5, 2, 1]
@@ -406,7 +473,7 @@ async def test_one_sockets_resume_hides_nothing_from_the_others(place: Place) ->
     await stream.say(deliveries=[delivery(1), delivery(2, resumed=True, sockets=[1])])
     await eventually(lambda: place.sockets.batches, "heard")
     again = await place.broken()
-    await again.say(deliveries=[delivery(seq, catch_up=True) for seq in (1, 2)])
+    await again.say(deliveries=[delivery(seq, commit=COMMIT) for seq in (1, 2)])
     await eventually(lambda: place.sockets.batches == 2, "heard")
     assert place.sockets.fresh == [1, 2, 2]
 
@@ -417,8 +484,8 @@ async def test_a_socket_is_not_told_of_what_it_sent_again(place: Place) -> None:
     client_id = new_id()
     place.link.send(message(client_id, socket=1))
     again = await place.broken()
-    stored = delivery(1, client_id=client_id, sender=ALICE, catch_up=True)
-    foreign = delivery(2, client_id=client_id, sender=BOB, catch_up=True)
+    stored = delivery(1, client_id=client_id, sender=ALICE, commit=COMMIT)
+    foreign = delivery(2, client_id=client_id, sender=BOB, commit=COMMIT)
     await again.say(deliveries=[stored, foreign])
     await eventually(lambda: place.sockets.batches, "heard")
     assert [list(told.sockets) for told, _, _ in place.sockets.deliveries] == [[2], [1, 2]]
@@ -427,10 +494,10 @@ async def test_a_socket_is_not_told_of_what_it_sent_again(place: Place) -> None:
 async def test_an_unforeseen_error_costs_one_stream_and_not_all(place: Place) -> None:
     """One odd message would leave the gateway without the messenger until somebody restarts it."""
     stream = await place.gateway_stream()
-    place.sockets.fail = True
-    await stream.say(deliveries=[delivery(1)], clock=MINUTE_US)
+    place.sockets.fails_at = 1
+    await stream.say(deliveries=[delivery(1)])
     again = await place.gateway_stream(1)
-    await again.say(deliveries=[delivery(1, catch_up=True)])
+    await again.say(deliveries=[delivery(1, commit=COMMIT)])
     await eventually(lambda: place.sockets.fresh == [1], "told after all")
 
 
