@@ -32,14 +32,15 @@ from palaver.gateway.sockets.commands import SendMessages
 from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream import stream as link
 from palaver.messenger.domain import Message
-from palaver.messenger.realtime.bus import InProcessBus
-from palaver.messenger.store.chats import add_members, remove_member
+from palaver.messenger.events import Event, MembersChanged
+from palaver.messenger.store.chats import remove_member
+from palaver.messenger.store.opening import Store, open_store
 from palaver.messenger.store.schema import chats
-from palaver.runtime.settings import GatewaySettings, MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.messenger.use_cases import add_members
+from palaver.runtime.settings import GatewaySettings
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_sockets import MemoryClient
-from tests.harness.realtime import Ended, Place, Replica, eventually
+from tests.harness.realtime import Cluster, Ended, Place, Replica, eventually, replica_of
 
 SETTLE_SECONDS = 5.0
 
@@ -113,8 +114,8 @@ class World:
             self.chats[1]: {0, 1, 2, 3},
             self.chats[2]: {0, 1, 2},
         }
-        self.bus = InProcessBus()
-        self.databases: list[SqliteDatabase] = []
+        self.cluster = Cluster()
+        self.stores: list[Store] = []
         self.replicas: list[Replica] = []
         self.channels: list[MemoryChannel] = []
         self.gateways: list[SocketServer] = []
@@ -126,15 +127,14 @@ class World:
     async def start(self) -> None:
         """Starts replicas and gateways."""
         for _ in range(2):
-            database = SqliteDatabase(self.place.file)
-            own = MessengerSettings(rates=False)
-            replica = Replica(database, self.place.keys.verifier(), own, self.bus)
+            store = open_store(self.place.file)
+            replica = replica_of(self.place, store, self.cluster)
             await replica.start()
-            self.databases.append(database)
+            self.stores.append(store)
             self.replicas.append(replica)
         for number in range(2):
             channel = MemoryChannel(self.replicas[number].attach)
-            stream = link.Link(channel, 20_000, 64 * 1024 * 1024)
+            stream = link.MessengerStream(channel, 20_000, 64 * 1024 * 1024)
             gateway = SocketServer(
                 GatewaySettings(drain_seconds=0), self.place.keys.verifier(), Ended(), stream
             )
@@ -153,8 +153,8 @@ class World:
             channel.break_stream(None)
         for replica in self.replicas:
             await replica.stop()
-        for database in self.databases:
-            await database.close()
+        for store in self.stores:
+            await store.close()
         self.place.close()
 
     # ---- what clients do ----
@@ -204,7 +204,7 @@ class World:
 
         async def wait() -> None:
             try:
-                messages = await self.replicas[replica].send(
+                stored = await self.replicas[replica].engine.send(
                     chat_id, self.users[user], client_ids, texts, retry=retry
                 )
             except PalaverError as error:
@@ -212,9 +212,8 @@ class World:
                     sent.refused += 1
                     sent.errors.append(error.kind.code)
             else:
-                for sent, message in zip(asked, messages, strict=True):
-                    assert message.client_id == sent.client_id
-                    sent.seqs.add(message.seq)
+                for sent, key in zip(asked, stored, strict=True):
+                    sent.seqs.add(key.seq)
 
         task = asyncio.create_task(wait())
         self.unary.add(task)
@@ -235,19 +234,18 @@ class World:
     def break_stream(self, gateway: int, replica: int) -> None:
         self.channels[gateway].break_stream(self.replicas[replica].attach)
 
-    def remove(self, chat_id: bytes, user: int) -> None:
-        last_seq = self.place.write(remove_now, chat_id, self.users[0], self.users[user])
+    async def remove(self, chat_id: bytes, user: int) -> None:
+        commit = self.replicas[0].engine.commit
+        last_seq = await commit(remove_now, chat_id, self.users[0], self.users[user])
         self.members[chat_id].discard(user)
         self.left[chat_id, user] = last_seq
         self.changes[chat_id, user].append(self.step)
-        self.replicas[0].forget_chat(chat_id)
 
-    def add(self, chat_id: bytes, user: int) -> None:
-        self.place.write(add_members, chat_id, self.users[0], [self.users[user]], 1, 100)
+    async def add(self, chat_id: bytes, user: int) -> None:
+        await self.replicas[1].engine.commit(add_members, chat_id, self.users[0], [self.users[user]], 100)
         self.members[chat_id].add(user)
         del self.left[chat_id, user]
         self.changes[chat_id, user].append(self.step)
-        self.replicas[1].forget_chat(chat_id)
 
     # ---- what must be ----
 
@@ -394,10 +392,11 @@ class World:
                 raise AssertionError(f"socket {number} was told of its own message {seq}")
 
 
-def remove_now(connection: Connection, chat_id: bytes, by: bytes, user: bytes) -> int:
+def remove_now(connection: Connection, chat_id: bytes, by: bytes, user: bytes) -> tuple[int, list[Event]]:
     """Removes a member. Returns the chat's last seq at that moment."""
     remove_member(connection, chat_id, by, user)
-    return connection.execute(select(chats.c.last_seq).where(chats.c.id == chat_id)).scalar_one()
+    last_seq: int = connection.execute(select(chats.c.last_seq).where(chats.c.id == chat_id)).scalar_one()
+    return last_seq, [MembersChanged(chat_id, (user,))]
 
 
 USERS = st.integers(0, 3)

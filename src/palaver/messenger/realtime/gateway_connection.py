@@ -85,6 +85,8 @@ class GatewayConnection:
         self._sent_vector: dict[int, int] = {}
         # New messages wait here while what was missed is read, so that they come after it
         self._held: MessengerBatch | None = None
+        # What is held may repeat what was missed
+        self._has_repeats = False
         # About how much waits, in the outbox and held
         self._bytes = 0
         self._held_bytes = 0
@@ -109,6 +111,7 @@ class GatewayConnection:
         if self._held is not None:
             self.outbox.MergeFrom(self._held)
             self._held = None
+            self._has_repeats = True
             self._bytes += self._held_bytes
             self._held_bytes = 0
             self.wake()
@@ -201,7 +204,12 @@ class GatewayConnection:
             self._sent_vector = vector
             for writer, number in vector.items():
                 batch.followed.add(writer=writer, number=number)
-        batch.settled = self._followed.settled
+        if self._has_repeats:
+            # The gateway must remember what it delivers of this batch: some of it is there twice
+            self._has_repeats = False
+            self._wake.set()
+        else:
+            batch.settled = self._followed.settled
 
     def _beat(self) -> None:
         # A timer of its own, and not a time limit on each wait, which costs a task a batch

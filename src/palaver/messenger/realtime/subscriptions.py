@@ -1,5 +1,6 @@
 """What this replica subscribes to on the bus: its sockets' users, and the chats that they are members of."""
 
+import asyncio
 from collections import Counter
 
 from palaver.messenger.events import MembersChanged
@@ -17,18 +18,32 @@ class Subscriptions:
         self._database = database
         self._chats_of: dict[bytes, set[bytes]] = {}
         self._users_in: Counter[bytes] = Counter()
+        self._ready: dict[bytes, asyncio.Event] = {}
 
     async def add_user(self, user_id: bytes) -> None:
         """Subscribes to a user and their chats. On return whatever is published there arrives."""
-        if not self._bus.is_shared or user_id in self._chats_of:
+        if not self._bus.is_shared:
             return
-        self._chats_of[user_id] = set()
-        # The user first: a chat that they join while their chats are read is followed by its event
-        await self._bus.subscribe(self._replica, [user_id])
-        await self._add_chats(user_id, await self._database.read(read_chats_of, user_id))
+        ready = self._ready.get(user_id)
+        if ready is not None:
+            # A second socket that opened at once would miss what is published until then
+            await ready.wait()
+            return
+        ready = self._ready[user_id] = asyncio.Event()
+        try:
+            self._chats_of[user_id] = set()
+            # The user first: a chat that they join while their chats are read is followed by its event
+            await self._bus.subscribe(self._replica, [user_id])
+            await self._add_chats(user_id, await self._database.read(read_chats_of, user_id))
+        except BaseException:
+            del self._ready[user_id]
+            raise
+        finally:
+            ready.set()
 
     async def remove_user(self, user_id: bytes) -> None:
         """Unsubscribes from a user, and from chats in which nobody else is here."""
+        self._ready.pop(user_id, None)
         chats = self._chats_of.pop(user_id, None)
         if chats is None:
             return

@@ -4,10 +4,10 @@ A transaction writes its row itself, so that both are there or neither. SQLite l
 a time: all that write to one file are one writer, and the newest row's number plus one is the next.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select
 
 from palaver.messenger.events import Commit, Event, Position, decode_entries, encode_entries
 from palaver.messenger.store.schema import commit_log
@@ -33,13 +33,6 @@ class LogTrimmedError(Exception):
     """The log no longer has, or never had, what follows a position: whoever stood there must read anew."""
 
 
-class LogRange(NamedTuple):
-    """The numbers of one writer that the log has."""
-
-    oldest: int
-    newest: int
-
-
 def append_commit(connection: Connection, entries: Sequence[Event]) -> Position | None:
     """Adds the row of the transaction under way; None where it has touched nothing."""
     if not entries:
@@ -53,7 +46,13 @@ def append_commit(connection: Connection, entries: Sequence[Event]) -> Position 
 
 def read_newest(connection: Connection) -> dict[int, int]:
     """The newest number of each writer; 0 where nothing is committed yet."""
-    return {WRITER: 0, **dict(connection.execute(_newest).tuples())}
+    return {WRITER: 0, **read_numbers(connection, _newest)}
+
+
+def read_numbers(connection: Connection, query: "Select[tuple[int, int]]") -> dict[int, int]:
+    """One number of each writer."""
+    rows: Iterable[Any] = connection.execute(query)
+    return {writer: number for writer, number in rows}
 
 
 def read_after(connection: Connection, followed: Mapping[int, int], limit: int) -> list[Commit]:
@@ -63,7 +62,7 @@ def read_after(connection: Connection, followed: Mapping[int, int], limit: int) 
     Raises `LogTrimmedError` where rows behind a position are gone, and where a position lies beyond the
     newest row, as it does after a backup was restored.
     """
-    newest, oldest = read_newest(connection), dict(connection.execute(_oldest).tuples())
+    newest, oldest = read_newest(connection), read_numbers(connection, _oldest)
     found: list[Commit] = []
     for writer in {*newest, *followed}:
         after = followed.get(writer, 0)
@@ -80,7 +79,7 @@ def trim_log(connection: Connection, until: Mapping[int, int], rows: int) -> int
 
     The newest row of a writer stays: it says which number comes next.
     """
-    newest, oldest = read_newest(connection), dict(connection.execute(_oldest).tuples())
+    newest, oldest = read_newest(connection), read_numbers(connection, _oldest)
     deleted = 0
     for writer, number in until.items():
         if writer in oldest:
