@@ -19,8 +19,13 @@ from sqlalchemy import Connection, select
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
-from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
+from palaver.gateway.bootstrap import IN_FLIGHT_BYTES, socket_generations
+from palaver.gateway.sockets.fan_out import FanOut
+from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.server import SocketServer
+from palaver.gateway.upstream.outbox import Outbox
+from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.messenger.domain import Message
 from palaver.messenger.realtime.bus import Bus, InProcessBus, LocalBus
@@ -240,14 +245,45 @@ async def no_pages(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+class GatewaySockets:
+    """A gateway's sockets, built as the bootstrap builds them. `channel` leads to their messenger."""
+
+    def __init__(self, channel: Any, keys: Keys, **settings: Any) -> None:
+        own = GatewaySettings(**settings)
+        self.ended = Ended()
+        self.registry = SocketRegistry(own)
+        outbox = Outbox()
+        self.sends = PendingSends(own.frames_in_flight, IN_FLIGHT_BYTES)
+        fan_out = FanOut(self.registry, outbox)
+        self.stream = MessengerStream(channel, outbox, self.sends, PendingReads(outbox), fan_out)
+        self.server = SocketServer(
+            own,
+            socket_generations(own),
+            keys.verifier(),
+            self.ended,
+            self.registry,
+            outbox,
+            fan_out,
+            self.stream,
+        )
+
+    async def stop(self) -> None:
+        """Closes the sockets, then the stream."""
+        await self.server.stop()
+        await self.stream.stop()
+
+
 class Gateway:
     """A gateway's sockets, on a port."""
 
-    def __init__(self, sockets: SocketServer, port: int, keys: Keys, ended: Ended) -> None:
-        self.sockets = sockets
+    def __init__(self, parts: GatewaySockets, port: int, keys: Keys) -> None:
+        self.sockets = parts.server
+        self.registry = parts.registry
+        self.sends = parts.sends
+        self.stream = parts.stream
+        self.ended = parts.ended
         self.port = port
         self.keys = keys
-        self.ended = ended
 
     def url(self, path: str, token: str = "") -> str:
         """A socket's address; with the token as v1's clients give it."""
@@ -274,15 +310,11 @@ def channel_to(port: int) -> grpc.aio.Channel:
 @contextlib.asynccontextmanager
 async def running_gateway(keys: Keys, messenger_port: int, **settings: Any) -> AsyncIterator[Gateway]:
     """A gateway's sockets before a messenger, until the block ends."""
-    ended = Ended()
-    own = GatewaySettings(**{"drain_seconds": 1.0, **settings})
     async with channel_to(messenger_port) as channel:
-        link = MessengerStream(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
-        sockets = SocketServer(own, keys.verifier(), ended, link)
-        await sockets.start()
-        async with serving_http(no_pages, HOST, 0, ws=sockets.protocol) as server:
+        parts = GatewaySockets(channel, keys, **{"drain_seconds": 1.0, **settings})
+        await parts.server.start()
+        async with serving_http(no_pages, HOST, 0, ws=parts.server.protocol) as server:
             try:
-                yield Gateway(sockets, server.port, keys, ended)
+                yield Gateway(parts, server.port, keys)
             finally:
-                await sockets.stop()
-                await link.stop()
+                await parts.stop()

@@ -28,19 +28,17 @@ from sqlalchemy import Connection, select
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.gateway.sockets.commands import SendMessages
-from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream import stream as link
+from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.messenger.domain import Message
 from palaver.messenger.events import Event, MembersChanged
 from palaver.messenger.store.chats import remove_member
 from palaver.messenger.store.opening import Store, open_store
 from palaver.messenger.store.schema import chats
 from palaver.messenger.use_cases import add_members
-from palaver.runtime.settings import GatewaySettings
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_sockets import MemoryClient
-from tests.harness.realtime import Cluster, Ended, Place, Replica, eventually, replica_of
+from tests.harness.realtime import Cluster, GatewaySockets, Place, Replica, eventually, replica_of
 
 SETTLE_SECONDS = 5.0
 
@@ -118,7 +116,7 @@ class World:
         self.stores: list[Store] = []
         self.replicas: list[Replica] = []
         self.channels: list[MemoryChannel] = []
-        self.gateways: list[SocketServer] = []
+        self.gateways: list[GatewaySockets] = []
         self.sockets: list[Open] = []
         self.sent: dict[tuple[bytes, int, bytes], Sent] = {}
         self.unary: set[asyncio.Task[None]] = set()
@@ -134,11 +132,8 @@ class World:
             self.replicas.append(replica)
         for number in range(2):
             channel = MemoryChannel(self.replicas[number].attach)
-            stream = link.MessengerStream(channel, 20_000, 64 * 1024 * 1024)
-            gateway = SocketServer(
-                GatewaySettings(drain_seconds=0), self.place.keys.verifier(), Ended(), stream
-            )
-            await gateway.start()
+            gateway = GatewaySockets(channel, self.place.keys, drain_seconds=0)
+            await gateway.server.start()
             self.channels.append(channel)
             self.gateways.append(gateway)
 
@@ -148,7 +143,6 @@ class World:
             task.cancel()
         for gateway in self.gateways:
             await gateway.stop()
-            await gateway._link.stop()
         for channel in self.channels:
             channel.break_stream(None)
         for replica in self.replicas:
@@ -161,7 +155,7 @@ class World:
 
     async def open(self, gateway: int, user: int) -> None:
         token = self.place.keys.token(self.users[user])
-        client = await MemoryClient().open(self.gateways[gateway], "/v2/ws", token)
+        client = await MemoryClient().open(self.gateways[gateway].server, "/v2/ws", token)
         self.sockets.append(Open(client, gateway, user))
 
     def close(self, number: int) -> None:
@@ -194,8 +188,8 @@ class World:
             )
             return
         # As v1's frames of several messages are sent
-        gateway = self.gateways[opened.gateway]
-        gateway.receive(opened.client._hears, SendMessages(chat_id, client_ids, texts))
+        server = self.gateways[opened.gateway].server
+        server.handle_command(opened.client.socket, PendingSend(chat_id, client_ids, texts))
 
     def call(self, replica: int, user: int, chat_id: bytes, client_ids: list[bytes], *, retry: bool) -> None:
         """Sends by a unary call, which goes on in the background."""
@@ -276,11 +270,7 @@ class World:
         """What has not happened yet, in words."""
         self.read_acks()
         lacks = [f"{len(self.unary)} calls"] if self.unary else []
-        lacks += [
-            f"gateway {n}: {g._link.in_flight} in flight"
-            for n, g in enumerate(self.gateways)
-            if g._link.in_flight
-        ]
+        lacks += [f"gateway {n}: {len(g.sends)} in flight" for n, g in enumerate(self.gateways) if g.sends]
         histories = {chat_id: self.place.history(chat_id) for chat_id in self.chats}
         for number in self.live():
             opened = self.sockets[number]

@@ -17,8 +17,9 @@ from palaver.contracts.errors import (
 from palaver.contracts.ids import text_from_id
 from palaver.gateway import metrics
 from palaver.gateway.sockets.commands import Generation
-from palaver.gateway.sockets.registry import Serves, Socket, SocketRegistry
-from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_answer
+from palaver.gateway.sockets.registry import SocketRegistry
+from palaver.gateway.sockets.socket import SocketHandler
+from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_response
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import Work, tracer
@@ -36,7 +37,7 @@ class EndedSessions(Protocol):
 
 
 class Handshakes:
-    """Decides on requests to open a socket, and writes them down as any other request.
+    """Decides on requests to open a socket, and logs them as any other request.
 
     `generations`: by path. `is_open`: False once the gateway is stopping.
     """
@@ -46,41 +47,42 @@ class Handshakes:
         generations: Mapping[str, Generation],
         verifier: TokenVerifier,
         ended: EndedSessions,
-        peers: SocketRegistry,
-        server: Serves,
+        registry: SocketRegistry,
+        handler: SocketHandler,
         *,
         access_log: bool,
     ) -> None:
         self._generations = generations
         self._verifier = verifier
         self._ended = ended
-        self._peers = peers
-        self._server = server
+        self._registry = registry
+        self._handler = handler
         self._access_log = access_log
         self.is_open = True
 
     async def decide(self, request: HandshakeRequest) -> WebSocket | bytes:
-        """The socket's wire, or the HTTP answer that refuses it."""
+        """The WebSocket of a new socket, or the HTTP response that refuses it."""
         began = time.perf_counter()
         generation = self._generations.get(request.path)
         route = request.path if generation is not None else UNKNOWN
         user_id = ""
         with tracer.serve(f"GET {route}", request.headers.get("traceparent", ""), {}, is_edge=True) as work:
-            answer: WebSocket | bytes
+            decision: WebSocket | bytes
             try:
                 async with asyncio.timeout(HANDSHAKE_SECONDS):
                     claims = await self._admit(generation, request)
                 user_id = text_from_id(claims.user_id)
                 assert generation is not None
-                answer = Socket(self._server, self._peers, generation, token_of(request), claims).wire
+                token = token_of(request)
+                decision = self._registry.create(self._handler, generation, token, claims).websocket
                 status = SWITCHING_PROTOCOLS
             except Exception as error:
                 if not isinstance(error, PalaverError):
                     log.exception("upgrade_failed")
                 known = error if isinstance(error, PalaverError) else PalaverError(INTERNAL)
-                status, answer = self._refuse(generation, known, work)
-            self._tell(request, route, generation, status, time.perf_counter() - began, user_id, work)
-        return answer
+                status, decision = self._refuse(generation, known, work)
+            self._record(request, route, generation, status, time.perf_counter() - began, user_id, work)
+        return decision
 
     async def _admit(self, generation: Generation | None, request: HandshakeRequest) -> Claims:
         if generation is None:
@@ -90,7 +92,7 @@ class Handshakes:
         claims = await self._verifier.verify(token_of(request))
         if self._ended.is_ended(claims.session_id):
             raise PalaverError(SESSION_REVOKED)
-        if self._peers.of_user[claims.user_id] >= self._peers.settings.sockets_per_user:
+        if self._registry.of_user[claims.user_id] >= self._registry.settings.sockets_per_user:
             raise PalaverError(RATE_LIMITED, "too many open sockets", retry_after=10.0)
         return claims
 
@@ -100,9 +102,9 @@ class Handshakes:
             work.error = error.kind.code
         shown = generation or self._generations["/v2/ws"]
         status, content_type, body = shown.refusal(error)
-        return status, http_answer(status, body, content_type, error.retry_after, work.traceparent)
+        return status, http_response(status, body, content_type, error.retry_after, work.traceparent)
 
-    def _tell(
+    def _record(
         self,
         request: HandshakeRequest,
         route: str,

@@ -15,6 +15,7 @@ class Delivered:
     def __init__(self) -> None:
         self.last_seqs: dict[bytes, int] = {}
         self._followed: dict[int, int] = {}
+        self._is_stale = False
 
     def note(self, chat_id: bytes, last_seq: int) -> None:
         """Notes messages of a chat, up to a seq, as delivered."""
@@ -27,10 +28,19 @@ class Delivered:
         Call it only once a batch is handled whole: what is followed is never delivered again.
         """
         for position in positions:
-            if position.number > self._followed.get(position.writer, 0):
-                self._followed[position.writer] = position.number
+            if self._is_stale:
+                self._followed, self._is_stale = {}, False
+            writer, number = position.writer, position.number
+            # A writer that has committed nothing yet counts: without it the next stream would seem the first
+            self._followed[writer] = max(number, self._followed.get(writer, 0))
         if settled and self.last_seqs:
             self.last_seqs.clear()
+
+    def restart(self) -> None:
+        """The log does not have what lies behind the positions, or was put back to an older state. The next
+        positions take their place, and what was delivered compares with nothing."""
+        self._is_stale = True
+        self.last_seqs.clear()
 
     def followed(self) -> list[Position]:
         """The last number followed of each writer; empty on a gateway's first stream."""

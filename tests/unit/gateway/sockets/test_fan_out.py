@@ -7,12 +7,9 @@ import pytest_asyncio
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import MessengerBatch, SocketOpen
-from palaver.gateway.sockets.server import SocketServer
-from palaver.gateway.upstream.stream import MessengerStream
-from palaver.runtime.settings import GatewaySettings
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_sockets import MemoryClient
-from tests.harness.realtime import Ended, Keys, eventually
+from tests.harness.realtime import GatewaySockets, Keys, eventually
 
 CHAT, ALICE, BOB = new_id(), new_id(), new_id()
 
@@ -47,9 +44,8 @@ class House:
         self.messenger = Messenger()
         self.channel = MemoryChannel(self.messenger.attach)
         self.keys = Keys()
-        settings = GatewaySettings(drain_seconds=0)
-        self.stream = MessengerStream(self.channel, 100, 1_000_000)
-        self.server = SocketServer(settings, self.keys.verifier(), Ended(), self.stream)
+        self.parts = GatewaySockets(self.channel, self.keys, drain_seconds=0)
+        self.server, self.stream = self.parts.server, self.parts.stream
 
     async def open(self) -> MemoryClient:
         """A socket of v2 that the messenger has opened."""
@@ -71,8 +67,7 @@ async def house() -> AsyncIterator[House]:
     await house.server.start()
     await eventually(lambda: house.stream.is_attached, "attached")
     yield house
-    await house.server.stop()
-    await house.stream.stop()
+    await house.parts.stop()
 
 
 def delivery(seq: int, *clients: MemoryClient, **more: Any) -> dict[str, Any]:
@@ -137,7 +132,7 @@ async def test_sockets_that_open_between_two_commits_share_their_place(house: Ho
     first, second = await house.open(), await house.open()
     house.messenger.position = {1: 11}
     third = await house.open()
-    places = [house.server._peers.open[one.number].opened_after for one in (first, second, third)]
+    places = [house.parts.registry.open[one.number].opened_after for one in (first, second, third)]
     assert places == [{1: 10}, {1: 10}, {1: 11}]
     assert places[0] is places[1]
 

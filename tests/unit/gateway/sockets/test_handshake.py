@@ -27,7 +27,7 @@ class Door:
     def __init__(self, verifier: TokenVerifier | None = None) -> None:
         self.keys = Keys()
         self.ended = Ended()
-        self.peers = SocketRegistry(SETTINGS)
+        self.registry = SocketRegistry(SETTINGS)
         generations: dict[str, Generation] = {
             "/messenger/ws": SocketsV1(SETTINGS),
             "/v2/ws": SocketsV2(SETTINGS),
@@ -36,7 +36,7 @@ class Door:
             generations,
             verifier or self.keys.verifier(),
             self.ended,
-            self.peers,
+            self.registry,
             None,  # type: ignore[arg-type] # no socket of these says anything
             access_log=True,
         )
@@ -86,7 +86,7 @@ async def test_who_may_not_is_told_why_in_their_generations_shape() -> None:
 async def test_the_most_sockets_of_a_user_and_the_stop_are_refused_for_a_while() -> None:
     """One user could hold all sockets; or clients of a stopping gateway would wait for it."""
     door = Door()
-    door.peers.of_user[USER] = 1
+    door.registry.of_user[USER] = 1
     assert refusal(await door.ask("/v2/ws", door.keys.token(USER)))[0] == 429
     door.upgrades.is_open = False
     assert refusal(await door.ask("/v2/ws", door.keys.token(USER)))[0] == 503

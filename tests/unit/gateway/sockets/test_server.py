@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.gateway.generations.v2.socket import SocketsV2
-from palaver.gateway.sockets.registry import CLOSE_SECONDS, TYPING_CHATS, Socket, SocketRegistry
+from palaver.gateway.sockets.registry import CLOSE_SECONDS, SocketRegistry
+from palaver.gateway.sockets.socket import TYPING_CHATS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims
 from tests.harness.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
@@ -238,7 +239,8 @@ def test_typing_in_many_chats_is_bounded() -> None:
     """One client could fill the gateway's memory with chats that it pretends to type in (promise P9)."""
     claims = Claims(ALICE, new_id(), 0, 0)
     settings = GatewaySettings()
-    socket = Socket(None, SocketRegistry(settings), SocketsV2(settings), "", claims)  # type: ignore[arg-type] # serves nobody
+    registry = SocketRegistry(settings)
+    socket = registry.create(None, SocketsV2(settings), "", claims)  # type: ignore[arg-type] # nothing happens to it
     assert [socket.may_type(new_id(), 10.0) for _ in range(TYPING_CHATS + 5)].count(True) == TYPING_CHATS
     assert socket.may_type(new_id(), 12.0)
     assert socket.typed_at is not None
@@ -290,7 +292,7 @@ async def test_a_resume_under_way_goes_on_after_a_broken_stream(tmp_path: Any) -
                 if not bob.seqs:
                     await eventually(lambda: bob.seqs, "the first page")
                     continue
-                await eventually(lambda: gateway.sockets._link.is_attached, "attached")
+                await eventually(lambda: gateway.stream.is_attached, "attached")
         async with running_messenger(place, port):
             await eventually(lambda: bob.frames("resumed"), "resumed")
             assert bob.seqs == list(range(101, 901))
@@ -308,11 +310,11 @@ async def test_a_goodbye_while_the_messenger_is_away_is_said(tmp_path: Any) -> N
     async with running_gateway(place.keys, port) as gateway:
         old = await ListeningV1.open(gateway, V1, ALICE)
         old.send(chat_id, "goodbye")
-        await eventually(lambda: gateway.sockets._link.in_flight == 1, "taken")
+        await eventually(lambda: len(gateway.sends) == 1, "taken")
         old.disconnect()
         await eventually(lambda: gateway.sockets.count() == 0, "closed")
         async with running_messenger(place, port):
-            await eventually(lambda: gateway.sockets._link.in_flight == 0, "answered")
+            await eventually(lambda: len(gateway.sends) == 0, "answered")
     assert [message.text for message in place.history(chat_id)] == ["goodbye"]
     place.close()
 
@@ -348,7 +350,7 @@ async def test_a_revoked_session_loses_its_sockets(house: House) -> None:
     stolen = await RawSocket.open(HOST, house.gateway.port, V2, token)
     other = await house.v2(ALICE)
     house.gateway.ended.sessions.add(session)
-    house.gateway.sockets.close_session(session)
+    house.gateway.registry.close_session(session)
     while (frame := await stolen.read()) is not None and frame.opcode != CLOSE:
         pass
     assert frame is not None
@@ -411,7 +413,7 @@ async def test_a_peer_that_does_not_answer_a_close_is_dropped(house: House) -> N
     """A client that hangs would keep its connection for ever."""
     session = new_id()
     hanging = await RawSocket.open(HOST, house.gateway.port, V2, house.gateway.keys.token(ALICE, session))
-    house.gateway.sockets.close_session(session)
+    house.gateway.registry.close_session(session)
     async with asyncio.timeout(2 * CLOSE_SECONDS):
         while await hanging.read() is not None:
             pass
@@ -430,7 +432,7 @@ async def test_a_stop_answers_what_was_sent_and_closes_with_1012(tmp_path: Any) 
         await eventually(lambda: sender.frames("hello") and reader.frames("hello"), "hello")
         for number in range(50):
             sender.send(chat_id, f"{number}")
-        await eventually(lambda: gateway.sockets._link.in_flight or sender.acks, "some are taken")
+        await eventually(lambda: gateway.sends or sender.acks, "some are taken")
         await gateway.sockets.stop()
         await eventually(lambda: sender.closed is not None and reader.closed is not None, "closed")
         assert (sender.closed, reader.closed) == (1012, 1012)

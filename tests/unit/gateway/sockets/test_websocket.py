@@ -13,7 +13,7 @@ from palaver.gateway.sockets.websocket import (
     HandshakeRequest,
     UpgradeProtocol,
     WebSocket,
-    http_answer,
+    http_response,
     text_frame,
 )
 from palaver.runtime.http.server import serving_http
@@ -24,7 +24,7 @@ FRAME_BYTES = 4_096
 
 
 class Echo:
-    """Says what it hears, and notes what happens to it."""
+    """Sends back what it receives, and notes what happens to it."""
 
     def __init__(self) -> None:
         self.wire = WebSocket(self, FRAME_BYTES)
@@ -33,21 +33,21 @@ class Echo:
         self.drains = 0
         self.closes = 0
 
-    def opened(self) -> None:
-        """See `Hears`."""
+    def handle_open(self) -> None:
+        """See `WebSocketHandler`."""
         self.is_open = True
 
-    def hear(self, text: bytes) -> None:
-        """See `Hears`."""
+    def handle_message(self, text: bytes) -> None:
+        """See `WebSocketHandler`."""
         self.heard.append(text)
         self.wire.write(text_frame(text))
 
-    def drained(self) -> None:
-        """See `Hears`."""
+    def handle_drained(self) -> None:
+        """See `WebSocketHandler`."""
         self.drains += 1
 
-    def closed(self) -> None:
-        """See `Hears`."""
+    def handle_close(self) -> None:
+        """See `WebSocketHandler`."""
         self.closes += 1
 
 
@@ -64,7 +64,7 @@ class Server:
         """Decides on an upgrade."""
         self.requests.append(request)
         if request.path == "/no":
-            return http_answer(429, b"no", "text/plain", 2.0)
+            return http_response(429, b"no", "text/plain", 2.0)
         if request.path == "/slow":
             await self.gate.wait()
         self.echoes.append(Echo())
@@ -262,7 +262,7 @@ async def test_who_sends_much_before_the_handshake_is_dropped(server: Server) ->
     await socket.close()
 
 
-async def test_a_refusal_is_an_http_answer(server: Server) -> None:
+async def test_a_refusal_is_an_http_response(server: Server) -> None:
     """A client could not tell a bad token from a dead server."""
     with pytest.raises(ConnectionError) as refused:
         await server.open("/no")

@@ -6,6 +6,11 @@ from palaver.gateway.upstream.delivered import Delivered
 CHAT, OTHER = bytes(16), bytes([1]) * 16
 
 
+def followed(delivered: Delivered) -> dict[int, int]:
+    """What the next stream would begin with, by writer."""
+    return {position.writer: position.number for position in delivered.followed()}
+
+
 def test_what_was_passed_on_is_remembered_for_longer_than_may_be_told_again() -> None:
     """Messages would come twice after a break, or the memory of them would grow for ever."""
     delivered = Delivered()
@@ -32,5 +37,26 @@ def test_positions_only_grow_and_each_writer_has_its_own() -> None:
     delivered.follow([Position(writer=1, number=5), Position(writer=2, number=9)], settled=False)
     delivered.follow([Position(writer=1, number=4), Position(writer=3, number=1)], settled=True)
     delivered.follow([], settled=True)
-    followed = {position.writer: position.number for position in delivered.followed()}
-    assert followed == {1: 5, 2: 9, 3: 1}
+    assert followed(delivered) == {1: 5, 2: 9, 3: 1}
+
+
+def test_a_writer_that_has_committed_nothing_is_followed_too() -> None:
+    """A new installation would lose the first messages of all where its messenger is killed just then."""
+    delivered = Delivered()
+    delivered.follow([Position(writer=1, number=0)], settled=True)
+    assert followed(delivered) == {1: 0}
+
+
+def test_a_log_that_was_put_back_is_followed_from_where_it_is() -> None:
+    """After a restored backup everybody would be sent away at each break, and get nothing new in between."""
+    delivered = Delivered()
+    delivered.follow([Position(writer=1, number=500), Position(writer=2, number=1)], settled=False)
+    delivered.note(CHAT, 70)
+    delivered.restart()
+    assert delivered.last_seqs == {}
+    # Until it is known where the log is, the old place is better than none
+    assert followed(delivered) == {1: 500, 2: 1}
+    delivered.follow([], settled=False)
+    delivered.follow([Position(writer=1, number=20), Position(writer=3, number=4)], settled=True)
+    delivered.follow([Position(writer=1, number=21)], settled=True)
+    assert followed(delivered) == {1: 21, 3: 4}

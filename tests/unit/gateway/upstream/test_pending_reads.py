@@ -7,6 +7,7 @@ import pytest
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, OVERLOADED, UNAVAILABLE, PalaverError
 from palaver.gateway.upstream import pending_reads as module
+from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
 from tests.harness.realtime import eventually
 from tests.unit.gateway.upstream.test_stream import CHAT, Place, Stream, place
@@ -18,7 +19,7 @@ REQUEST = pb.ListMessagesRequest(chat_id=CHAT, limit=50)
 
 def ask(place: Place, request: pb.ListMessagesRequest = REQUEST) -> asyncio.Task[pb.MessagePage]:
     """Asks for a page."""
-    return asyncio.create_task(place.link.asks.list_messages("the token", request))
+    return asyncio.create_task(place.reads.list_messages("the token", request))
 
 
 async def asked(stream: Stream, count: int = 1) -> list[pb.ReadRequest]:
@@ -37,7 +38,7 @@ async def test_asks_of_one_turn_leave_together_and_each_gets_its_own_answer(plac
     answers = [{"number": one.number, "page": {"last_seq": one.list_messages.limit}} for one in asks]
     await stream.say(read_replies=reversed(answers))
     assert [page.last_seq for page in await asyncio.gather(*waiting)] == [1, 2, 3, 4, 5]
-    assert len(place.link.asks) == 0
+    assert len(place.reads) == 0
 
 
 async def test_an_empty_page_is_an_answer(place: Place) -> None:
@@ -82,7 +83,7 @@ async def test_who_gave_up_is_not_asked_for_again(place: Place) -> None:
     await asked(stream)
     waiting.cancel()
     await asyncio.wait([waiting])
-    assert len(place.link.asks) == 0
+    assert len(place.reads) == 0
     assert (await place.broken()).all("reads") == []
 
 
@@ -108,7 +109,9 @@ async def test_an_ask_ends_at_its_deadline(place: Place, monkeypatch: pytest.Mon
 async def test_without_a_messenger_an_ask_ends_soon(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
     """Everybody who opens a chat would stare at it for ten seconds before they are told that it is away."""
     monkeypatch.setattr(module, "AWAY_SECONDS", 0.1)
-    asks = PendingReads(lambda _number, _asked: is_there)
+    asks = PendingReads(outbox := Outbox())
+    if is_there:
+        outbox.open()
     waiting = asyncio.create_task(asks.list_messages("the token", REQUEST))
     await eventually(lambda: len(asks) == 1, "asked")
     if is_there:
@@ -122,22 +125,23 @@ async def test_without_a_messenger_an_ask_ends_soon(monkeypatch: pytest.MonkeyPa
 async def test_an_ask_outlives_a_short_break(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each restart of the messenger would be an error for everybody who reads in that second."""
     monkeypatch.setattr(module, "AWAY_SECONDS", 0.1)
-    asks = PendingReads(lambda _number, _asked: True)
+    asks = PendingReads(outbox := Outbox())
+    outbox.open()
     waiting = asyncio.create_task(asks.list_messages("the token", REQUEST))
     await eventually(lambda: len(asks) == 1, "asked")
     asks.note_break()
-    ((number, _),) = asks.waiting()
+    (read,) = asks.resend()
     await asyncio.sleep(0.2)
-    asks.hear([pb.ReadReply(number=number, page=pb.MessagePage(last_seq=7))])
+    asks.handle_replies([pb.ReadReply(number=read.number, page=pb.MessagePage(last_seq=7))])
     assert (await waiting).last_seq == 7
 
 
 async def test_too_many_asks_are_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers would fill the gateway's memory while the messenger is away (promise P9)."""
-    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    monkeypatch.setattr(module, "MOST_PENDING", 2)
     await place.gateway_stream()
     waiting = [ask(place), ask(place)]
-    await eventually(lambda: len(place.link.asks) == 2, "asked")
+    await eventually(lambda: len(place.reads) == 2, "asked")
     with pytest.raises(PalaverError) as told:
         await ask(place)
     assert told.value.kind is OVERLOADED

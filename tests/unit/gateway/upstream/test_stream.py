@@ -1,8 +1,8 @@
 """The gateway's end of the stream, against a messenger over real gRPC that says what a test tells it to."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -22,12 +22,14 @@ from palaver.contracts.messenger_pb2 import (
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
 from palaver.gateway.upstream import stream as module
 from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
-from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.upstream.outbox import Outbox
+from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.gateway.upstream.pending_sends import PendingSend, PendingSends
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.grpc.server import serving_grpc
 from tests.harness.realtime import HOST, AttachOnly, channel_to, eventually
 
-CHAT, ALICE, BOB = new_id(), new_id(), new_id()
+CHAT, OTHER, ALICE, BOB = new_id(), new_id(), new_id(), new_id()
 COMMIT = {"writer": 1, "number": 1}
 
 
@@ -90,58 +92,60 @@ class Messenger:
 
 
 class Sockets:
-    """What stands above the link: notes what it hears."""
+    """The handler of a stream: notes what comes."""
 
     def __init__(self) -> None:
         self.open: list[SocketOpen] = []
         self.opened: list[SocketOpened] = []
-        self.deliveries: list[tuple[Delivery, InFlight | None, int]] = []
-        self.replies: list[tuple[SentReply, InFlight]] = []
+        self.deliveries: list[tuple[Delivery, PendingSend | None, int]] = []
+        self.replies: list[tuple[SentReply, PendingSend]] = []
         self.batches = 0
         self.trimmed = 0
         # Raises at the delivery of this seq, once
         self.fails_at = 0
 
     def reopenings(self) -> Iterable[SocketOpen]:
-        """See `Hears`."""
+        """See `StreamHandler`."""
         return list(self.open)
 
     def handle_log_trimmed(self) -> None:
-        """See `Hears`."""
+        """See `StreamHandler`."""
         self.trimmed += 1
 
-    def hear_opened(self, opened: SocketOpened) -> None:
-        """See `Hears`."""
+    def handle_opened(self, opened: SocketOpened) -> None:
+        """See `StreamHandler`."""
         self.opened.append(opened)
 
-    def hear_batch(self, _: MessengerBatch) -> None:
-        """See `Hears`."""
+    def handle_batch(self, _: MessengerBatch) -> None:
+        """See `StreamHandler`."""
         self.batches += 1
 
-    def hear_delivery(self, delivery: Delivery, sent: InFlight | None, *, fresh_only: int) -> None:
-        """See `Hears`."""
+    def handle_delivery(self, delivery: Delivery, sent: PendingSend | None, *, delivered_seq: int) -> None:
+        """See `StreamHandler`."""
         if delivery.first_seq == self.fails_at:
             self.fails_at = 0
             raise ValueError("not foreseen")
-        self.deliveries.append((delivery, sent, fresh_only))
+        self.deliveries.append((delivery, sent, delivered_seq))
 
-    def hear_reply(self, reply: SentReply, sent: InFlight) -> None:
-        """See `Hears`."""
+    def handle_reply(self, reply: SentReply, sent: PendingSend) -> None:
+        """See `StreamHandler`."""
         self.replies.append((reply, sent))
 
     @property
     def fresh(self) -> list[int]:
         """The seqs that were not passed on before."""
-        return [one.first_seq for one, _, fresh_only in self.deliveries if one.first_seq > fresh_only]
+        return [one.first_seq for one, _, delivered_seq in self.deliveries if one.first_seq > delivered_seq]
 
 
 class Place:
     """A link between sockets and a messenger."""
 
-    def __init__(self, link: MessengerStream, sockets: Sockets, messenger: Messenger) -> None:
-        self.link = link
-        self.sockets = sockets
+    def __init__(self, channel: Any, messenger: Messenger) -> None:
+        self.sockets = Sockets()
         self.messenger = messenger
+        self.outbox = Outbox()
+        self.sends, self.reads = PendingSends(5, 10_000), PendingReads(self.outbox)
+        self.link = MessengerStream(channel, self.outbox, self.sends, self.reads, self.sockets)
 
     async def gateway_stream(self, number: int = 0) -> Stream:
         """The messenger's end, once the link has heard of it."""
@@ -165,23 +169,35 @@ class Place:
 @pytest_asyncio.fixture
 async def place() -> AsyncIterator[Place]:
     """A link with room for 5 sends."""
-    messenger, sockets = Messenger(), Sockets()
+    messenger = Messenger()
     async with (
         serving_grpc(
             lambda server: add_MessengerServicer_to_server(AttachOnly(messenger.attach), server), HOST, 0, 0.0
         ) as (_, port),
         channel_to(port) as channel,
     ):
-        link = MessengerStream(channel, 5, 10_000)
-        link.start(sockets)
-        yield Place(link, sockets, messenger)
-        await link.stop()
+        place = Place(channel, messenger)
+        place.link.start()
+        yield place
+        await place.link.stop()
 
 
-def message(*client_ids: bytes, socket: int = 1) -> InFlight:
+@dataclass(frozen=True)
+class Sender:
+    """A socket of Alice's."""
+
+    number: int
+    token: str = ""
+    opened_at: int = 5
+    user_id: bytes = ALICE
+
+
+def message(*client_ids: bytes, sender: Sender = Sender(1), text: str = "text") -> PendingSend:
     """A send of Alice's."""
     ids = list(client_ids) or [new_id()]
-    return InFlight(socket, ALICE, CHAT, ids, ["text"] * len(ids), "")
+    send = PendingSend(CHAT, ids, [text] * len(ids))
+    send.accept(sender, 1)
+    return send
 
 
 def delivery(seq: int, *, client_id: bytes = b"", sender: bytes = BOB, **more: Any) -> dict[str, Any]:
@@ -224,7 +240,7 @@ async def test_a_send_is_acknowledged_by_its_delivery(place: Place) -> None:
     await eventually(lambda: place.sockets.deliveries, "the delivery")
     ((told, own, _),) = place.sockets.deliveries
     assert (told.first_seq, own) == (3, sent)
-    assert place.link.in_flight == 0
+    assert len(place.sends) == 0
 
 
 async def test_sends_of_one_turn_leave_together_and_in_order(place: Place) -> None:
@@ -247,7 +263,7 @@ async def test_a_refusal_reaches_its_sender(place: Place) -> None:
     await stream.say(sent=[{"request": request, "error": {"code": "not_found"}}])
     await eventually(lambda: place.sockets.replies, "the reply")
     ((reply, own),) = place.sockets.replies
-    assert (reply.error.code, own, place.link.in_flight) == ("not_found", sent, 0)
+    assert (reply.error.code, own, len(place.sends)) == ("not_found", sent, 0)
 
 
 async def test_what_was_not_answered_is_sent_again_with_its_client_ids(place: Place) -> None:
@@ -293,7 +309,7 @@ async def test_too_many_sends_are_refused(place: Place) -> None:
 async def test_sends_that_are_too_long_together_are_refused(place: Place) -> None:
     """A few long messages would fill the gateway's memory (promise P9)."""
     await place.gateway_stream()
-    place.link.send(InFlight(1, ALICE, CHAT, [new_id()], ["x" * 10_000], ""))
+    place.link.send(message(text="x" * 10_000))
     with pytest.raises(PalaverError) as refused:
         place.link.send(message())
     assert refused.value.kind is OVERLOADED
@@ -303,38 +319,69 @@ async def test_what_may_be_lost_does_not_pile_up_without_a_messenger(place: Plac
     """Typing of an hour without the messenger would fill the gateway's memory (promise P9)."""
     (await place.gateway_stream()).end()
     await place.away()
-    place.link.batch.typings.add(socket=1)
-    assert len(place.link.batch.typings) == 0
+    place.outbox.batch.typings.add(socket=1)
+    assert len(place.outbox.batch.typings) == 0
 
 
 async def test_receipts_of_a_broken_stream_are_said_again_merged(place: Place) -> None:
     """What somebody read while the messenger restarts would stay unread for ever."""
     stream = await place.gateway_stream()
     place.sockets.open = [SocketOpen(socket=1, opened_at=5)]
-    place.link.move_receipt(1, "one", CHAT, 3, 0)
-    place.link.move_receipt(2, "two", CHAT, 3, 0)
+    place.link.move_receipt(Sender(1, "one"), CHAT, 3, 0)
+    place.link.move_receipt(Sender(2, "two"), CHAT, 3, 0)
     await eventually(lambda: len(stream.all("receipts")) == 2, "said")
     stream.end()
     await place.away()
-    place.link.move_receipt(1, "one", CHAT, 0, 2)
-    place.link.move_receipt(7, "seven", CHAT, 9, 9)
+    place.link.move_receipt(Sender(1, "one"), CHAT, 0, 2)
+    place.link.move_receipt(Sender(7, "seven"), CHAT, 9, 9)
     again = (await place.gateway_stream(1)).received[0]
-    # Of a closed socket only what nobody heard, and it is open for just that
-    assert [(one.socket, one.received_seq, one.read_seq) for one in again.receipts] == [(1, 3, 2), (7, 9, 9)]
-    assert [(one.socket, one.token) for one in again.opens] == [(1, ""), (7, "seven")]
-    assert list(again.closes) == [7]
+    moved = [(one.socket, one.received_seq, one.read_seq) for one in again.receipts]
+    assert moved == [(1, 3, 2), (2, 3, 0), (7, 9, 9)]
+    # Those that closed are open for just that
+    assert [(one.socket, one.token) for one in again.opens] == [(1, ""), (2, "two"), (7, "seven")]
+    assert list(again.closes) == [2, 7]
     # The second stream may have broken before it took them
-    assert [one.socket for one in (await place.broken(1)).all("receipts")] == [1, 7]
+    assert [one.socket for one in (await place.broken(1)).all("receipts")] == [1, 2, 7]
+
+
+async def test_a_stored_receipt_is_not_sent_again(place: Place) -> None:
+    """Each broken stream would bring all receipts of the gateway's life."""
+    stream = await place.gateway_stream()
+    for chat_id, seqs in ((CHAT, (3, 0)), (OTHER, (4, 4)), (CHAT, (0, 2))):
+        place.link.move_receipt(Sender(1, "one"), chat_id, *seqs)
+    await eventually(lambda: len(stream.all("receipts")) == 3, "sent")
+    sent = stream.all("receipts")
+    assert [one.number for one in sent] == [1, 2, 3]
+    # The answer to the newest is the answer to all of them
+    assert (sent[2].received_seq, sent[2].read_seq) == (3, 2)
+    await stream.say(stored_receipts=[1, 2])
+    await eventually(lambda: place.sockets.batches == 1, "the answers")
+    again = await place.broken()
+    assert [(one.chat_id, one.number) for one in again.received[0].receipts] == [(CHAT, 3)]
+    await again.say(stored_receipts=[3])
+    await eventually(lambda: place.sockets.batches == 2, "the answer")
+    assert (await place.broken(1)).all("receipts") == []
 
 
 async def test_a_refused_receipt_is_not_said_again(place: Place) -> None:
     """A client would be told of one mistake after each broken stream."""
     stream = await place.gateway_stream()
     place.sockets.open = [SocketOpen(socket=1, opened_at=5)]
-    place.link.move_receipt(1, "one", CHAT, 3, 0)
+    place.link.move_receipt(Sender(1, "one"), CHAT, 3, 0)
     await stream.say(errors=[{"socket": 1, "chat_id": CHAT, "error": {"code": "not_found"}}])
     await eventually(lambda: place.sockets.batches, "heard")
     assert (await place.broken()).all("receipts") == []
+
+
+async def test_receipts_of_a_socket_that_is_not_opened_are_forgotten(place: Place) -> None:
+    """Whoever comes with a bad token would stay in the gateway's memory, and come back with each stream."""
+    stream = await place.gateway_stream()
+    for socket in (1, 2):
+        place.link.move_receipt(Sender(socket, "a token"), CHAT, 3, 0)
+        place.link.move_receipt(Sender(socket, "a token"), OTHER, 3, 0)
+    await stream.say(opened=[{"socket": 1, "error": "unauthenticated"}])
+    await eventually(lambda: place.sockets.opened, "refused")
+    assert [one.socket for one in (await place.broken()).all("opens")] == [2]
 
 
 async def test_a_stop_waits_for_answers(place: Place) -> None:
@@ -342,7 +389,7 @@ async def test_a_stop_waits_for_answers(place: Place) -> None:
     stream = await place.gateway_stream()
     place.link.send(message())
     await eventually(lambda: stream.all("sends"), "the send")
-    stopping = asyncio.create_task(place.link.settle(5.0))
+    stopping = asyncio.create_task(place.link.drain(5.0))
     await asyncio.sleep(0.03)
     assert not stopping.done()
     await stream.say(sent=[{"request": stream.all("sends")[0].request, "seqs": [1]}])
@@ -411,12 +458,13 @@ async def test_the_last_words_of_a_socket_that_closed_are_sent_again(place: Plac
     """Who says goodbye while the messenger restarts would not have said it."""
     await place.gateway_stream()
     place.sockets.open = [SocketOpen(socket=1, opened_at=5)]
-    place.link.send(message(socket=1))
-    place.link.send(InFlight(7, ALICE, CHAT, [new_id()], ["goodbye"], "", "the token"))
+    place.link.send(message(sender=Sender(1)))
+    place.link.send(message(sender=Sender(7, "the token", 77), text="goodbye"))
     again = (await place.broken()).received[0]
-    assert [(one.socket, one.token, one.opened_at > 0) for one in again.opens] == [
-        (1, "", True),
-        (7, "the token", True),
+    # By the messenger's time of then: the gateway's clock may be wrong
+    assert [(one.socket, one.token, one.opened_at) for one in again.opens] == [
+        (1, "", 5),
+        (7, "the token", 77),
     ]
     assert [one.socket for one in again.sends] == [1, 7]
     # Taken after the sends
@@ -482,13 +530,33 @@ async def test_a_socket_is_not_told_of_what_it_sent_again(place: Place) -> None:
     """Old clients would show their own message as somebody else's."""
     await place.gateway_stream()
     client_id = new_id()
-    place.link.send(message(client_id, socket=1))
+    place.link.send(message(client_id, sender=Sender(1)))
     again = await place.broken()
     stored = delivery(1, client_id=client_id, sender=ALICE, commit=COMMIT)
     foreign = delivery(2, client_id=client_id, sender=BOB, commit=COMMIT)
     await again.say(deliveries=[stored, foreign])
     await eventually(lambda: place.sockets.batches, "heard")
     assert [list(told.sockets) for told, _, _ in place.sockets.deliveries] == [[2], [1, 2]]
+
+
+async def test_what_was_sent_again_is_remembered_until_all_of_it_is_followed(place: Place) -> None:
+    """Old clients would show their own message as somebody else's; or each message be compared for ever."""
+    await place.gateway_stream()
+    ids = [new_id(), new_id()]
+    for client_id in ids:
+        place.link.send(message(client_id))
+    again = await place.broken()
+    requests = [one.request for one in again.received[0].sends]
+    await again.say(sent=[{"request": requests[0], "seqs": [1]}], settled=True)
+    # One is not answered: it may be stored and on its way
+    await again.say(deliveries=[delivery(2, client_id=ids[1], sender=ALICE)])
+    await again.say(sent=[{"request": requests[1], "seqs": [2]}])
+    # All are answered, and what was delivered is not followed yet
+    await again.say(deliveries=[delivery(1, client_id=ids[0], sender=ALICE)])
+    await again.say(settled=True)
+    await again.say(deliveries=[delivery(3, client_id=ids[0], sender=ALICE)])
+    await eventually(lambda: place.sockets.batches == 6, "all of it")
+    assert [list(told.sockets) for told, _, _ in place.sockets.deliveries] == [[2], [2], [1, 2]]
 
 
 async def test_an_unforeseen_error_costs_one_stream_and_not_all(place: Place) -> None:
@@ -512,14 +580,12 @@ async def test_a_messenger_that_says_nothing_is_left(place: Place, monkeypatch: 
 async def test_a_stop_ends_a_link_that_finds_nobody() -> None:
     """A gateway without a messenger could not be stopped."""
     async with channel_to(1) as channel:
-        link = MessengerStream(channel, 5, 10_000)
-        link.start(Sockets())
+        stream = Place(channel, Messenger()).link
+        stream.start()
         await asyncio.sleep(0.05)
         async with asyncio.timeout(5):
-            await link.stop()
-        with contextlib.suppress(asyncio.CancelledError):
-            assert link._task is not None
-            await link._task
+            await stream.stop()
+        assert all(task.done() for task in stream._tasks)
 
 
 # ---- without a stream ----

@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
+from sqlalchemy import delete, text, update
 
 from palaver.contracts.errors import NOT_FOUND, RATE_LIMITED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
+from palaver.messenger.events import MembersChanged, MessageChanged, ReceiptMoved
 from palaver.messenger.store.chats import remove_member
-from palaver.messenger.store.messages import edit_message
+from palaver.messenger.store.commit_log import read_after, read_newest
+from palaver.messenger.store.schema import chats, messages
 from tests.harness.gateway_stream import gateway_stream
 from tests.harness.realtime import Place, Replica, eventually, running_replica
 
@@ -87,8 +90,8 @@ async def test_what_a_removed_member_had_waiting_is_refused(
     calls = []
     for number in range(30):
         if number == 10:
+            # Through another replica, which this one has not heard of yet
             place.write(remove_member, chat_id, ALICE, BOB)
-            replica.engine.forget_chat(chat_id)
         for sender in (BOB, ALICE):
             work = replica.engine.send(chat_id, sender, [new_id()], [f"{number}"], retry=False)
             calls.append((sender, asyncio.create_task(work)))
@@ -110,11 +113,11 @@ async def test_changes_are_told(place: Place, replica: Replica, chat_id: bytes) 
     async with gateway_stream(replica, place.keys) as gateway:
         bob = await gateway.open(BOB)
         await send(replica, chat_id, "a")
-        replica.engine.tell_changed(place.write(edit_message, chat_id, ALICE, 1, "b", 2**51))
+        edited = await replica.use_cases.edit_message(ALICE, chat_id, 1, "b")
         await eventually(lambda: len(gateway.told(bob)) == 2, "told")
         changed = gateway.told(bob)[1]
         assert (changed.changed, changed.first_seq, list(changed.texts)) == (True, 1, ["b"])
-        assert changed.edited_at == 2**51
+        assert changed.edited_at == edited.edited_at > 0
 
 
 async def test_receipts_are_answered_when_they_are_stored(
@@ -181,7 +184,7 @@ async def test_a_stop_answers_what_waits_and_sends_gateways_away(place: Place, c
         alice = await gateway.open(ALICE)
         for request in range(1, 21):
             gateway.send(alice, chat_id, f"{request}", request=request)
-        await eventually(lambda: replica.engine.audiences.get(chat_id) is not None, "the sends")
+        await eventually(lambda: replica.engine.memberships.get(chat_id) is not None, "the sends")
         await running.aclose()
         await eventually(lambda: gateway.ended, "the end of the stream")
         stored = {one.request for one in gateway.all("deliveries")}
@@ -193,3 +196,109 @@ async def test_a_stop_answers_what_waits_and_sends_gateways_away(place: Place, c
         await eventually(lambda: late.ended, "the end of the late stream")
         late_call = asyncio.ensure_future(send(replica, chat_id, "late"))
         assert (await refused(late_call)).kind is RESTARTING
+
+
+async def test_a_socket_that_opens_during_a_write_counts_as_open_before_it(
+    place: Place, replica: Replica, chat_id: bytes
+) -> None:
+    """What it is told first would be taken for older than itself, and be lost with a stream that breaks."""
+    await send(replica, chat_id, "before")
+    async with gateway_stream(replica, place.keys) as gateway:
+        holding = sqlite3.connect(place.file, isolation_level=None)
+        holding.execute("BEGIN IMMEDIATE")
+        sending = asyncio.create_task(send(replica, chat_id, "during"))
+        await asyncio.sleep(0.01)
+        bob = await gateway.open(BOB)
+        holding.execute("ROLLBACK")
+        holding.close()
+        await sending
+        await eventually(lambda: gateway.seqs(bob) == [2], "delivered")
+        (opened,) = gateway.all("opened")
+        after = {position.writer: position.number for position in opened.opened_after}
+        # What a gateway asks for that lost its stream right after that
+        (commit, *_) = place.write(read_after, after, 10)
+        (entry,) = commit.entries
+        assert (entry.first_seq, entry.last_seq) == (2, 2)
+
+
+async def test_one_send_that_fails_fails_no_other(place: Place, replica: Replica) -> None:
+    """One damaged chat would keep everybody from writing."""
+    damaged, whole = place.group([ALICE, BOB]), [place.group([ALICE, BOB]) for _ in range(3)]
+    await send(replica, damaged, "a", "b")
+    # Its next message gets a seq that is taken
+    place.write(lambda c: c.execute(update(chats).where(chats.c.id == damaged).values(last_seq=1)))
+    async with gateway_stream(replica, place.keys) as gateway:
+        alice, bob = await gateway.open(ALICE), await gateway.open(BOB)
+        asked = [
+            {
+                "socket": alice,
+                "request": request,
+                "chat_id": chat_id,
+                "client_ids": [new_id()],
+                "texts": [f"{request}"],
+            }
+            for request, chat_id in enumerate([whole[0], damaged, whole[1], whole[2], whole[0]], start=1)
+        ]
+        # One batch of the stream is one of the journal
+        gateway.say(sends=asked)
+        await eventually(lambda: len(gateway.told(bob)) == 4 and gateway.all("sent"), "answers")
+        (refused,) = gateway.all("sent")
+        assert (refused.request, refused.error.code) == (2, "internal")
+        stored = [one.request for one in gateway.all("deliveries") if one.request]
+        assert stored == [1, 3, 4, 5]
+    for chat_id, texts in zip(whole, (["1", "5"], ["3"], ["4"]), strict=True):
+        assert [message.text for message in place.history(chat_id)] == texts
+    assert [message.text for message in place.history(damaged)] == ["a", "b"]
+
+
+async def test_a_repeated_send_is_answered_when_its_message_is_gone(
+    place: Place, replica: Replica, chat_id: bytes
+) -> None:
+    """A client that comes back late would write a message again that was moved to an archive since."""
+    client_id = new_id()
+    (first,) = await replica.engine.send(chat_id, ALICE, [client_id], ["a"], retry=False)
+    place.write(lambda c: c.execute(delete(messages)))
+    (again,) = await replica.engine.send(chat_id, ALICE, [client_id], ["a"], retry=True)
+    assert again == first
+    (sent,) = await replica.use_cases.send_messages(ALICE, chat_id, [client_id], ["a"], retry=True)
+    assert (sent.seq, sent.id, sent.created_at) == first
+    assert place.history(chat_id) == []
+
+
+async def test_a_change_goes_on_where_its_caller_gave_up(
+    place: Place, replica: Replica, chat_id: bytes
+) -> None:
+    """Members would never learn of an edit whose sender lost the connection too early."""
+    await send(replica, chat_id, "a")
+    async with gateway_stream(replica, place.keys) as gateway:
+        bob = await gateway.open(BOB)
+        call = asyncio.create_task(replica.use_cases.edit_message(ALICE, chat_id, 1, "b"))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        await eventually(lambda: [one.changed for one in gateway.told(bob)] == [True], "delivered")
+
+
+async def test_a_change_and_its_entry_of_the_log_are_there_both_or_neither(
+    place: Place, replica: Replica, chat_id: bytes
+) -> None:
+    """Gateways that were cut off would never learn of a change, or of one that never was."""
+    await send(replica, chat_id, "a")
+    before = place.write(read_newest)
+    with pytest.raises(PalaverError):
+        await replica.use_cases.edit_message(BOB, chat_id, 1, "b")
+    assert place.write(read_newest) == before
+    await replica.use_cases.edit_message(ALICE, chat_id, 1, "b")
+    await replica.use_cases.delete_message(ALICE, chat_id, 1)
+    await replica.use_cases.delete_message(ALICE, chat_id, 1)
+    await replica.use_cases.set_receipt(BOB, chat_id, 1, 1)
+    await replica.use_cases.remove_member(BOB, chat_id, BOB)
+    entries = [entry for commit in place.write(read_after, before, 10) for entry in commit.entries]
+    assert entries == [
+        MessageChanged(chat_id, 1),
+        MessageChanged(chat_id, 1),
+        ReceiptMoved(chat_id, BOB, 1, 1),
+        MembersChanged(chat_id, (BOB,)),
+    ]
+    assert replica.engine.followed.vector == place.write(read_newest)
+    assert replica.engine.followed.settled

@@ -129,7 +129,22 @@ async def test_a_gateway_that_catches_up_is_not_told_the_position() -> None:
     assert not writer.batches[-1].settled
     gateway.release_deliveries()
     await gateway.written()
-    assert positions(writer.batches[-1]) == {1: 7}
+    assert [positions(batch) for batch in writer.batches if batch.followed] == [{1: 7}]
+    await writer.stop()
+
+
+async def test_the_batch_behind_what_was_missed_settles_nothing() -> None:
+    """The gateway would forget what it delivered, and deliver again what that batch repeats."""
+    followed = FollowedPositions()
+    followed.begin({1: 7})
+    gateway = GatewayConnection(followed)
+    gateway.hold_deliveries()
+    writer = Writer(gateway)
+    gateway.outbox.deliveries.add(first_seq=1)
+    gateway.live.deliveries.add(first_seq=1)
+    gateway.release_deliveries()
+    await eventually(lambda: writer.batches and writer.batches[-1].settled, "settled")
+    assert [(len(batch.deliveries), batch.settled) for batch in writer.batches] == [(2, False), (0, True)]
     await writer.stop()
 
 

@@ -17,11 +17,10 @@ from palaver.gateway.sockets.commands import (
     MoveReceipt,
     OutboundMessages,
     ResumeChats,
-    SendMessages,
     Type,
 )
 from palaver.gateway.sockets.websocket import text_frame
-from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.telemetry.trace_context import read_traceparent
 from palaver.runtime.texts import check_text
@@ -68,24 +67,24 @@ class SocketsV2:
 
     def _read_send(self, asked: frames.Send) -> Command:
         check_text(asked.text, "text", self._most_characters)
-        return SendMessages(
+        return PendingSend(
             id_from_text(asked.chat_id, "chat_id"),
             [id_from_text(asked.client_id, "client_id")],
             [asked.text],
             checked_traceparent(asked),
         )
 
-    def told(self, told: OutboundMessages) -> bytes:
-        """See `Generation.told`."""
-        sender = text_from_id(told.sender_id)
-        created_at = _committed_at(told.created_at)
-        edited_at = rfc3339(told.edited_at) if told.edited_at else None
-        deleted_at = rfc3339(told.deleted_at) if told.deleted_at else None
+    def messages(self, messages: OutboundMessages) -> bytes:
+        """See `Generation.messages`."""
+        sender = text_from_id(messages.sender_id)
+        created_at = _committed_at(messages.created_at)
+        edited_at = rfc3339(messages.edited_at) if messages.edited_at else None
+        deleted_at = rfc3339(messages.deleted_at) if messages.deleted_at else None
         return b"".join(
             [
                 write(
                     frames.Message(
-                        told.chat_text,
+                        messages.chat_text,
                         seq,
                         text_from_id(message_id),
                         sender,
@@ -97,35 +96,35 @@ class SocketsV2:
                     )
                 )
                 for seq, (message_id, client_id, text) in enumerate(
-                    zip(told.ids, told.client_ids, told.texts, strict=True), told.first_seq
+                    zip(messages.ids, messages.client_ids, messages.texts, strict=True), messages.first_seq
                 )
             ]
         )
 
-    def sent(self, told: OutboundMessages) -> bytes:
+    def sent(self, messages: OutboundMessages) -> bytes:
         """See `Generation.sent`."""
-        created_at = _committed_at(told.created_at)
+        created_at = _committed_at(messages.created_at)
         return b"".join(
             [
                 write(
                     frames.Sent(
                         text_from_id(client_id),
-                        told.chat_text,
+                        messages.chat_text,
                         seq,
                         text_from_id(message_id),
                         created_at,
-                        told.trace_id,
+                        messages.trace_id,
                     )
                 )
                 for seq, (message_id, client_id) in enumerate(
-                    zip(told.ids, told.client_ids, strict=True), told.first_seq
+                    zip(messages.ids, messages.client_ids, strict=True), messages.first_seq
                 )
             ]
         )
 
-    def stored(self, reply: SentReply, sent: InFlight) -> bytes:
+    def stored(self, reply: SentReply, send: PendingSend) -> bytes:
         """See `Generation.stored`."""
-        chat_id = text_from_id(sent.chat_id)
+        chat_id = text_from_id(send.chat_id)
         return b"".join(
             [
                 write(
@@ -135,19 +134,19 @@ class SocketsV2:
                         seq,
                         text_from_id(message_id),
                         rfc3339(created_at),
-                        sent.traceparent[3:35],
+                        send.traceparent[3:35],
                     )
                 )
                 for client_id, seq, message_id, created_at in zip(
-                    sent.client_ids, reply.seqs, reply.ids, reply.created_at, strict=True
+                    send.client_ids, reply.seqs, reply.ids, reply.created_at, strict=True
                 )
             ]
         )
 
-    def refused(self, error: PalaverError, sent: InFlight | None, chat_id: bytes) -> bytes:
+    def refused(self, error: PalaverError, send: PendingSend | None, chat_id: bytes) -> bytes:
         """See `Generation.refused`."""
-        client_id = text_from_id(sent.client_ids[0]) if sent else ""
-        trace_id = sent.traceparent[3:35] if sent else ""
+        client_id = text_from_id(send.client_ids[0]) if send else ""
+        trace_id = send.traceparent[3:35] if send else ""
         return write(error_frame(error, client_id, text_from_id(chat_id) if chat_id else "", trace_id))
 
     def hello(self, user_id: bytes, session_id: bytes, at: int) -> bytes:
