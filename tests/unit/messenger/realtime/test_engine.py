@@ -225,6 +225,8 @@ async def test_one_send_that_fails_fails_no_other(place: Place, replica: Replica
     """One damaged chat would keep everybody from writing."""
     damaged, whole = place.group([ALICE, BOB]), [place.group([ALICE, BOB]) for _ in range(3)]
     await send(replica, damaged, "a", "b")
+    for chat_id in whole:
+        await send(replica, chat_id, "before")
     # Its next message gets a seq that is taken
     place.write(lambda c: c.execute(update(chats).where(chats.c.id == damaged).values(last_seq=1)))
     async with gateway_stream(replica, place.keys) as gateway:
@@ -247,7 +249,7 @@ async def test_one_send_that_fails_fails_no_other(place: Place, replica: Replica
         stored = [one.request for one in gateway.all("deliveries") if one.request]
         assert stored == [1, 3, 4, 5]
     for chat_id, texts in zip(whole, (["1", "5"], ["3"], ["4"]), strict=True):
-        assert [message.text for message in place.history(chat_id)] == texts
+        assert [message.text for message in place.history(chat_id)] == ["before", *texts]
     assert [message.text for message in place.history(damaged)] == ["a", "b"]
 
 
