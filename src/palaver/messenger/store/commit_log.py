@@ -52,7 +52,7 @@ def read_newest(connection: Connection) -> dict[int, int]:
 def read_numbers(connection: Connection, query: "Select[tuple[int, int]]") -> dict[int, int]:
     """One number of each writer."""
     rows: Iterable[Any] = connection.execute(query)
-    return {writer: number for writer, number in rows}
+    return dict(map(tuple, rows))
 
 
 def read_after(connection: Connection, followed: Mapping[int, int], limit: int) -> list[Commit]:

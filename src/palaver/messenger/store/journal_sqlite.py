@@ -64,7 +64,7 @@ class SqliteJournal:
             # The disk is full, or somebody else holds the file: a send would not be written by itself either
             raise
         except Exception as error:
-            if len(writes.sends) < 2:
+            if not writes.sends:
                 raise
             log.warning("batch_isolated", sends=len(writes.sends), cause=repr(error))
             await self._database.write(write_isolated, writes, self._clock)

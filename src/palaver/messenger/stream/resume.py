@@ -7,7 +7,9 @@ from palaver.messenger.domain import no_such_chat
 from palaver.messenger.realtime.followed import FollowedPositions
 from palaver.messenger.realtime.gateway_connection import Socket
 from palaver.messenger.realtime.hub import add_stored
+from palaver.messenger.store.commit_log import read_newest
 from palaver.messenger.store.messages import MessageReader
+from palaver.messenger.store.opening import Store
 from palaver.runtime.telemetry.configuration import log
 
 # A socket that does not take a page of its resume for so long is given up; its gateway cuts it off.
@@ -26,7 +28,7 @@ def hold_back(socket: Socket, cursors: dict[bytes, int]) -> None:
 
 
 async def resume(
-    socket: Socket, cursors: dict[bytes, int], reader: MessageReader, followed: FollowedPositions
+    socket: Socket, cursors: dict[bytes, int], store: Store, followed: FollowedPositions
 ) -> None:
     """Delivers to a socket all that came behind its cursors, then that this was all.
 
@@ -36,7 +38,7 @@ async def resume(
     gateway = socket.gateway
     try:
         for chat_id, after in cursors.items():
-            await resume_chat(socket, chat_id, after, reader)
+            await resume_chat(socket, chat_id, after, store.messages)
     except Exception as error:
         log.exception("resume_failed")
         # Of the chats that are left the socket gets messages live again, behind a hole that its client sees
@@ -47,9 +49,13 @@ async def resume(
         gateway.drained.pop(socket.number, None)
     gateway.outbox.resumed.append(socket.number)
     gateway.wake()
-    # What the resume has read was committed by now. Once that has been delivered live too, nothing is to be
-    # passed over any more
-    await followed.reached(followed.known)
+    await forget_floors(socket, store, followed)
+
+
+async def forget_floors(socket: Socket, store: Store, followed: FollowedPositions) -> None:
+    """Delivers live messages to a socket again, once all that its resume may have read has been delivered
+    live too: that was committed by now, though this replica may not know of it yet."""
+    await followed.reached(await store.database.read(read_newest))
     if not socket.resuming:
         socket.floors = None
 

@@ -230,7 +230,7 @@ class StreamServer:
         else:
             cursors = dict(zip(request.chat_ids, request.after_seqs, strict=True))
             hold_back(socket, cursors)
-            start(resume(socket, cursors, self._store.messages, self._engine.followed), tasks)
+            start(resume(socket, cursors, self._store, self._engine.followed), tasks)
 
 
 def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
