@@ -115,8 +115,8 @@ async def gateway_stream(
     opens: list[Any] | None = None,
     **first: Any,
 ) -> AsyncIterator[GatewayStream]:
-    """A gateway's stream during the block. `followed`, `opens` and what else its first batch says are as after
-    a broken stream."""
+    """A gateway's stream during the block. `followed`, `opens` and what else its first batch says are as
+    after a broken stream."""
     stream = MemoryStream(MemoryChannel(replica.attach))
     await stream.wait_for_connection()
     one = GatewayStream(stream, keys)
