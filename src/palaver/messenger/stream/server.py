@@ -65,8 +65,9 @@ class StreamServer:
             metrics.GATEWAYS.dec()
             for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
+            # Before anything is awaited: a second cancellation must not leave its sockets open for ever
             self._detach(gateway)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         if gateway.overrun.is_set():
             metrics.GATEWAYS_CUT.inc()
             log.warning("gateway_reads_too_slowly")
