@@ -137,7 +137,7 @@ async def test_who_went_meanwhile_is_shown_as_gone(house: House) -> None:
 async def test_who_came_meanwhile_is_shown_as_present(house: House) -> None:
     """A friend who came back would be shown as away."""
     house.alice.close()
-    await eventually(lambda: len(frames(house.bob, "presence")) == 2, "Alice gone")
+    await eventually(lambda: not frames(house.bob, "presence")[-1]["online"], "Alice gone")
     await house.lose_far()
     await house.open(house.near, ALICE)
     await house.bring_back(lambda: frames(house.bob, "presence"), "presence")

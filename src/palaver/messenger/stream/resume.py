@@ -55,8 +55,10 @@ async def resume(
 async def forget_floors(socket: Socket, store: Store, followed: FollowedPositions) -> None:
     """Delivers live messages to a socket again, once all that its resume may have read has been delivered
     live too: that was committed by now, though this replica may not know of it yet."""
+    floors = socket.floors
     await followed.reached(await store.database.read(read_newest))
-    if not socket.resuming:
+    # A resume that has begun meanwhile has floors of its own
+    if socket.floors is floors:
         socket.floors = None
 
 
