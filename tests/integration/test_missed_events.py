@@ -141,7 +141,8 @@ async def test_who_came_meanwhile_is_shown_as_present(house: House) -> None:
     await house.lose_far()
     await house.open(house.near, ALICE)
     await house.bring_back(lambda: frames(house.bob, "presence"), "presence")
-    assert [frame["online"] for frame in frames(house.bob, "presence")] == [True]
+    # Maybe twice: live, and from the log. It says what is, so that does no harm
+    assert {frame["online"] for frame in frames(house.bob, "presence")} == {True}
 
 
 async def test_who_was_removed_meanwhile_receives_nothing_more(house: House) -> None:
