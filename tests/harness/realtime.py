@@ -28,14 +28,22 @@ from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.messenger.domain import Message
-from palaver.messenger.realtime.bus import Bus
+from palaver.messenger.realtime.bus import Bus, InProcessBus, LocalBus
 from palaver.messenger.realtime.engine import Engine
+from palaver.messenger.realtime.presence import InProcessPresence, Presence
 from palaver.messenger.store.chats import create_group, open_direct_chat
+from palaver.messenger.store.opening import Store, open_store
 from palaver.messenger.store.schema import messages, metadata
+from palaver.messenger.stream.reads import Reads
+from palaver.messenger.stream.server import StreamServer
+from palaver.messenger.use_cases import UseCases
+from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
+from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
+from palaver.runtime.rate_limits import TokenBuckets, Unlimited
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
-from palaver.runtime.sql.sqlite import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
 KEY_ID = "first"
@@ -91,10 +99,10 @@ class Place:
     def __init__(self, directory: Path, keys: Keys | None = None) -> None:
         self.file = directory / "messenger.db"
         self.keys = keys or Keys()
-        engine = sqlite_engine(self.file)
-        with engine.begin() as connection:
+        replica = sqlite_engine(self.file)
+        with replica.begin() as connection:
             metadata.create_all(connection)
-        engine.dispose()
+        replica.dispose()
         self._engine = sqlite_engine(self.file)
 
     def close(self) -> None:
@@ -127,19 +135,8 @@ def read_history(connection: Connection, chat_id: bytes) -> list[Message]:
     """All messages of a chat by seq."""
     query = select(messages).where(messages.c.chat_id == chat_id).order_by(messages.c.seq)
     return [
-        Message(
-            row.chat_id,
-            row.seq,
-            row.id,
-            row.sender_id,
-            row.client_id,
-            row.text,
-            row.created_at,
-            row.edited_at or 0,
-            row.deleted_at or 0,
-            row.trace_id,
-        )
-        for row in connection.execute(query)
+        Message(**{**row, "edited_at": row["edited_at"] or 0, "deleted_at": row["deleted_at"] or 0})
+        for row in connection.execute(query).mappings()
     ]
 
 
@@ -150,42 +147,86 @@ class AttachOnly(MessengerServicer):
         self.Attach = attach
 
 
-@contextlib.asynccontextmanager
-async def running_engine(place: Place, bus: Bus | None = None, **settings: Any) -> AsyncIterator[Engine]:
-    """A replica on the place's database, with connections of its own, until the block ends."""
-    database = SqliteDatabase(place.file)
+class Replica:
+    """The live part of a messenger: an engine, its use cases, and the gateways' streams."""
+
+    def __init__(
+        self, store: Store, verifier: TokenVerifier, bus: Bus, presence: Presence, settings: MessengerSettings
+    ) -> None:
+        limiter = (
+            TokenBuckets(settings.messages_per_second, settings.messages_burst)
+            if settings.rates
+            else Unlimited()
+        )
+        self.store = store
+        self.engine = Engine(store, bus, presence, limiter, settings)
+        auth = RestClient("http://127.0.0.1:9")
+        self.use_cases = UseCases(store, UserDirectory(auth), self.engine, settings)
+        self.streams = StreamServer(self.engine, store, verifier, Reads(self.use_cases, verifier))
+        self.attach = self.streams.attach
+
+    async def start(self) -> None:
+        """Begins to serve."""
+        await self.engine.start()
+
+    async def stop(self) -> None:
+        """Stops as the messenger does: the streams last."""
+        await self.engine.stop()
+        await self.streams.stop()
+
+
+class Cluster:
+    """What replicas of one place share: the bus, and who is online."""
+
+    def __init__(self) -> None:
+        self.bus = InProcessBus()
+        self.presence = InProcessPresence(time.monotonic)
+
+
+def replica_of(place: "Place", store: Store, cluster: Cluster | None = None, **settings: Any) -> Replica:
+    """A replica, alone where it belongs to no cluster."""
     own = MessengerSettings(**{"rates": False, **settings})
-    engine = Engine(database, place.keys.verifier(), own, bus)
-    await engine.start()
+    bus: Bus = cluster.bus if cluster is not None else LocalBus()
+    presence = cluster.presence if cluster is not None else InProcessPresence(time.monotonic)
+    return Replica(store, place.keys.verifier(), bus, presence, own)
+
+
+@contextlib.asynccontextmanager
+async def running_replica(
+    place: "Place", cluster: Cluster | None = None, **settings: Any
+) -> AsyncIterator[Replica]:
+    """A replica on the place's database, with connections of its own, until the block ends."""
+    store = open_store(place.file)
+    replica = replica_of(place, store, cluster, **settings)
+    await replica.start()
     try:
-        yield engine
+        yield replica
     finally:
-        await engine.stop()
-        await database.close()
+        await replica.stop()
+        await store.close()
 
 
 @contextlib.asynccontextmanager
 async def running_messenger(
-    place: Place, port: int = 0, bus: Bus | None = None, **settings: Any
-) -> AsyncIterator[tuple[Engine, int]]:
+    place: "Place", port: int = 0, cluster: Cluster | None = None, **settings: Any
+) -> AsyncIterator[tuple[Replica, int]]:
     """A replica served by gRPC, and its port. Stops as the messenger does: the streams before the server."""
-    database = SqliteDatabase(place.file)
-    own = MessengerSettings(**{"rates": False, **settings})
-    engine = Engine(database, place.keys.verifier(), own, bus)
+    store = open_store(place.file)
+    replica = replica_of(place, store, cluster, **settings)
     try:
         async with serving_grpc(
-            lambda server: add_MessengerServicer_to_server(AttachOnly(engine.attach), server),
+            lambda server: add_MessengerServicer_to_server(AttachOnly(replica.attach), server),
             HOST,
             port,
             1.0,
         ) as (_, bound):
-            await engine.start()
+            await replica.start()
             try:
-                yield engine, bound
+                yield replica, bound
             finally:
-                await engine.stop()
+                await replica.stop()
     finally:
-        await database.close()
+        await store.close()
 
 
 class Ended:

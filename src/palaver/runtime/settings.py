@@ -108,6 +108,11 @@ class MessengerSettings(Section):
         50_000, ge=1, description="Messages that may wait for the journal before more are refused."
     )
     chats_cached: int = Field(50_000, ge=1, description="Chats whose members are kept in memory.")
+    commit_log_seconds: int = Field(
+        600,
+        ge=600,
+        description="How long the commit log is kept. Clients of a gateway that was away for longer resume.",
+    )
 
 
 class TelemetrySettings(Section):

@@ -12,9 +12,16 @@ import pytest_asyncio
 
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.gateway.sockets.registry import CLOSE_SECONDS
-from palaver.messenger.realtime.engine import Engine
 from tests.harness.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
-from tests.harness.realtime import HOST, Gateway, Place, eventually, running_gateway, running_messenger
+from tests.harness.realtime import (
+    HOST,
+    Gateway,
+    Place,
+    Replica,
+    eventually,
+    running_gateway,
+    running_messenger,
+)
 from tests.harness.websocket_clients import Listening, ListeningV1, ListeningV2
 
 ALICE, BOB = new_id(), new_id()
@@ -24,9 +31,9 @@ V1, V2 = "/messenger/ws", "/v2/ws"
 class House:
     """A gateway before a messenger, and a chat of Alice and Bob."""
 
-    def __init__(self, place: Place, engine: Engine, gateway: Gateway) -> None:
+    def __init__(self, place: Place, replica: Replica, gateway: Gateway) -> None:
         self.place = place
-        self.engine = engine
+        self.replica = replica
         self.gateway = gateway
         self.chat_id = place.direct(ALICE, BOB)
 
@@ -38,9 +45,9 @@ class House:
 
     async def v1(self, user_id: bytes) -> ListeningV1:
         """An attached socket of v1."""
-        before = len(self.engine.hub.online.get(user_id, ()))
+        before = len(self.replica.engine.hub.online.get(user_id, ()))
         socket = await ListeningV1.open(self.gateway, V1, user_id)
-        await eventually(lambda: len(self.engine.hub.online.get(user_id, ())) > before, "attached")
+        await eventually(lambda: len(self.replica.engine.hub.online.get(user_id, ())) > before, "attached")
         return socket
 
 
@@ -49,10 +56,10 @@ async def house(tmp_path: Any) -> AsyncIterator[House]:
     """One with default settings, but for 3 sockets a user."""
     place = Place(tmp_path)
     async with (
-        running_messenger(place) as (engine, port),
+        running_messenger(place) as (replica, port),
         running_gateway(place.keys, port, sockets_per_user=3) as gateway,
     ):
-        yield House(place, engine, gateway)
+        yield House(place, replica, gateway)
     place.close()
 
 
@@ -253,16 +260,16 @@ async def test_a_resume_under_way_goes_on_after_a_broken_stream(tmp_path: Any) -
     """Who comes back while the messenger restarts would wait for ever, or get everything twice."""
     place = Place(tmp_path)
     chat_id = place.direct(ALICE, BOB)
-    async with running_messenger(place) as (engine, port):
+    async with running_messenger(place) as (replica, port):
         texts = [f"{number}" * 500 for number in range(900)]
         for start in range(0, 900, 100):
             part = texts[start : start + 100]
-            await engine.send(chat_id, ALICE, [new_id() for _ in part], part, retry=False)
+            await replica.engine.send(chat_id, ALICE, [new_id() for _ in part], part, retry=False)
     async with running_gateway(place.keys, port) as gateway:
         bob = await ListeningV2.open(gateway, V2, BOB)
         bob.resume({chat_id: 100})
         for _ in range(3):
-            async with running_messenger(place, port) as (engine, _):
+            async with running_messenger(place, port) as (replica, _):
                 await eventually(lambda: bob.frames("hello"), "hello")
                 if not bob.seqs:
                     await eventually(lambda: bob.seqs, "the first page")
@@ -429,4 +436,4 @@ async def test_a_client_that_closes_is_answered_and_forgotten(house: House) -> N
     assert close.close_code == 1000
     await socket.close()
     await eventually(lambda: house.gateway.sockets.count() == 0, "forgotten")
-    await eventually(lambda: not house.engine.hub.online, "gone from the messenger")
+    await eventually(lambda: not house.replica.engine.hub.online, "gone from the messenger")
