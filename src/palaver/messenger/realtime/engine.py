@@ -95,6 +95,7 @@ class Engine:
         self._writing.append(asyncio.create_task(self.committer.run(), name="committer"))
         for work in (
             self._presence_updates.run(),
+            self._presence_updates.keep_alive(),
             self._write_lazily(),
             self._follower.fill_holes(),
             self._follower.trim(),

@@ -26,6 +26,9 @@ class FollowedPositions:
         """Starts behind these numbers: what is older was committed before this replica had a socket."""
         self.vector = dict(newest)
         self._known = dict(newest)
+        self._finished.clear()
+        self._under_way.clear()
+        self._moved.set()
 
     @property
     def settled(self) -> bool:

@@ -103,7 +103,7 @@ class Hub:
                 read_seq=moved.read_seq,
                 sockets=numbers,
             )
-            gateway.wake()
+            wake(gateway, ENTRY_BYTES, missed=only is not None)
 
     def deliver_typing(self, membership: Membership, user_id: bytes) -> None:
         """Delivers to the other members that one of them is typing."""
@@ -122,7 +122,7 @@ class Hub:
                 last_seen_at=changed.last_seen_at,
                 sockets=numbers,
             )
-            gateway.wake()
+            wake(gateway, ENTRY_BYTES, missed=only is not None)
 
     def numbers_of(
         self,
@@ -196,7 +196,11 @@ def add_stored(
     fill_stored_message(delivery, message)
     if commit is not None:
         delivery.commit.writer, delivery.commit.number = commit
-    size = ENTRY_BYTES + 8 * len(numbers) + 2 * len(message.text)
+    wake(gateway, ENTRY_BYTES + 8 * len(numbers) + 2 * len(message.text), missed=missed)
+
+
+def wake(gateway: GatewayConnection, size: int, *, missed: bool) -> None:
+    """Lets a gateway's outbox be written, to which about `size` bytes were added."""
     if missed:
         gateway.wake_missed(size)
     else:

@@ -77,22 +77,32 @@ class PresenceUpdates:
 
     async def run(self) -> None:
         """Works until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_alive())
-            tasks.create_task(self._announce_lost())
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                came, self._came = self._came, []
-                newcomers, self._newcomers = self._newcomers, []
-                gone, self._gone = self._gone, []
-                try:
-                    await self._presence.enter(self._replica, came)
-                    for socket in newcomers:
-                        await self._welcome(socket)
-                    await self._leave(gone)
-                except Exception:
-                    log.exception("presence_not_updated")
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            came, self._came = self._came, []
+            newcomers, self._newcomers = self._newcomers, []
+            gone, self._gone = self._gone, []
+            try:
+                await self._presence.enter(self._replica, came)
+                for socket in newcomers:
+                    await self._welcome(socket)
+                await self._leave(gone)
+            except Exception:
+                log.exception("presence_not_updated")
+
+    async def keep_alive(self) -> None:
+        """Enters everybody here again before their entries end, and looks for users whom nobody entered; for
+        ever."""
+        pause = RETURN_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            pause = REFRESH_SECONDS
+            try:
+                await self._presence.enter(self._replica, list(self._hub.online))
+                await self._announce_lost()
+            except Exception:
+                log.exception("presence_not_kept")
 
     def stop(self) -> None:
         """Stores that everybody here was seen just now. They stay online: their gateways come back."""
@@ -129,14 +139,8 @@ class PresenceUpdates:
         if not changed.online and changed.user_id not in self._hub.online:
             await self._subscriptions.remove_user(changed.user_id)
 
-    async def _keep_alive(self) -> None:
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            await self._presence.enter(self._replica, list(self._hub.online))
-
     async def _announce_lost(self) -> None:
-        """Who was online when the messenger died, and has not come back, went meanwhile."""
-        await asyncio.sleep(RETURN_SECONDS)
+        """Who is stored as online, and has a socket nowhere, was at a replica that died."""
         stored = await self._database.read(read_online)
         present = await self._presence.present(stored)
         for user_id in stored:

@@ -43,10 +43,12 @@ class Subscriptions:
 
     async def remove_user(self, user_id: bytes) -> None:
         """Unsubscribes from a user, and from chats in which nobody else is here."""
-        self._ready.pop(user_id, None)
-        chats = self._chats_of.pop(user_id, None)
-        if chats is None:
+        ready = self._ready.get(user_id)
+        if ready is None or not ready.is_set():
+            # Not subscribed to; or a socket of theirs is opening
             return
+        del self._ready[user_id]
+        chats = self._chats_of.pop(user_id)
         self._users_in.subtract(chats)
         unused = [chat_id for chat_id in chats if self._users_in[chat_id] <= 0]
         for chat_id in unused:

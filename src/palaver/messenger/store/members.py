@@ -7,8 +7,8 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from palaver.contracts.errors import FORBIDDEN, PalaverError
 from palaver.messenger.domain import Membership, no_such_chat
-from palaver.messenger.events import MessagesAppended
-from palaver.messenger.store.commit_log import read_after
+from palaver.messenger.events import Commit, MessagesAppended
+from palaver.messenger.store.commit_log import LogTrimmedError, read_after
 from palaver.messenger.store.schema import GROUP, chats, members, presence
 from palaver.runtime.sql.compiled_query import Query
 
@@ -107,7 +107,7 @@ def read_memberships(
     for chat_id, user_id in connection.execute(_members_query, ids):
         users.setdefault(chat_id, set()).add(user_id)
     arriving: dict[bytes, int] = {}
-    for commit in [] if followed is None else read_after(connection, followed, RECENT_COMMITS):
+    for commit in [] if followed is None else read_arriving(connection, followed):
         for entry in commit.entries:
             if isinstance(entry, MessagesAppended):
                 arriving.setdefault(entry.chat_id, entry.first_seq - 1)
@@ -118,6 +118,15 @@ def read_memberships(
         )
         for chat_id, kind, version, last_seq in connection.execute(_chats_query, ids)
     ]
+
+
+def read_arriving(connection: Connection, followed: Mapping[int, int]) -> list[Commit]:
+    """What other replicas committed just now; nothing where this one is so far behind that the log lacks
+    it."""
+    try:
+        return read_after(connection, followed, RECENT_COMMITS)
+    except LogTrimmedError:
+        return []
 
 
 def read_chats_of(connection: Connection, user_id: bytes) -> list[bytes]:
