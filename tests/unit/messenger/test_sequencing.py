@@ -35,7 +35,9 @@ def membership(
     return Membership(chat_id, True, version, frozenset(members))
 
 
-def request(*texts: str, sender: bytes = ALICE, client_ids: Sequence[bytes] = (), **more: object) -> PendingSend:
+def request(
+    *texts: str, sender: bytes = ALICE, client_ids: Sequence[bytes] = (), **more: object
+) -> PendingSend:
     """A request to send."""
     ids = list(client_ids) or [new_id() for _ in texts]
     to = more.pop("to", membership())

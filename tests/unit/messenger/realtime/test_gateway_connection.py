@@ -220,7 +220,9 @@ async def test_a_stop_can_wait_until_all_is_written() -> None:
 
 def test_a_large_batch_is_split_in_order() -> None:
     """A busy moment would make a batch that the gateway refuses, and so break its stream."""
-    batch = MessengerBatch(followed=[{"writer": 1, "number": 9}], settled=True, resumed=[5], opened=[{"socket": 1}])
+    batch = MessengerBatch(
+        followed=[{"writer": 1, "number": 9}], settled=True, resumed=[5], opened=[{"socket": 1}]
+    )
     for seq in range(1, 101):
         batch.deliveries.add(first_seq=seq, texts=["x" * 1_000])
     parts = list(split_batch(batch, 10_000))
@@ -278,4 +280,9 @@ async def test_a_repeated_send_is_answered_with_what_is_stored() -> None:
     send.ids, send.stored = [], [stored]
     reply.store(send)
     (sent,) = gateway.outbox.sent
-    assert (sent.request, list(sent.seqs), list(sent.ids), list(sent.created_at)) == (77, [2], [stored.id], [99])
+    assert (sent.request, list(sent.seqs), list(sent.ids), list(sent.created_at)) == (
+        77,
+        [2],
+        [stored.id],
+        [99],
+    )

@@ -71,7 +71,9 @@ async def test_a_stranger_hears_the_same_of_a_chat_that_is_and_one_that_is_not(
     assert memberships.with_member(group, CAROL) is None
 
 
-async def test_a_changed_membership_is_read_anew(place: Place, memberships: Memberships, group: bytes) -> None:
+async def test_a_changed_membership_is_read_anew(
+    place: Place, memberships: Memberships, group: bytes
+) -> None:
     """New members would be refused, and former ones let in."""
     before = await found_by(lambda then: memberships.for_member(group, ALICE, then))
     assert isinstance(before, CachedChat)
@@ -224,8 +226,6 @@ async def test_companions_are_the_other_sides_of_direct_chats(place: Place, data
     assert await database.read(read_companions, ALICE, 10) == {}
     place.direct(ALICE, BOB)
     assert await database.read(read_companions, ALICE, 10) == {BOB: False}
-    place.write(
-        lambda c: c.execute(insert(presence).values(user_id=BOB, online=True, last_seen_at=1))
-    )
+    place.write(lambda c: c.execute(insert(presence).values(user_id=BOB, online=True, last_seen_at=1)))
     assert await database.read(read_companions, ALICE, 10) == {BOB: True}
     assert await database.read(read_companions, ALICE, 0) == {}

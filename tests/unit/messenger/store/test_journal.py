@@ -22,7 +22,9 @@ from tests.harness.realtime import Place
 ALICE, BOB, STRANGER = new_id(), new_id(), new_id()
 
 # A journal on the place's database, whose clock stands still
-ADAPTERS: list[Callable[[SqliteDatabase], Journal]] = [lambda database: SqliteJournal(database, lambda: 5_000)]
+ADAPTERS: list[Callable[[SqliteDatabase], Journal]] = [
+    lambda database: SqliteJournal(database, lambda: 5_000)
+]
 
 
 @pytest_asyncio.fixture(params=ADAPTERS, ids=["sqlite"])
@@ -172,9 +174,7 @@ async def test_receipts_move_forward_and_not_beyond_the_end(place: Place, journa
         assert place.write(read_member, chat_id, BOB)[:2] == stored
 
 
-async def test_receipts_of_strangers_and_former_members_move_nothing(
-    place: Place, journal: Journal
-) -> None:
+async def test_receipts_of_strangers_and_former_members_move_nothing(place: Place, journal: Journal) -> None:
     """Somebody outside a chat would change it, or learn that it exists (promise P5)."""
     chat_id = place.direct(ALICE, BOB)
     await journal.write(Writes([request(chat_id, "a")]))
