@@ -202,9 +202,7 @@ async def test_sockets_of_former_members_are_told_nothing_new(
         assert gateway.seqs(1) == []
 
 
-async def test_new_members_are_told_what_came_since_they_joined(
-    place: Place, replica: Replica, chat_id: bytes
-) -> None:
+async def test_new_members_are_told_what_came_since_they_joined(place: Place, replica: Replica) -> None:
     """Somebody who was added while their stream was broken would miss their first messages."""
     group = place.group([ALICE, CAROL])
     await say(replica, group, "before")
