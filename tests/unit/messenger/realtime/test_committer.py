@@ -156,9 +156,7 @@ async def test_the_version_of_a_check_stays_with_its_request(
     assert place.history(membership.chat_id) == []
 
 
-async def test_presence_is_written_once_a_user(
-    committer: Committer, membership: Membership, written: list[Writes]
-) -> None:
+async def test_presence_is_written_once_a_user(committer: Committer, written: list[Writes]) -> None:
     """Somebody whose connection flickers would write a row for each time, and be announced as often."""
     for online, at in [(True, 10), (False, 20), (True, 30)]:
         committer.submit_presence(BOB, online, at)

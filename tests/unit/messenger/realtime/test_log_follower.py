@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from sqlalchemy import func, select
@@ -21,12 +21,11 @@ ALICE, BOB = new_id(), new_id()
 
 
 @pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Holes are looked for, and rows are trimmed, at once."""
     monkeypatch.setattr(module, "HOLE_SECONDS", 0.02)
     monkeypatch.setattr(module, "TRIM_SECONDS", 0.02)
     monkeypatch.setattr(module, "TRIM_PAUSE_SECONDS", 0.001)
-    yield
 
 
 class LossyBus(InProcessBus):

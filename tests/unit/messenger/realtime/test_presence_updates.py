@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import select
@@ -20,10 +19,9 @@ ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
 
 @pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who goes is gone soon."""
     monkeypatch.setattr(module, "GONE_SECONDS", 0.05)
-    yield
 
 
 def states(gateway: GatewayStream, socket: int, user_id: bytes) -> list[bool]:
