@@ -9,6 +9,7 @@ from palaver.contracts.messenger_pb2 import Delivery
 from palaver.messenger.domain import Membership, Message
 from palaver.messenger.events import Position, PresenceChanged, ReceiptMoved
 from palaver.messenger.pending_send import PendingSend, StoredKey
+from palaver.messenger.realtime import gateway_connection as module
 from palaver.messenger.realtime.followed import FollowedPositions
 from palaver.messenger.realtime.gateway_connection import GatewayConnection, GatewayReply, Socket
 from palaver.messenger.realtime.hub import Hub
@@ -220,3 +221,16 @@ def test_what_else_a_gateway_missed_is_told_to_it_alone(place: Place) -> None:
     for entries in (batch.deliveries, batch.receipts, batch.presences):
         assert [list(one.sockets) for one in entries] == [[near.number]]
     assert place.far.outbox.ByteSize() == 0
+
+
+def test_much_that_moved_meanwhile_does_not_cut_a_gateway_off(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that missed many receipts would be cut off for asking for them, again and again."""
+    monkeypatch.setattr(module, "MOST_BYTES", 10 * module.ENTRY_BYTES)
+    place.open(place.near, BOB)
+    place.near.hold_deliveries()
+    for seq in range(20):
+        place.hub.deliver_receipt(place.membership, ReceiptMoved(CHAT, ALICE, seq, seq), only=place.near)
+        place.hub.deliver_presence(PresenceChanged(ALICE, True, 9), [BOB], only=place.near)
+    assert not place.near.overrun.is_set()
