@@ -21,7 +21,6 @@ from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.journal_rows import write_messages
 from tests.harness.realtime import eventually
 from tests.harness.stub_auth import SmallAuth, running_small_auth

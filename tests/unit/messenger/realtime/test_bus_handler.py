@@ -13,7 +13,7 @@ from palaver.messenger.store.messages import SqlMessageReader
 from palaver.messenger.store.opening import Store
 from palaver.messenger.use_cases import add_members
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.gateway_stream import gateway_stream
 from tests.harness.realtime import Cluster, Place, Replica, eventually, running_replica
 

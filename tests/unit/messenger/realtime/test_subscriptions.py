@@ -10,7 +10,7 @@ from palaver.contracts.ids import new_id
 from palaver.messenger.events import MembersChanged
 from palaver.messenger.realtime.bus import InProcessBus, LocalBus
 from palaver.messenger.realtime.subscriptions import Subscriptions
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.realtime import Place
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
