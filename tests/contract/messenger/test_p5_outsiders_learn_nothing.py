@@ -104,7 +104,8 @@ async def test_every_call_is_tried() -> None:
     """Without it a new call could tell outsiders what it likes."""
     service = pb.DESCRIPTOR.services_by_name["Messenger"]
     unary = {method.name for method in service.methods if not method.server_streaming}
-    assert unary == NAMELESS | requests_about(b"", b"", b"").keys()
+    # Pages are read by the stream, in the name of a token's user too
+    assert unary | {"ListMessages"} == NAMELESS | requests_about(b"", b"", b"").keys()
 
 
 @pytest.mark.parametrize("method", sorted(requests_about(b"", b"", b"")))

@@ -19,6 +19,7 @@ from palaver.messenger.store.opening import Store, open_store
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.http.rest_client import RestClient
+from palaver.runtime.rate_limits import Unlimited
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.migrations import migrate
 from tests.harness.journal_rows import write_messages
@@ -52,7 +53,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         store = open_store(tmp_path / "messenger.db")
         await store.database.write(migrate, MIGRATIONS)
         settings = MessengerSettings(members_per_group=3, messages_per_request=2, text_characters=10)
-        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), None, settings)
+        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), Unlimited(), settings)
         await engine.start()
         yield House(auth, store, engine, UseCases(store, UserDirectory(client), engine, settings))
         await engine.stop()
