@@ -9,7 +9,8 @@ from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
-from palaver.gateway.http.fields import LAST_SEQ, QueryNumber
+from palaver.contracts.seqs import LAST_SEQ
+from palaver.gateway.http.fields import QueryNumber
 
 # An old client may ask for a whole history at once; it gets this much, and `limit` in the answer says so
 MOST = 1_000

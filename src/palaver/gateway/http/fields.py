@@ -9,8 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from palaver.contracts.errors import PalaverError
 from palaver.contracts.ids import id_from_text
-
-LAST_SEQ = 2**63 - 1
+from palaver.contracts.seqs import LAST_SEQ
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

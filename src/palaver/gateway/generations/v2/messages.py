@@ -10,12 +10,13 @@ from starlette.responses import Response
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import INVALID, PalaverError
 from palaver.contracts.ids import new_id
+from palaver.contracts.seqs import LAST_SEQ
 from palaver.gateway.generations.v2.chats import ChatId
 from palaver.gateway.generations.v2.keys import IdempotencyKey, client_id_from_key
 from palaver.gateway.generations.v2.problems import WITH_BODY, problems
 from palaver.gateway.generations.v2.shapes import Message, MessagePage, SentMessages, message_of, messages_of
 from palaver.gateway.http.authentication import BearerCaller
-from palaver.gateway.http.fields import LAST_SEQ, Id, QueryNumber, Text, shown_as
+from palaver.gateway.http.fields import Id, QueryNumber, Text, shown_as
 from palaver.gateway.http.responses import answer_json
 from palaver.gateway.services import services_of
 from palaver.gateway.upstream.messenger import MessengerClient

@@ -10,6 +10,7 @@ from palaver.contracts import frames
 from palaver.contracts.errors import INVALID, MALFORMED, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.contracts.messenger_pb2 import PresenceEvent, ReceiptEvent, SentReply, TypingEvent
+from palaver.contracts.seqs import LAST_SEQ
 from palaver.contracts.times import now_us, rfc3339
 from palaver.gateway.sockets.commands import (
     Answer,
@@ -27,7 +28,6 @@ from palaver.runtime.telemetry.trace_context import read_traceparent
 from palaver.runtime.texts import check_text
 
 MOST_CURSORS = 1_000
-LARGEST_SEQ = 2**62
 
 _read = msgspec.json.Decoder(frames.ClientFrame).decode
 _encode = msgspec.json.Encoder().encode
@@ -205,7 +205,7 @@ def error_frame(error: PalaverError, client_id: str, chat_id: str, trace_id: str
 def read_receipt(asked: frames.SendReceipt) -> Command:
     """A receipt with sensible seqs. Raises `invalid`."""
     for field, seq in (("received_seq", asked.received_seq), ("read_seq", asked.read_seq)):
-        if not 0 <= seq < LARGEST_SEQ:
+        if not 0 <= seq <= LAST_SEQ:
             raise PalaverError(INVALID, f"{field} must be a seq", field=field)
     chat_id = id_from_text(asked.chat_id, "chat_id")
     return MoveReceipt(chat_id, asked.received_seq, asked.read_seq, checked_traceparent(asked))
@@ -217,7 +217,7 @@ def read_resume(asked: frames.Resume) -> Command:
         raise PalaverError(INVALID, f"cursors must be at most {MOST_CURSORS}", field="cursors")
     cursors = {}
     for chat_id, seq in asked.cursors.items():
-        if not 0 <= seq < LARGEST_SEQ:
+        if not 0 <= seq <= LAST_SEQ:
             raise PalaverError(INVALID, "a cursor must be a seq", field="cursors")
         cursors[id_from_text(chat_id, "cursors")] = seq
     return ResumeChats(cursors, checked_traceparent(asked))

@@ -17,8 +17,9 @@ from palaver.contracts.errors import (
 )
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
+from palaver.contracts.seqs import LAST_SEQ
 from palaver.contracts.times import rfc3339
-from palaver.gateway.generations.v2.socket import LARGEST_SEQ, SocketsV2
+from palaver.gateway.generations.v2.socket import SocketsV2
 from palaver.gateway.sockets.commands import (
     Answer,
     MoveReceipt,
@@ -82,6 +83,13 @@ def test_receipts_typing_resumes_and_pings_are_read() -> None:
     assert only(pong.frame) == {"type": "pong", "id": "7"}
 
 
+def test_the_largest_seq_is_one_everywhere() -> None:
+    """A receipt that REST takes would be refused by the socket."""
+    command = V2.read(frame(type="receipt", chat_id=CHAT, read_seq=LAST_SEQ))
+    assert isinstance(command, MoveReceipt)
+    assert command.read_seq == LAST_SEQ
+
+
 @pytest.mark.parametrize(
     ("wire", "kind", "field"),
     [
@@ -98,7 +106,7 @@ def test_receipts_typing_resumes_and_pings_are_read() -> None:
         (frame(type="typing"), INVALID, "chat_id"),
         (frame(type="typing", chat_id="x"), INVALID, "chat_id"),
         (frame(type="receipt", chat_id=CHAT, read_seq=-1), INVALID, "read_seq"),
-        (frame(type="receipt", chat_id=CHAT, received_seq=LARGEST_SEQ), INVALID, "received_seq"),
+        (frame(type="receipt", chat_id=CHAT, received_seq=LAST_SEQ + 1), INVALID, "received_seq"),
         (frame(type="receipt", chat_id=CHAT, read_seq=2**80), INVALID, "read_seq"),
         (frame(type="resume", cursors=[]), INVALID, "cursors"),
         (frame(type="resume", cursors={"x": 1}), INVALID, "cursors"),
