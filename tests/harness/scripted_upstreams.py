@@ -25,9 +25,9 @@ from palaver.contracts.ids import new_id, text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.app import build_app
 from palaver.gateway.http.errors import generation_of
-from palaver.gateway.http.health import Upstream
 from palaver.gateway.services import Services
 from palaver.gateway.upstream.auth import AuthClient
+from palaver.gateway.upstream.health import UpstreamHealth
 from palaver.gateway.upstream.messenger import MessengerClient, open_channel
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
@@ -284,7 +284,7 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
             MessengerClient(channel, link.asks),
             verifier,
             revocations,
-            (Upstream("auth", rest),),
+            (UpstreamHealth("auth", rest),),
             lambda: link.is_attached,
         )
         options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}

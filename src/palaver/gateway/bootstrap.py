@@ -7,10 +7,10 @@ from typing import Any
 
 from palaver.gateway.app import build_app
 from palaver.gateway.http.errors import generation_of
-from palaver.gateway.http.health import Upstream
 from palaver.gateway.services import Services
 from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream.auth import AuthClient
+from palaver.gateway.upstream.health import UpstreamHealth
 from palaver.gateway.upstream.messenger import MessengerClient, open_channel
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
@@ -39,8 +39,10 @@ async def serve(
     async with contextlib.AsyncExitStack() as stack:
         auth = await stack.enter_async_context(rest_client(own.auth_url))
         health = [
-            Upstream("auth", await stack.enter_async_context(rest_client(own.auth_url, HEALTH_SECONDS))),
-            Upstream(
+            UpstreamHealth(
+                "auth", await stack.enter_async_context(rest_client(own.auth_url, HEALTH_SECONDS))
+            ),
+            UpstreamHealth(
                 "messenger", await stack.enter_async_context(rest_client(own.messenger_url, HEALTH_SECONDS))
             ),
         ]
