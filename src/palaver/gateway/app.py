@@ -10,7 +10,7 @@ from palaver import __version__
 from palaver.contracts.errors import PalaverError
 from palaver.gateway import openapi as documents
 from palaver.gateway.generations import v0, v1, v2
-from palaver.gateway.generations.history_fast_path import ShortWay
+from palaver.gateway.generations.v2.history_fast_path import ShortWay
 from palaver.gateway.http import health
 from palaver.gateway.http.errors import refuse
 from palaver.gateway.http.middleware import BodyLimit, JsonOnly, Refusals

@@ -2,7 +2,7 @@
 
 import pytest
 
-from palaver.gateway.generations.history_fast_path import read_request
+from palaver.gateway.generations.v2.history_fast_path import read_request
 
 CHAT = "01940b81-03de-7d44-9a1b-6b0c5e8f2a17"
 V2 = f"/v2/chats/{CHAT}/messages"
