@@ -20,6 +20,8 @@ from sqlalchemy import Connection, select
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
+from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.generations.served import served_generations
 from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.messenger.domain import Message
@@ -232,13 +234,15 @@ def channel_to(port: int) -> grpc.aio.Channel:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(keys: Keys, messenger_port: int, **settings: Any) -> AsyncIterator[Gateway]:
-    """A gateway's sockets before a messenger, until the block ends."""
+async def running_gateway(
+    keys: Keys, messenger_port: int, generations: GenerationRegistry | None = None, **settings: Any
+) -> AsyncIterator[Gateway]:
+    """A gateway's sockets before a messenger, until the block ends. `generations`: others than are served."""
     ended = Ended()
     own = GatewaySettings(**{"drain_seconds": 1.0, **settings})
     async with channel_to(messenger_port) as channel:
         link = MessengerStream(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
-        sockets = SocketServer(own, keys.verifier(), ended, link)
+        sockets = SocketServer(own, generations or served_generations(own), keys.verifier(), ended, link)
         await sockets.start()
         async with serving_http(no_pages, HOST, 0, ws=sockets.protocol) as server:
             try:

@@ -28,6 +28,7 @@ from sqlalchemy import Connection, select
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
+from palaver.gateway.generations.served import served_generations
 from palaver.gateway.sockets.commands import SendMessages
 from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream import stream as link
@@ -136,8 +137,9 @@ class World:
         for number in range(2):
             channel = MemoryChannel(self.replicas[number].attach)
             stream = link.Link(channel, 20_000, 64 * 1024 * 1024)
+            settings = GatewaySettings(drain_seconds=0)
             gateway = SocketServer(
-                GatewaySettings(drain_seconds=0), self.place.keys.verifier(), Ended(), stream
+                settings, served_generations(settings), self.place.keys.verifier(), Ended(), stream
             )
             await gateway.start()
             self.channels.append(channel)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from palaver.gateway.app import build_app
-from palaver.gateway.http.errors import generation_of
+from palaver.gateway.generations.served import served_generations
 from palaver.gateway.services import Services
 from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream.auth import AuthClient
@@ -36,6 +36,7 @@ async def serve(
     Raises `OSError` where the port is taken.
     """
     own = settings.gateway
+    generations = served_generations(own)
     async with contextlib.AsyncExitStack() as stack:
         auth = await stack.enter_async_context(rest_client(own.auth_url))
         health = [
@@ -53,7 +54,9 @@ async def serve(
         link = MessengerStream(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
         # Behind the HTTP server, whose last requests read from it
         stack.push_async_callback(link.stop)
-        sockets = SocketServer(own, verifier, revocations, link, access_log=settings.telemetry.access_log)
+        sockets = SocketServer(
+            own, generations, verifier, revocations, link, access_log=settings.telemetry.access_log
+        )
         revocations.listen(sockets.close_session)
         services = Services(
             own,
@@ -76,10 +79,10 @@ async def serve(
             "timeout_graceful_shutdown": own.drain_seconds,
         }
         app = Requests(
-            build_app(services),
+            build_app(services, generations),
             is_edge=True,
             access_log=settings.telemetry.access_log,
-            generation_of=generation_of,
+            generation_of=generations.name_of,
         )
         async with serving_http(app, own.host, own.port, **options) as server:
             log.info("listening", host=own.host, port=server.port)

@@ -153,7 +153,3 @@ class Generation(Protocol):
     def resumed(self) -> bytes:
         """All that was missed has been told."""
         ...
-
-    def refusal(self, error: PalaverError) -> tuple[int, str, bytes]:
-        """Status, content type and body with which an upgrade is refused."""
-        ...

@@ -5,12 +5,10 @@ import time
 from typing import Any
 
 from palaver.contracts.errors import RATE_LIMITED, RESTARTING, SESSION_REVOKED, PalaverError
-from palaver.gateway.generations.v1.socket import SocketsV1
-from palaver.gateway.generations.v2.socket import SocketsV2
+from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.sockets.commands import (
     Answer,
     Command,
-    Generation,
     MoveReceipt,
     ResumeChats,
     SendMessages,
@@ -34,6 +32,7 @@ class SocketServer:
     def __init__(
         self,
         settings: GatewaySettings,
+        generations: GenerationRegistry,
         verifier: TokenVerifier,
         ended: EndedSessions,
         link: MessengerStream,
@@ -43,9 +42,6 @@ class SocketServer:
         self.settings = settings
         self._ended = ended
         self._link = link
-        v1, v2 = SocketsV1(settings), SocketsV2(settings)
-        # v0's `/ws` comes beside them
-        generations: dict[str, Generation] = {"/messenger/ws": v1, "/v2/ws": v2}
         self._peers = SocketRegistry(settings)
         self._telling = FanOut(self._peers, link)
         self.upgrades = Handshakes(generations, verifier, ended, self._peers, self, access_log=access_log)

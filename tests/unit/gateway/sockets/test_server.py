@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
-from palaver.gateway.generations.v2.socket import SocketsV2
+from palaver.gateway.generations.v2.socket import CodecV2
 from palaver.gateway.sockets.registry import CLOSE_SECONDS, TYPING_CHATS, Socket, SocketRegistry
 from palaver.messenger.realtime.engine import Engine
 from palaver.runtime.settings import GatewaySettings
@@ -231,7 +231,7 @@ def test_typing_in_many_chats_is_bounded() -> None:
     """One client could fill the gateway's memory with chats that it pretends to type in (promise P9)."""
     claims = Claims(ALICE, new_id(), 0, 0)
     settings = GatewaySettings()
-    socket = Socket(None, SocketRegistry(settings), SocketsV2(settings), "", claims)  # type: ignore[arg-type] # serves nobody
+    socket = Socket(None, SocketRegistry(settings), CodecV2(settings), "", claims)  # type: ignore[arg-type] # serves nobody
     assert [socket.may_type(new_id(), 10.0) for _ in range(TYPING_CHATS + 5)].count(True) == TYPING_CHATS
     assert socket.may_type(new_id(), 12.0)
     assert socket.typed_at is not None

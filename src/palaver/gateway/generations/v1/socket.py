@@ -37,7 +37,7 @@ class Messages(msgspec.Struct):
 
 
 class Failure(msgspec.Struct):
-    """The payload of `error`, and the body of a refused upgrade."""
+    """The payload of `error`."""
 
     code: int
     message: str
@@ -48,7 +48,7 @@ _read_messages = msgspec.json.Decoder(Messages).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class SocketsV1:
+class CodecV1:
     """v1's frames. See `commands.Generation`."""
 
     name = "v1"
@@ -112,10 +112,6 @@ class SocketsV1:
     def resumed(self) -> bytes:
         """Nothing."""
         return b""
-
-    def refusal(self, error: PalaverError) -> tuple[int, str, bytes]:
-        """See `Generation.refusal`."""
-        return error.kind.http, "application/json", _encode(Failure(0, error.message))
 
 
 def frame(action: str, payload: bytes) -> bytes:

@@ -35,7 +35,7 @@ _encode = msgspec.json.Encoder().encode
 _committed_at = lru_cache(64)(rfc3339)
 
 
-class SocketsV2:
+class CodecV2:
     """v2's frames. See `commands.Generation`."""
 
     name = "v2"
@@ -174,18 +174,6 @@ class SocketsV2:
     def resumed(self) -> bytes:
         """See `Generation.resumed`."""
         return write(frames.Resumed())
-
-    def refusal(self, error: PalaverError) -> tuple[int, str, bytes]:
-        """See `Generation.refusal` (RFC 9457)."""
-        kind = error.kind
-        body = {
-            "type": f"urn:palaver:error:{kind.code}",
-            "title": kind.title,
-            "status": kind.http,
-            "detail": error.message,
-            "code": kind.code,
-        }
-        return kind.http, "application/problem+json", _encode(body)
 
 
 def write(asked: frames.FromServer) -> bytes:

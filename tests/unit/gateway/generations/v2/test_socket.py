@@ -19,7 +19,8 @@ from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.contracts.seqs import LAST_SEQ
 from palaver.contracts.times import rfc3339
-from palaver.gateway.generations.v2.socket import SocketsV2
+from palaver.gateway.generations.v2.socket import CodecV2
+from palaver.gateway.http.problem_details import problem_details
 from palaver.gateway.sockets.commands import (
     Answer,
     MoveReceipt,
@@ -34,7 +35,7 @@ from tests.harness.memory_sockets import read_frames
 
 CHAT, CLIENT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11", "5b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a22"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-V2 = SocketsV2(GatewaySettings(text_characters=10))
+V2 = CodecV2(GatewaySettings(text_characters=10))
 
 
 def frame(**fields: Any) -> bytes:
@@ -225,6 +226,6 @@ def test_the_rest_has_the_contracts_shapes() -> None:
 
 def test_a_refused_upgrade_is_a_problem_document() -> None:
     """A client could not tell a bad token from a service that is away (RFC 9457)."""
-    status, content_type, body = V2.refusal(PalaverError(UNAUTHENTICATED, "an access token is needed"))
-    assert (status, content_type) == (401, "application/problem+json")
-    assert json.loads(body)["code"] == "unauthenticated"
+    answer = problem_details(PalaverError(UNAUTHENTICATED, "an access token is needed"), (), "")
+    assert (answer.status, answer.content_type) == (401, "application/problem+json")
+    assert json.loads(answer.body)["code"] == "unauthenticated"
