@@ -13,8 +13,9 @@ from palaver.contracts.ids import new_id
 from palaver.contracts.seqs import LAST_SEQ
 from palaver.gateway.generations.v2.chats import ChatId
 from palaver.gateway.generations.v2.keys import IdempotencyKey, client_id_from_key
+from palaver.gateway.generations.v2.message_shape import Message, message_of, messages_of
 from palaver.gateway.generations.v2.problems import WITH_BODY, problems
-from palaver.gateway.generations.v2.shapes import Message, MessagePage, SentMessages, message_of, messages_of
+from palaver.gateway.generations.v2.shapes import MessagePage, SentMessages
 from palaver.gateway.http.authentication import BearerCaller
 from palaver.gateway.http.fields import Id, QueryNumber, Text, shown_as
 from palaver.gateway.http.responses import answer_json

@@ -2,7 +2,9 @@
 
 import math
 import re
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import count, repeat
 
 import msgspec
 
@@ -12,6 +14,8 @@ from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.contracts.messenger_pb2 import PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.contracts.seqs import LAST_SEQ
 from palaver.contracts.times import now_us, rfc3339
+from palaver.gateway.generations.v2.message_shape import frames_of
+from palaver.gateway.http.responses import time_text
 from palaver.gateway.sockets.commands import (
     Answer,
     Command,
@@ -31,8 +35,8 @@ MOST_CURSORS = 1_000
 
 _read = msgspec.json.Decoder(frames.ClientFrame).decode
 _encode = msgspec.json.Encoder().encode
-# Messages that were committed together have one time, and each is told twice: to others, and to its sender
-_committed_at = lru_cache(64)(rfc3339)
+# Messages that are committed together have one time
+_committed_at = lru_cache(64)(time_text)
 
 
 class CodecV2:
@@ -77,72 +81,19 @@ class CodecV2:
 
     def told(self, told: OutboundMessages) -> bytes:
         """See `Generation.told`."""
-        sender = text_from_id(told.sender_id)
-        created_at = _committed_at(told.created_at)
-        edited_at = rfc3339(told.edited_at) if told.edited_at else None
-        deleted_at = rfc3339(told.deleted_at) if told.deleted_at else None
-        return b"".join(
-            [
-                write(
-                    frames.Message(
-                        told.chat_text,
-                        seq,
-                        text_from_id(message_id),
-                        sender,
-                        text_from_id(client_id),
-                        text,
-                        created_at,
-                        edited_at,
-                        deleted_at,
-                    )
-                )
-                for seq, (message_id, client_id, text) in enumerate(
-                    zip(told.ids, told.client_ids, told.texts, strict=True), told.first_seq
-                )
-            ]
-        )
+        return b"".join(map(write, frames_of(told)))
 
     def sent(self, told: OutboundMessages) -> bytes:
         """See `Generation.sent`."""
-        created_at = _committed_at(told.created_at)
-        return b"".join(
-            [
-                write(
-                    frames.Sent(
-                        text_from_id(client_id),
-                        told.chat_text,
-                        seq,
-                        text_from_id(message_id),
-                        created_at,
-                        told.trace_id,
-                    )
-                )
-                for seq, (message_id, client_id) in enumerate(
-                    zip(told.ids, told.client_ids, strict=True), told.first_seq
-                )
-            ]
-        )
+        times = repeat(_committed_at(told.created_at), len(told.ids))
+        seqs = count(told.first_seq)
+        return acknowledge(told.chat_text, told.trace_id, told.client_ids, seqs, told.ids, times)
 
     def stored(self, reply: SentReply, sent: InFlight) -> bytes:
         """See `Generation.stored`."""
-        chat_id = text_from_id(sent.chat_id)
-        return b"".join(
-            [
-                write(
-                    frames.Sent(
-                        text_from_id(client_id),
-                        chat_id,
-                        seq,
-                        text_from_id(message_id),
-                        rfc3339(created_at),
-                        sent.traceparent[3:35],
-                    )
-                )
-                for client_id, seq, message_id, created_at in zip(
-                    sent.client_ids, reply.seqs, reply.ids, reply.created_at, strict=True
-                )
-            ]
-        )
+        chat_id, trace_id = text_from_id(sent.chat_id), sent.traceparent[3:35]
+        times = map(time_text, reply.created_at)
+        return acknowledge(chat_id, trace_id, sent.client_ids, reply.seqs, reply.ids, times)
 
     def refused(self, error: PalaverError, sent: InFlight | None, chat_id: bytes) -> bytes:
         """See `Generation.refused`."""
@@ -179,6 +130,27 @@ class CodecV2:
 def write(asked: frames.FromServer) -> bytes:
     """A whole frame."""
     return text_frame(_encode(asked))
+
+
+def acknowledge(
+    chat_id: str,
+    trace_id: str,
+    client_ids: Iterable[bytes],
+    seqs: Iterable[int],
+    ids: Iterable[bytes],
+    times: Iterable[str],
+) -> bytes:
+    """The acknowledgements of messages that one request has sent to a chat. `times`: of their commits."""
+    return b"".join(
+        [
+            write(
+                frames.Sent(
+                    text_from_id(client_id), chat_id, seq, text_from_id(message_id), created_at, trace_id
+                )
+            )
+            for client_id, seq, message_id, created_at in zip(client_ids, seqs, ids, times, strict=False)
+        ]
+    )
 
 
 def error_frame(error: PalaverError, client_id: str, chat_id: str, trace_id: str = "") -> frames.Error:
