@@ -31,7 +31,7 @@ CATCH_UP_SECONDS = 2.0
 async def serve(
     settings: Settings, stopping: asyncio.Event, ready: Callable[[int], None] | None = None
 ) -> None:
-    """Serves until `stopping` is set, then drains. `ready` is told the port once connections are taken.
+    """Serves until `stopping` is set, then drains. `ready` gets the port once connections are taken.
 
     Raises `OSError` where the port is taken.
     """

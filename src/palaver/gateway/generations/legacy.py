@@ -16,7 +16,7 @@ from palaver.contracts.seqs import LAST_SEQ
 from palaver.gateway.http.error_shape import ErrorAnswer, FieldError, encodable
 from palaver.gateway.http.fields import QueryNumber
 
-# An old client may ask for a whole history at once; it gets this much, and `limit` in the answer says so
+# An old client may want a whole history at once; it gets this much, and sees it by `limit` in the answer
 MOST = 1_000
 
 _DIGITS = re.compile(r"[0-9]{1,400}")

@@ -39,7 +39,7 @@ class Generation:
     tag: as OpenAPI lists it; operations of the router carry its name.
     paths, prefixes: what it owns; a whole path goes before a prefix, a longer prefix before a shorter one.
     errors: the shape of its errors; `error_schemas` describes them, by the names that its routes refer to.
-    schema_prefix: tells its schemas from those of the same name in other generations.
+    schema_prefix: distinguishes its schemas from those of the same name in other generations.
     response_headers: OpenAPI's header objects of what all its answers carry.
     requires_json: whether a body must be declared as JSON; it is taken for JSON in either case.
     sockets: the paths at which its sockets open, each with the codec of their frames.

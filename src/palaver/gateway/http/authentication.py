@@ -1,4 +1,4 @@
-"""Who calls: the access token of a request, and the device that it came from."""
+"""The caller of a request: its access token, and the device that it came from."""
 
 import re
 from dataclasses import dataclass

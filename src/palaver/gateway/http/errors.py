@@ -1,4 +1,4 @@
-"""Errors of requests, answered in the shape of whoever owns the path."""
+"""Errors of requests, answered in the shape of the path's owner."""
 
 import math
 from collections.abc import Sequence

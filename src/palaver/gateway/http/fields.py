@@ -1,4 +1,4 @@
-"""Types of request fields: what is accepted, and how OpenAPI says so."""
+"""Types of request fields: what is accepted, and how OpenAPI shows it."""
 
 import re
 from datetime import date
@@ -45,7 +45,7 @@ def date_of(value: Any) -> Any:
 
 
 def without_surrogates(value: str) -> str:
-    """Text as it is; half of a surrogate pair is refused, which JSON can smuggle in and UTF-8 can't say."""
+    """Text as it is; half of a surrogate pair is refused, which JSON can hold and UTF-8 cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -112,7 +112,7 @@ class JsonBodies:
             generation = self._generations.generation_of(scope["path"])
             if generation is not None and not generation.requires_json:
                 others = [header for header in scope["headers"] if header[0] != b"content-type"]
-                # Not in a copy of the scope: whoever is around it would not see the route that is found
+                # Not in a copy of the scope: middleware around this one would not see the route that is found
                 scope["headers"] = [*others, _CONTENT_TYPE]
             elif has_body(scope) and not _JSON.fullmatch(header_of(scope, b"content-type") or b""):
                 raise PalaverError(UNSUPPORTED_DATA, "send JSON, as content-type application/json")

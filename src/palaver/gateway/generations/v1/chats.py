@@ -101,8 +101,8 @@ async def create_chat(request: Request, caller: OldCaller, chat: NewChat) -> Res
 async def list_chats(request: Request, caller: OldCaller, limit: Limit = 10, offset: Offset = 0) -> Response:
     """The caller's chats, newest activity first. Groups of newer clients are chats as well."""
     # The messenger takes no limit of 0, which old clients may use to learn the total
-    asked = pb.ListChatsRequest(limit=limit or 1, offset=offset, with_total=True)
-    page = await services_of(request).messenger.list_chats(caller.token, asked)
+    wanted = pb.ListChatsRequest(limit=limit or 1, offset=offset, with_total=True)
+    page = await services_of(request).messenger.list_chats(caller.token, wanted)
     chats = [chat_of(chat, caller.user_id) for chat in page.chats[:limit]]
     return answer_json(Chats(page.total, limit, offset, chats))
 

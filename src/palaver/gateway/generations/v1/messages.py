@@ -1,4 +1,4 @@
-"""v1 messages: a history by offset, with statuses. v2 pages by seq and tells receipts apart from messages."""
+"""v1 messages: a history by offset, with statuses. v2 pages by seq, and has receipts beside messages."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -80,10 +80,10 @@ async def answer_page(
 ) -> Response:
     """A page of a chat's messages, as `list_messages` answers it."""
     # Seqs have no holes, so that passing over `offset` messages is starting behind that seq
-    asked = pb.ListMessagesRequest(
+    wanted = pb.ListMessagesRequest(
         chat_id=chat_id, limit=limit or 1, after_seq=offset, from_start=True, mark_read=limit > 0
     )
-    page = await messenger.list_messages(token, asked)
+    page = await messenger.list_messages(token, wanted)
     return answer_json(Messages(page.last_seq, limit, offset, messages_of(page)[:limit]))
 
 

@@ -23,7 +23,7 @@ class Envelope(msgspec.Struct):
 
 
 class Text(msgspec.Struct):
-    """One message of a payload. The client's word for its status says nothing: the server knows it."""
+    """One message of a payload. The status that a client gives is passed over: the server knows it."""
 
     text: str
     status: str = "created"

@@ -1,4 +1,4 @@
-"""v1 users: by email, by token, by name. v2 pages them by cursor, and says dates as dates."""
+"""v1 users: by email, by token, by name. v2 pages them by cursor, and writes days as dates."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -110,7 +110,7 @@ async def find_users(
 
 
 async def answer_user_id(request: Request, caller: Caller, email: str) -> Response:
-    """The id of the user with that email; v0 asks for it too, by another path."""
+    """The id of the user with that email, which v0 has too, by another path."""
     try:
         user = await services_of(request).auth.find_by_email(caller.token, email)
     except PalaverError as error:

@@ -88,13 +88,13 @@ async def answer_page(
     after_seq: int | None,
 ) -> Response:
     """A page of a chat's messages, as `list_messages` answers it."""
-    asked = pb.ListMessagesRequest(chat_id=chat_id, limit=limit)
+    wanted = pb.ListMessagesRequest(chat_id=chat_id, limit=limit)
     if after_seq is not None:
-        asked.after_seq = after_seq
-        asked.from_start = True
+        wanted.after_seq = after_seq
+        wanted.from_start = True
     elif before_seq is not None:
-        asked.before_seq = before_seq
-    page = await messenger.list_messages(token, asked)
+        wanted.before_seq = before_seq
+    page = await messenger.list_messages(token, wanted)
     messages = messages_of(page)
     if before_seq is not None:
         messages = [message for message in messages if message.seq < before_seq]
@@ -131,7 +131,7 @@ async def send_messages(
     To repeat safely, give each message a `client_id`, or the request an `Idempotency-Key`.
     """
     settings = services_of(request).settings
-    messages = asked_messages(body, settings.messages_per_request)
+    messages = messages_of_body(body, settings.messages_per_request)
     for index, message in enumerate(messages):
         check_text(message.text, name_text(body, index), settings.text_characters)
     # A request that the client can repeat may be a repetition: look before writing
@@ -146,7 +146,7 @@ async def send_messages(
     return answer_json(SentMessages([message_of(message) for message in sent.messages]), 201)
 
 
-def asked_messages(body: NewMessages, most: int) -> list[NewMessage]:
+def messages_of_body(body: NewMessages, most: int) -> list[NewMessage]:
     """The messages of either form. Raises `invalid`."""
     if body.messages is None:
         if body.text is None:

@@ -51,32 +51,32 @@ class CodecV2:
     def read(self, text: bytes) -> Command:
         """See `Generation.read`."""
         try:
-            asked = _read(text)
+            frame = _read(text)
         except msgspec.ValidationError as error:
             raise PalaverError(INVALID, str(error), field=field_of(str(error))) from None
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise PalaverError(MALFORMED, f"the frame cannot be understood: {error}") from None
-        if isinstance(asked, frames.Send):
+        if isinstance(frame, frames.Send):
             try:
-                return self._read_send(asked)
+                return self._read_send(frame)
             except PalaverError as error:
                 # By its client id the client knows which of its sends it was
-                return Answer(write(error_frame(error, asked.client_id, asked.chat_id)))
-        if isinstance(asked, frames.SendReceipt):
-            return read_receipt(asked)
-        if isinstance(asked, frames.SendTyping):
-            return Type(id_from_text(asked.chat_id, "chat_id"), checked_traceparent(asked))
-        if isinstance(asked, frames.Resume):
-            return read_resume(asked)
-        return Answer(write(frames.Pong(asked.id)))
+                return Answer(write(error_frame(error, frame.client_id, frame.chat_id)))
+        if isinstance(frame, frames.SendReceipt):
+            return read_receipt(frame)
+        if isinstance(frame, frames.SendTyping):
+            return Type(id_from_text(frame.chat_id, "chat_id"), checked_traceparent(frame))
+        if isinstance(frame, frames.Resume):
+            return read_resume(frame)
+        return Answer(write(frames.Pong(frame.id)))
 
-    def _read_send(self, asked: frames.Send) -> Command:
-        check_text(asked.text, "text", self._most_characters)
+    def _read_send(self, frame: frames.Send) -> Command:
+        check_text(frame.text, "text", self._most_characters)
         return SendMessages(
-            id_from_text(asked.chat_id, "chat_id"),
-            [id_from_text(asked.client_id, "client_id")],
-            [asked.text],
-            checked_traceparent(asked),
+            id_from_text(frame.chat_id, "chat_id"),
+            [id_from_text(frame.client_id, "client_id")],
+            [frame.text],
+            checked_traceparent(frame),
         )
 
     def told(self, told: OutboundMessages) -> bytes:
@@ -127,9 +127,9 @@ class CodecV2:
         return write(frames.Resumed())
 
 
-def write(asked: frames.FromServer) -> bytes:
+def write(frame: frames.FromServer) -> bytes:
     """A whole frame."""
-    return text_frame(_encode(asked))
+    return text_frame(_encode(frame))
 
 
 def acknowledge(
@@ -155,42 +155,42 @@ def acknowledge(
 
 def error_frame(error: PalaverError, client_id: str, chat_id: str, trace_id: str = "") -> frames.Error:
     """A refusal, and what it refuses."""
-    # Rounded up: 0 would say that waiting does not help
+    # Rounded up: 0 would mean that waiting does not help
     retry_after = math.ceil(error.retry_after * 1000) / 1000
     return frames.Error(
         error.kind.code, error.message, error.field, client_id, chat_id, retry_after, trace_id
     )
 
 
-def read_receipt(asked: frames.SendReceipt) -> Command:
+def read_receipt(frame: frames.SendReceipt) -> Command:
     """A receipt with sensible seqs. Raises `invalid`."""
-    for field, seq in (("received_seq", asked.received_seq), ("read_seq", asked.read_seq)):
+    for field, seq in (("received_seq", frame.received_seq), ("read_seq", frame.read_seq)):
         if not 0 <= seq <= LAST_SEQ:
             raise PalaverError(INVALID, f"{field} must be a seq", field=field)
-    chat_id = id_from_text(asked.chat_id, "chat_id")
-    return MoveReceipt(chat_id, asked.received_seq, asked.read_seq, checked_traceparent(asked))
+    chat_id = id_from_text(frame.chat_id, "chat_id")
+    return MoveReceipt(chat_id, frame.received_seq, frame.read_seq, checked_traceparent(frame))
 
 
-def read_resume(asked: frames.Resume) -> Command:
+def read_resume(frame: frames.Resume) -> Command:
     """Cursors with sensible seqs. Raises `invalid`."""
-    if len(asked.cursors) > MOST_CURSORS:
+    if len(frame.cursors) > MOST_CURSORS:
         raise PalaverError(INVALID, f"cursors must be at most {MOST_CURSORS}", field="cursors")
     cursors = {}
-    for chat_id, seq in asked.cursors.items():
+    for chat_id, seq in frame.cursors.items():
         if not 0 <= seq <= LAST_SEQ:
             raise PalaverError(INVALID, "a cursor must be a seq", field="cursors")
         cursors[id_from_text(chat_id, "cursors")] = seq
-    return ResumeChats(cursors, checked_traceparent(asked))
+    return ResumeChats(cursors, checked_traceparent(frame))
 
 
-def checked_traceparent(asked: frames.Send | frames.SendReceipt | frames.SendTyping | frames.Resume) -> str:
+def checked_traceparent(frame: frames.Send | frames.SendReceipt | frames.SendTyping | frames.Resume) -> str:
     """The frame's traceparent, or an empty text. Raises `invalid`."""
-    if asked.traceparent and read_traceparent(asked.traceparent) is None:
+    if frame.traceparent and read_traceparent(frame.traceparent) is None:
         raise PalaverError(INVALID, "traceparent is not one of W3C trace context", field="traceparent")
-    return asked.traceparent
+    return frame.traceparent
 
 
 def field_of(text: str) -> str:
-    """The field that a validation error of msgspec speaks of: it ends in `- at `$.field``."""
+    """The field that a validation error of msgspec names: it ends in `- at `$.field``."""
     found = re.search(r"`\$\.([a-z_]+)", text) or re.search(r"field `([^`]+)`", text)
     return found[1] if found else ""
