@@ -4,6 +4,7 @@ Middleware, errors, OpenAPI, handshakes and metrics read the registry, so that o
 object in it.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -96,7 +97,10 @@ class GenerationRegistry:
         self._fallbacks = tuple(fallbacks)
         self._by_path = by_key((path, one) for one in generations for path in one.paths)
         by_prefix = by_key((prefix, one) for one in generations for prefix in one.prefixes)
-        self._by_prefix = sorted(by_prefix.items(), key=lambda entry: -len(entry[0]))
+        longest_first = sorted(by_prefix, key=len, reverse=True)
+        # One expression, because every request passes here up to three times
+        self._prefix = re.compile("|".join(f"({re.escape(prefix)})" for prefix in longest_first))
+        self._by_group = [by_prefix[prefix] for prefix in longest_first]
         self._codecs = by_key(entry for one in generations for entry in one.sockets.items())
 
     def owner_of(self, path: str) -> Generation | Fallback:
@@ -108,10 +112,8 @@ class GenerationRegistry:
         found = self._by_path.get(path)
         if found is not None:
             return found
-        for prefix, generation in self._by_prefix:
-            if path.startswith(prefix):
-                return generation
-        return None
+        match = self._prefix.match(path)
+        return self._by_group[match.lastindex - 1] if match is not None and match.lastindex else None
 
     def fallback_of(self, path: str) -> Fallback:
         """The fallback that takes a path which no generation owns."""

@@ -88,7 +88,7 @@ BARE_TOKEN = AccessToken(
 )
 
 BearerCaller = Annotated[Caller, Security(BEARER)]
-OldCaller = Annotated[Caller, Security(BARE_TOKEN)]
+LegacyCaller = Annotated[Caller, Security(BARE_TOKEN)]
 
 
 def client_of(request: Request) -> Client:

@@ -12,7 +12,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.ids import text_from_id
 from palaver.gateway.generations.legacy import Limit, Offset, refusals
 from palaver.gateway.generations.v1.statuses import Status, Statuses
-from palaver.gateway.http.authentication import OldCaller
+from palaver.gateway.http.authentication import LegacyCaller
 from palaver.gateway.http.fields import Id, Time, Uuid, shown_as
 from palaver.gateway.http.responses import answer_json, time_text
 from palaver.gateway.services import services_of
@@ -66,7 +66,7 @@ class Messages:
 @router.get("/messages", summary="Page messages", response_model=Messages, responses=refusals(400, 401, 404))
 async def list_messages(
     request: Request,
-    caller: OldCaller,
+    caller: LegacyCaller,
     chat_id: Annotated[Id, Query(description="The chat.")],
     limit: Limit = 10,
     offset: Offset = 0,
