@@ -30,10 +30,14 @@ from palaver.gateway.services import Services
 from palaver.gateway.upstream.auth import AuthClient
 from palaver.gateway.upstream.health import UpstreamHealth
 from palaver.gateway.upstream.messenger import MessengerClient, open_channel
+from palaver.gateway.upstream.outbox import Outbox
+from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.http.instrumentation import Requests
-from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.http.rest_client import RestClient
+from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
@@ -62,7 +66,7 @@ TOKEN_PAIR = {
 
 
 @dataclass
-class PendingRead:
+class AuthRequest:
     """One request that auth got."""
 
     method: str
@@ -79,7 +83,7 @@ class ScriptedAuth:
 
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     answers: dict[str, Any] = field(default_factory=dict)
-    asked: list[PendingRead] = field(default_factory=list)
+    asked: list[AuthRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.forget()
@@ -104,7 +108,7 @@ class ScriptedAuth:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
         body = await request.body()
-        said = PendingRead(
+        said = AuthRequest(
             request.method,
             request.url.path,
             dict(request.query_params),
@@ -188,14 +192,14 @@ async def scripted_attach(self: ScriptedMessenger, batches: Any, context: Any) -
 
 
 class NoSockets:
-    """What hears of sockets where there are none."""
+    """The handler of a stream where there are no sockets."""
 
     def reopenings(self) -> list[pb.SocketOpen]:
-        """See `link.Hears`."""
+        """See `StreamHandler`."""
         return []
 
-    def hear_batch(self, _batch: pb.MessengerBatch) -> None:
-        """See `link.Hears`."""
+    def handle_batch(self, _batch: pb.MessengerBatch) -> None:
+        """See `StreamHandler`."""
 
 
 for one in pb.DESCRIPTOR.services_by_name["Messenger"].methods:
@@ -273,20 +277,22 @@ async def open_door(generations: GenerationRegistry | None = None, **settings: A
         await grpc_server.start()
         stack.push_async_callback(grpc_server.stop, None)
         channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{grpc_port}"))
-        link = MessengerStream(channel, 1, 1)
-        link.start(NoSockets())  # type: ignore[arg-type] # it hears of nothing else
-        stack.push_async_callback(link.stop)
+        outbox = Outbox()
+        reads = PendingReads(outbox)
+        stream = MessengerStream(channel, outbox, PendingSends(1, 1), reads, NoSockets())  # type: ignore[arg-type] # nothing else comes
+        stream.start()
+        stack.push_async_callback(stream.stop)
         accounts = AuthClient(rest)
-        revocations = Revocations(accounts, 600)
+        revocations = Revocations(accounts, 600, lambda _session_id: None)
         verifier = TokenVerifier(accounts.keys)
         services = Services(
             own,
             accounts,
-            MessengerClient(channel, link.asks),
+            MessengerClient(channel, reads),
             verifier,
             revocations,
             (UpstreamHealth("auth", rest),),
-            lambda: link.is_attached,
+            lambda: stream.is_attached,
         )
         options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
         registry = generations or served_generations(own)

@@ -12,7 +12,7 @@ from palaver.auth.schema import metadata as auth_tables
 from palaver.auth.schema import users
 from palaver.contracts.ids import text_from_id
 from palaver.messenger.store.schema import messages
-from palaver.runtime.sql.database import sqlite_engine
+from palaver.runtime.sql.sqlite import sqlite_engine
 from tests.harness import telemetry_files as kept
 from tests.harness.journal_rows import move_receipt, write_messages
 from tests.harness.realtime import Place

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql.read_only import reading, sqlite_file
+from palaver.runtime.sql.read_only import reading
+from palaver.runtime.sql.url import database_file
 
 # Less than SQLite allows of parameters
 IDS_AT_ONCE = 500
@@ -11,7 +12,7 @@ IDS_AT_ONCE = 500
 
 def inspect_names(settings: Settings, user_ids: Sequence[bytes]) -> dict[bytes, str]:
     """Name and surname of each user that there is. Raises `StartError` where accounts cannot be read."""
-    file = sqlite_file(settings.auth.database_url, settings.data_dir / "auth.db", "auth.database_url")
+    file = database_file(settings.auth.database_url, settings.data_dir / "auth.db", "auth.database_url")
     names: dict[bytes, str] = {}
     with reading(file) as connection:
         for start in range(0, len(user_ids), IDS_AT_ONCE):

@@ -15,8 +15,9 @@ from palaver.contracts.errors import MALFORMED, PalaverError
 from palaver.gateway import openapi
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.http.errors import ErrorResponses
-from palaver.gateway.http.middleware import BodyLimit, FallbackRouting, FastPaths, JsonBodies, UnhandledErrors
+from palaver.gateway.http.middleware import FallbackRouting, FastPaths, JsonBodies
 from palaver.gateway.services import Services
+from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
 from palaver.runtime.settings import GatewaySettings
 
 EXPOSED_HEADERS = ("retry-after", "traceresponse", "www-authenticate")
@@ -74,7 +75,7 @@ def middleware_of(
 ) -> list[Middleware]:
     """Outermost first: CORS sees refusals too, or browsers would hide them from their pages."""
     middleware = [
-        Middleware(UnhandledErrors, errors=errors),
+        Middleware(ErrorBoundary, render=errors.respond),
         Middleware(FallbackRouting, generations=generations),
         Middleware(BodyLimit, most=settings.body_bytes),
         Middleware(JsonBodies, generations=generations),

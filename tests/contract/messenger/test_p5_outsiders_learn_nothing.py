@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from palaver.contracts import messenger_pb2 as pb
-from palaver.contracts.errors import NOT_FOUND
+from palaver.contracts.errors import CATALOGUE, NOT_FOUND
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from tests.harness.message_pages import messages_in
@@ -86,7 +86,12 @@ NAMELESS = {"OpenDirectChat", "FindDirectChat", "CreateGroup", "ListChats"}
 
 
 async def answer_to(messenger: Messenger, user_id: bytes, method: str, request: Any) -> tuple[Any, ...]:
-    """All that a refused caller can see: status, text and trailing metadata."""
+    """All that a refused caller can see: status, text and trailing metadata; or the error of a read."""
+    if method == "ListMessages":
+        reply = await messenger.read_reply(messenger.auth.token(user_id), request)
+        if reply.HasField("page"):
+            return ("answered", reply.page)
+        return (grpc.StatusCode[CATALOGUE[reply.error.code].grpc], str(reply.error))
     stub = MessengerStub(messenger.channel)  # type: ignore[no-untyped-call] # generated without types
     metadata = (("authorization", f"Bearer {messenger.auth.token(user_id)}"),)
     try:

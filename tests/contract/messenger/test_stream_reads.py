@@ -117,3 +117,15 @@ async def test_answers_that_wait_are_bounded(
     batches = await ask(messenger, auth.token(bob), *requests)
     assert sorted(number for batch in batches for number, _ in batch) == [1, 2, 3, 4, 5]
     assert len(batches) > 1
+
+
+async def test_the_unary_call_is_not_served_any_more(messenger: Messenger, auth: SmallAuth) -> None:
+    """Pages would have two doors, of which one is tried by nobody; or an old gateway would bring it down."""
+    _, bob, chat_id = await chat_with(messenger, auth, "one")
+    stub = MessengerStub(messenger.channel)  # type: ignore[no-untyped-call] # generated without types
+    metadata = (("authorization", f"Bearer {auth.token(bob)}"),)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ListMessages(
+            pb.ListMessagesRequest(chat_id=chat_id, limit=1), timeout=10, metadata=metadata
+        )
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -11,7 +11,7 @@ from palaver.auth.inspection import inspect_names
 from palaver.auth.user_rows import add_user
 from palaver.contracts.ids import new_id
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.startup import StartError
 
 

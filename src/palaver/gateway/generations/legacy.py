@@ -13,8 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from palaver.contracts.errors import INVALID, NOT_FOUND, UNSUPPORTED_DATA, PalaverError
 from palaver.contracts.seqs import LAST_SEQ
-from palaver.gateway.http.error_shape import ErrorAnswer, FieldError, encodable
+from palaver.gateway.http.error_shape import ErrorAnswer
 from palaver.gateway.http.fields import QueryNumber
+from palaver.runtime.http.errors import FieldError, well_formed
 
 # An old client may want a whole history at once; it gets this much, and sees it by `limit` in the answer
 MOST = 1_000
@@ -82,7 +83,7 @@ def error_example(message: str) -> dict[str, Any]:
 def legacy_error(error: PalaverError, fields: Sequence[FieldError], trace_id: str) -> ErrorAnswer:  # noqa: ARG001 - the signature is ErrorShape's
     """See `ErrorShape`. Old clients know no 415 or 422: a bad body is 400."""
     status = HTTPStatus.BAD_REQUEST if error.kind in (INVALID, UNSUPPORTED_DATA) else error.kind.http
-    message = encodable(error.message)
+    message = well_formed(error.message)
     named = [f"{field.field}: {field.message}" for field in fields if field.field not in field.message]
     if named:
         message = f"{message} ({'; '.join(named)})"

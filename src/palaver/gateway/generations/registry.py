@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from palaver.gateway.http.error_shape import ErrorShape
-from palaver.gateway.sockets.commands import Generation as FrameCodec
+from palaver.gateway.sockets.commands import FrameCodec
 from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
 
 T = TypeVar("T")

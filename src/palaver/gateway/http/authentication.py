@@ -12,10 +12,11 @@ from starlette.requests import Request
 
 from palaver.contracts.errors import SESSION_REVOKED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import text_from_id
-from palaver.gateway.http.headers import header_of, printable_ascii
 from palaver.gateway.services import services_of
 from palaver.gateway.upstream.auth import Client
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS
+from palaver.runtime.http.middleware import header_of
+from palaver.runtime.printable import printable
 from palaver.runtime.telemetry.log_context import note_fact
 
 # JWS compact form (RFC 7515 §7.1). The library behind the verifier passes over other characters in the
@@ -95,4 +96,7 @@ def client_of(request: Request) -> Client:
     """The device of a request. Its address is the one that a trusted proxy names, if one does."""
     address = request.client.host if request.client else ""
     agent = request.headers.get("user-agent", "")
-    return Client(printable_ascii(address[:ADDRESS_CHARACTERS]), printable_ascii(agent[:AGENT_CHARACTERS]))
+    return Client(
+        printable(address, ADDRESS_CHARACTERS, ascii_only=True),
+        printable(agent, AGENT_CHARACTERS, ascii_only=True),
+    )

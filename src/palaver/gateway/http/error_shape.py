@@ -4,14 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from palaver.contracts.errors import PalaverError
-
-
-@dataclass(slots=True)
-class FieldError:
-    """One wrong field. Its name is dotted where it lies deeper, e.g. `messages.0.text`."""
-
-    field: str
-    message: str
+from palaver.runtime.http.errors import FieldError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +19,3 @@ class ErrorAnswer:
 
 # The error, the fields that are wrong, and the id of the request's trace, which is empty where there is none
 ErrorShape = Callable[[PalaverError, Sequence[FieldError], str], ErrorAnswer]
-
-
-def encodable(text: str) -> str:
-    """`text` with a question mark for each lone surrogate, which a JSON string can hold and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode()

@@ -3,54 +3,16 @@
 import re
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from palaver.contracts.errors import INTERNAL, TOO_LARGE, UNSUPPORTED_DATA, PalaverError
+from palaver.contracts.errors import UNSUPPORTED_DATA, PalaverError
 from palaver.gateway.generations.registry import FastAnswer, GenerationRegistry
-from palaver.gateway.http.errors import ErrorResponses
-from palaver.gateway.http.headers import header_of
 from palaver.runtime.http.instrumentation import set_route
-from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_failure
+from palaver.runtime.http.middleware import header_of
 
 _JSON = re.compile(rb"\s*application/([!-.0-~]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 _CONTENT_TYPE = (b"content-type", b"application/json")
-
-
-class UnhandledErrors:
-    """Answers errors that no handler has. What nobody foresaw is logged, and `internal` to clients."""
-
-    def __init__(self, app: ASGIApp, errors: ErrorResponses) -> None:
-        self._app = app
-        self._errors = errors
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises what cannot be answered any more, because an answer has begun."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        path: str = scope["path"]
-        has_begun = False
-
-        async def send_noted(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_noted)
-        except PalaverError as error:
-            if has_begun:
-                raise
-            await self._errors.respond(error, path)(scope, receive, send_noted)
-        except Exception as error:
-            log.error("request_failed", path=path, method=scope["method"], exc_info=error)
-            note_failure(type(error).__name__)
-            if has_begun:
-                # Only a cut connection shows the client that the answer is not whole
-                raise
-            await self._errors.respond(PalaverError(INTERNAL), path)(scope, receive, send_noted)
 
 
 class FallbackRouting:
@@ -66,37 +28,6 @@ class FallbackRouting:
         if scope["type"] == "http" and self._generations.generation_of(scope["path"]) is None:
             app = self._generations.fallback_of(scope["path"])
         await app(scope, receive, send)
-
-
-class BodyLimit:
-    """Refuses bodies of more than `most` bytes, whether they declare their length or not."""
-
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app = app
-        self._most = most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises `too_large`, before the body is read where its length is declared."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        length = header_of(scope, b"content-length")
-        if length is not None and (len(length) > 18 or not length.isdigit() or int(length) > self._most):
-            raise self._too_large()
-        taken = 0
-
-        async def receive_counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self._most:
-                raise self._too_large()
-            return message
-
-        await self._app(scope, receive_counted, send)
-
-    def _too_large(self) -> PalaverError:
-        return PalaverError(TOO_LARGE, f"the body is larger than {self._most} bytes")
 
 
 class JsonBodies:

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from palaver.contracts.errors import PalaverError
-from palaver.gateway.http.error_shape import ErrorAnswer, FieldError, encodable
+from palaver.gateway.http.error_shape import ErrorAnswer
+from palaver.runtime.http.errors import FieldError, well_formed
 
 PROBLEM_TYPE = "application/problem+json"
 PROBLEM_SCHEMA: dict[str, Any] = {
@@ -51,7 +52,7 @@ def problem_details(error: PalaverError, fields: Sequence[FieldError], trace_id:
         "type": f"urn:palaver:error:{kind.code}",
         "title": kind.title,
         "status": kind.http,
-        "detail": encodable(error.message),
+        "detail": well_formed(error.message),
         "code": kind.code,
     }
     if fields:

@@ -17,8 +17,9 @@ from palaver.contracts.errors import (
 from palaver.contracts.ids import text_from_id
 from palaver.gateway import metrics
 from palaver.gateway.generations.registry import GenerationRegistry
-from palaver.gateway.sockets.registry import Serves, Socket, SocketRegistry
-from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_answer
+from palaver.gateway.sockets.registry import SocketRegistry
+from palaver.gateway.sockets.socket import SocketHandler
+from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_response
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import Work, tracer
@@ -44,42 +45,43 @@ class Handshakes:
         generations: GenerationRegistry,
         verifier: TokenVerifier,
         ended: EndedSessions,
-        peers: SocketRegistry,
-        server: Serves,
+        registry: SocketRegistry,
+        handler: SocketHandler,
         *,
         access_log: bool,
     ) -> None:
         self._generations = generations
         self._verifier = verifier
         self._ended = ended
-        self._peers = peers
-        self._server = server
+        self._registry = registry
+        self._handler = handler
         self._access_log = access_log
         self.is_open = True
 
     async def decide(self, request: HandshakeRequest) -> WebSocket | bytes:
-        """The socket's connection, or the HTTP answer that refuses it."""
+        """The WebSocket of a new socket, or the HTTP response that refuses it."""
         began = time.perf_counter()
         codec = self._generations.codec_at(request.path)
         route = request.path if codec is not None else UNKNOWN
         user_id = ""
         with tracer.serve(f"GET {route}", request.headers.get("traceparent", ""), {}, is_edge=True) as work:
-            answer: WebSocket | bytes
+            decision: WebSocket | bytes
             try:
                 if codec is None:
-                    answer = await self._upgrade_elsewhere(request)
+                    decision = await self._upgrade_elsewhere(request)
                 else:
                     async with asyncio.timeout(HANDSHAKE_SECONDS):
                         claims = await self._authenticate(request)
                     user_id = text_from_id(claims.user_id)
-                    answer = Socket(self._server, self._peers, codec, token_of(request), claims).wire
+                    token = token_of(request)
+                    decision = self._registry.create(self._handler, codec, token, claims).websocket
             except Exception as error:
                 if not isinstance(error, PalaverError):
                     log.exception("upgrade_failed")
                 known = error if isinstance(error, PalaverError) else PalaverError(INTERNAL)
-                answer = self._refuse(request, known, work)
-            self._record(request, route, status_of(answer), time.perf_counter() - began, user_id, work)
-        return answer
+                decision = self._refuse(request, known, work)
+            self._record(request, route, status_of(decision), time.perf_counter() - began, user_id, work)
+        return decision
 
     async def _upgrade_elsewhere(self, request: HandshakeRequest) -> WebSocket | bytes:
         """An upgrade where no generation has sockets: its fallback's, if no generation owns the path."""
@@ -93,7 +95,7 @@ class Handshakes:
         claims = await self._verifier.verify(token_of(request))
         if self._ended.is_ended(claims.session_id):
             raise PalaverError(SESSION_REVOKED)
-        if self._peers.of_user[claims.user_id] >= self._peers.settings.sockets_per_user:
+        if self._registry.of_user[claims.user_id] >= self._registry.settings.sockets_per_user:
             raise PalaverError(RATE_LIMITED, "too many open sockets", retry_after=10.0)
         return claims
 
@@ -102,7 +104,9 @@ class Handshakes:
         if error.kind.http >= HTTPStatus.INTERNAL_SERVER_ERROR:
             work.error = error.kind.code
         shown = self._generations.owner_of(request.path).errors(error, (), "")
-        return http_answer(shown.status, shown.body, shown.content_type, error.retry_after, work.traceparent)
+        return http_response(
+            shown.status, shown.body, shown.content_type, error.retry_after, work.traceparent
+        )
 
     def _record(
         self, request: HandshakeRequest, route: str, status: int, seconds: float, user_id: str, work: Work
@@ -136,10 +140,10 @@ class Handshakes:
             )
 
 
-def status_of(answer: WebSocket | bytes) -> int:
-    """The HTTP status of an answer to an upgrade."""
-    if isinstance(answer, bytes):
-        return int(answer.split(b" ", 2)[1])
+def status_of(decision: WebSocket | bytes) -> int:
+    """The HTTP status of the response to an upgrade."""
+    if isinstance(decision, bytes):
+        return int(decision.split(b" ", 2)[1])
     return HTTPStatus.SWITCHING_PROTOCOLS.value
 
 

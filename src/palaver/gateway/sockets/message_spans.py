@@ -1,29 +1,22 @@
-"""What is kept of messages' way through the gateway: spans, made when their work has ended."""
+"""Spans of messages on their way through the gateway, made when their work has ended."""
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from palaver.contracts.ids import text_from_id
 from palaver.gateway.sockets.commands import OutboundMessages
-from palaver.gateway.sockets.registry import Socket
-from palaver.gateway.upstream.pending_sends import InFlight
-from palaver.runtime.telemetry.spans import Attributes, Event, Link, Span
-from palaver.runtime.telemetry.trace_context import Trace, new_span_id
+from palaver.gateway.sockets.resume_span import MOST_EVENTS, ResumeSpan, span_of_message
+from palaver.gateway.sockets.socket import Socket
+from palaver.gateway.upstream.pending_sends import PendingSend
+from palaver.runtime.telemetry.spans import Attributes, Event, Span
+from palaver.runtime.telemetry.trace_context import new_span_id
 from palaver.runtime.telemetry.tracing import tracer
-
-# Sockets of a delivery, and messages of a resume, that are named one by one at most
-MOST_EVENTS = 256
 
 
 def is_sampled(traceparent: str) -> bool:
     """Whether spans are made. The gateway wrote it: its form is right."""
     return traceparent[-1:] == "1"
-
-
-def span_of_message(message_id: bytes) -> str:
-    """The id of the span in which the messenger journalled a message."""
-    return message_id[8:].hex()
 
 
 def begin_message(traceparent: str) -> tuple[str, str]:
@@ -38,35 +31,35 @@ def begin_message(traceparent: str) -> tuple[str, str]:
 
 
 def keep_received(
-    sent: InFlight, socket: Socket | None, told: OutboundMessages | None, error: str = ""
+    send: PendingSend, socket: Socket | None, messages: OutboundMessages | None, error: str = ""
 ) -> None:
-    """A client's request to send, from its frame to its answer. `told`: it was stored as this. Nothing where
-    traces are off."""
-    if not sent.traceparent:
+    """Keeps the span of a send, from its frame to its answer. `messages`: it was stored as these. Does
+    nothing where traces are off."""
+    if not send.traceparent:
         return
     attributes: Attributes = {
         "messaging.system": "palaver",
         "messaging.operation.name": "send",
-        "messaging.batch.message_count": len(sent.texts),
-        "user.id": text_from_id(sent.sender_id),
-        "palaver.chat_id": text_from_id(sent.chat_id),
-        "palaver.socket": sent.socket,
+        "messaging.batch.message_count": len(send.texts),
+        "user.id": text_from_id(send.sender.user_id),
+        "palaver.chat_id": text_from_id(send.chat_id),
+        "palaver.socket": send.sender.number,
     }
     if socket is not None:
         attributes["palaver.generation"] = socket.generation.name
-    if told is not None:
-        attributes["messaging.message.id"] = text_from_id(told.ids[0])
-        attributes["palaver.seq"] = told.first_seq
-    if not is_sampled(sent.traceparent):
+    if messages is not None:
+        attributes["messaging.message.id"] = text_from_id(messages.ids[0])
+        attributes["palaver.seq"] = messages.first_seq
+    if not is_sampled(send.traceparent):
         attributes["palaver.kept"] = "error" if error else "slow"
     tracer.put(
         Span(
             "receive message",
             "server",
-            sent.traceparent[3:35],
-            sent.traceparent[36:52],
-            sent.parent_id,
-            sent.heard_at,
+            send.traceparent[3:35],
+            send.traceparent[36:52],
+            send.parent_id,
+            send.received_at,
             time.time_ns(),
             attributes,
             error,
@@ -75,36 +68,36 @@ def keep_received(
 
 
 class DeliverySpan(NamedTuple):
-    """Messages that were told to sockets. `began`: when the messenger's word came, in nanoseconds since the
-    epoch."""
+    """Messages that were delivered to sockets. `began`: when they came from the messenger, in nanoseconds
+    since the epoch."""
 
-    told: OutboundMessages
+    messages: OutboundMessages
     trace_id: str
     began: int
     sockets: Sequence[Socket]
 
 
 def keep_delivered(delivered: DeliverySpan) -> None:
-    """Messages of one chat, from the messenger's word to the bytes to each socket."""
-    told, trace_id, began, sockets = delivered
+    """Keeps the span of a delivery, from the messenger's batch to the bytes to each socket."""
+    messages, trace_id, began, sockets = delivered
     ended = time.time_ns()
     attributes: Attributes = {
         "messaging.system": "palaver",
         "messaging.operation.name": "deliver",
-        "messaging.message.id": text_from_id(told.ids[0]),
-        "messaging.batch.message_count": len(told.ids),
-        "palaver.chat_id": told.chat_text,
-        "palaver.seq": told.first_seq,
+        "messaging.message.id": text_from_id(messages.ids[0]),
+        "messaging.batch.message_count": len(messages.ids),
+        "palaver.chat_id": messages.chat_text,
+        "palaver.seq": messages.first_seq,
         "palaver.sockets": len(sockets),
     }
-    events = [Event("told", ended, facts_of(socket)) for socket in sockets[:MOST_EVENTS]]
+    events = [Event("told", ended, socket_attributes(socket)) for socket in sockets[:MOST_EVENTS]]
     tracer.put(
         Span(
             "deliver message",
             "consumer",
             trace_id,
             new_span_id(),
-            span_of_message(told.ids[0]),
+            span_of_message(messages.ids[0]),
             began,
             ended,
             attributes,
@@ -114,18 +107,18 @@ def keep_delivered(delivered: DeliverySpan) -> None:
 
 
 def keep_frame(name: str, traceparent: str, socket: Socket, chat_id: bytes) -> None:
-    """A frame that has no answer, where its client asks to follow it."""
+    """Keeps the span of a frame that has no answer, where its client wants it traced."""
     if not traceparent:
         return
     place = tracer.begin(traceparent, is_edge=True)
     if place is None or not place.sampled:
         return
     now = time.time_ns()
-    attributes = {"palaver.chat_id": text_from_id(chat_id), **facts_of(socket)}
+    attributes = {"palaver.chat_id": text_from_id(chat_id), **socket_attributes(socket)}
     tracer.put(Span(name, "server", place.trace_id, new_span_id(), place.span_id, now, now, attributes))
 
 
-def facts_of(socket: Socket) -> Attributes:
+def socket_attributes(socket: Socket) -> Attributes:
     """Who a socket is."""
     return {
         "palaver.socket": socket.number,
@@ -135,49 +128,9 @@ def facts_of(socket: Socket) -> Attributes:
     }
 
 
-class ResumeSpan:
-    """A resume under way that is sampled: what it tells, with links to the traces of the messages."""
-
-    __slots__ = ("_began", "_events", "_links", "_messages", "_place", "_socket")
-
-    def __init__(self, place: Trace, socket: Socket) -> None:
-        self._place = place
-        self._socket = socket
-        self._began = time.time_ns()
-        self._links: list[Link] = []
-        self._events: list[Event] = []
-        self._messages = 0
-
-    @classmethod
-    def begin(cls, traceparent: str, socket: Socket) -> Self | None:
-        """None where the resume is not sampled."""
-        place = tracer.begin(traceparent, is_edge=True)
-        return cls(place, socket) if place is not None and place.sampled else None
-
-    def add(self, told: OutboundMessages) -> None:
-        """Messages were told."""
-        self._messages += len(told.ids)
-        if len(self._events) >= MOST_EVENTS:
-            return
-        facts: Attributes = {"palaver.chat_id": told.chat_text, "palaver.seq": told.first_seq}
-        self._events.append(Event("told", time.time_ns(), {**facts, **facts_of(self._socket)}))
-        if told.trace_id:
-            self._links.append(Link(told.trace_id, span_of_message(told.ids[0])))
-
-    def end(self) -> None:
-        """Everything that was missed has been told."""
-        attributes = {**facts_of(self._socket), "messaging.batch.message_count": self._messages}
-        tracer.put(
-            Span(
-                "resume",
-                "server",
-                self._place.trace_id,
-                new_span_id(),
-                self._place.span_id,
-                self._began,
-                time.time_ns(),
-                attributes,
-                links=self._links,
-                events=self._events,
-            )
-        )
+def begin_resume(traceparent: str, socket: Socket) -> ResumeSpan | None:
+    """The span of a resume; None where it is not sampled."""
+    place = tracer.begin(traceparent, is_edge=True)
+    if place is None or not place.sampled:
+        return None
+    return ResumeSpan(place, socket_attributes(socket))

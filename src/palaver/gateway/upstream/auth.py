@@ -18,7 +18,7 @@ from palaver.contracts.accounts import (
     User,
     UserPage,
 )
-from palaver.runtime.http.server import RestClient
+from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.telemetry.log_context import note_fact
 
 M = TypeVar("M", bound=Model)

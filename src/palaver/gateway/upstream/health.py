@@ -6,7 +6,7 @@ from http import HTTPStatus
 import msgspec
 
 from palaver.contracts.errors import PalaverError
-from palaver.runtime.http.server import RestClient
+from palaver.runtime.http.rest_client import RestClient
 
 
 class Readiness(msgspec.Struct):
@@ -25,7 +25,7 @@ class UpstreamHealth:
     async def failing(self) -> list[str]:
         """What the service reports as failing, each behind its name; else its name alone."""
         try:
-            status, content = await self.rest.ask("GET", "/readyz")
+            status, content = await self.rest.request("GET", "/readyz")
         except PalaverError:
             return [self.name]
         if status == HTTPStatus.OK:

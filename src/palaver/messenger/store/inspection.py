@@ -7,7 +7,8 @@ from typing import NamedTuple
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.messenger.domain import Member
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql.read_only import reading, sqlite_file
+from palaver.runtime.sql.read_only import reading
+from palaver.runtime.sql.url import database_file
 
 
 class JournalledMessage(NamedTuple):
@@ -44,7 +45,7 @@ _LAST_SEQ = "SELECT last_seq FROM chats WHERE id = ?"
 
 def inspect_message(settings: Settings, chat_id: bytes, seq: int) -> JournalledMessage:
     """A message. Raises `not_found`, and `StartError` where the journal cannot be read."""
-    file = sqlite_file(
+    file = database_file(
         settings.messenger.database_url, settings.data_dir / "messenger.db", "messenger.database_url"
     )
     with reading(file) as connection:

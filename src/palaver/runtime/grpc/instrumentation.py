@@ -1,4 +1,4 @@
-"""gRPC calls as traces, lines and metrics tell of them, on both ends (OpenTelemetry's RPC conventions)."""
+"""gRPC calls in traces, logs and metrics, on both ends (OpenTelemetry's RPC conventions)."""
 
 import time
 from collections.abc import Awaitable
@@ -60,7 +60,7 @@ class Method:
             self._seconds.observe(time.perf_counter() - began)
 
     def _note(self, work: Work, error: BaseException) -> None:
-        """Says how a call failed. What is no `Exception` cancels it: its caller is gone, or waits no more."""
+        """Notes how a call failed. What is no `Exception` cancels it: its caller is gone, or has given up."""
         if not isinstance(error, Exception):
             CALLS.labels(self._name, "cancelled").inc()
             work.attributes["rpc.grpc.status_code"] = grpc.StatusCode.CANCELLED.value[0]
@@ -82,10 +82,10 @@ def calling(service: str, method: str) -> Work:
 
 
 def note_answer(work: Work, status: Any) -> None:
-    """Says with which `grpc.StatusCode` a call ended."""
+    """Notes the `grpc.StatusCode` with which a call ended."""
     work.attributes["rpc.grpc.status_code"] = status.value[0]
 
 
 def attributes_of(service: str, method: str) -> Attributes:
-    """What every span of a call says."""
+    """The attributes of every span of a call."""
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}

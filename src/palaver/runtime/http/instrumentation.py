@@ -1,4 +1,4 @@
-"""HTTP requests as traces, lines and metrics tell of them: each has a server span, a line and a count.
+"""HTTP requests in traces, logs and metrics: each has a server span, a line and a count.
 
 Plain ASGI, around all else that a service does: a request costs it 30 microseconds with everything on.
 """
@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from palaver.runtime.printable import printable
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import note_failure
 from palaver.runtime.telemetry.spans import Attributes
@@ -25,7 +26,7 @@ SECONDS = Histogram(
 IN_PROGRESS = Gauge("palaver_http_requests_in_progress", "Requests under way.")
 
 METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"))
-# What machines ask every few seconds: lines of `debug`, and no traces begun
+# What machines request every few seconds: lines of `debug`, and no traces begun
 HEALTH_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
 # The route of all paths that have none
 UNKNOWN = "unknown"
@@ -44,7 +45,7 @@ class Requests:
     """An ASGI app whose every request is traced, counted and written down.
 
     `is_edge`: it decides which traces are sampled, as the public door does. `generation_of(path)` names the
-    public API that a path belongs to. `quiet_paths` are asked by machines, all the time.
+    public API that a path belongs to. `quiet_paths` are requested by machines, all the time.
     """
 
     def __init__(
@@ -68,35 +69,35 @@ class Requests:
             await self._app(scope, receive, send)
             return
         if not tracer.is_on:
-            await self._serve(scope, receive, Answer(send, None))
+            await self._serve(scope, receive, ResponseStart(send, None))
             return
         is_edge = self._is_edge and scope["path"] not in self._quiet_paths
         traceparent = text_of_header(scope, b"traceparent")
         with tracer.serve("", traceparent, attributes_of(scope), is_edge=is_edge) as work:
-            await self._serve(scope, receive, Answer(send, work))
+            await self._serve(scope, receive, ResponseStart(send, work))
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: "Answer") -> None:
+    async def _serve(self, scope: Scope, receive: Receive, response: "ResponseStart") -> None:
         IN_PROGRESS.inc()
         began = time.perf_counter()
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, receive, response.send)
         except Exception as error:
             note_failure(type(error).__name__)
             raise
         finally:
             IN_PROGRESS.dec()
-            # An app that ends without an answer is answered for by the server
-            self._tell(scope, answer.status or 500, time.perf_counter() - began, answer.work)
+            # The server responds for an app that ends without a response
+            self._record(scope, response.status or 500, time.perf_counter() - began, response.work)
 
-    def _tell(self, scope: Scope, status: int, seconds: float, work: Work | None) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, work: Work | None) -> None:
         path, method = scope["path"], scope["method"]
         route, generation = route_of(scope), self._generation_of(path)
         count(route, method if method in METHODS else "other", status, generation, seconds)
         if work is not None:
             finish_span(work, route, method, status)
         if self._access_log:
-            tell = log.debug if path in self._quiet_paths else log.info
-            tell(
+            write = log.debug if path in self._quiet_paths else log.info
+            write(
                 "request",
                 method=method,
                 route=route,
@@ -107,8 +108,8 @@ class Requests:
             )
 
 
-class Answer:
-    """The answer to one request, on its way out. `status`: 0 until it has begun."""
+class ResponseStart:
+    """The response to one request, on its way out. `status`: 0 until it has begun."""
 
     __slots__ = ("_send", "status", "work")
 
@@ -122,13 +123,13 @@ class Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if self.work is not None and self.work.trace_id:
-                told = (b"traceresponse", self.work.traceparent.encode())
-                message["headers"] = [*message.get("headers", ()), told]
+                header = (b"traceresponse", self.work.traceparent.encode())
+                message["headers"] = [*message.get("headers", ()), header]
         await self._send(message)
 
 
 def attributes_of(scope: Scope) -> Attributes:
-    """What a server span says of a request before it is served (OpenTelemetry's HTTP conventions). No query:
+    """A server span's attributes before the request is served (OpenTelemetry's HTTP conventions). No query:
     it may hold a token."""
     method = scope["method"]
     attributes: Attributes = {
@@ -148,7 +149,7 @@ def attributes_of(scope: Scope) -> Attributes:
 
 
 def finish_span(work: Work, route: str, method: str, status: int) -> None:
-    """Names a span by its route, and says how the request ended. Only a failure of ours is an error."""
+    """Names a span by its route, and notes how the request ended. Only a failure of ours is an error."""
     verb = method if method in METHODS else "HTTP"
     if route == UNKNOWN:
         work.name = verb
@@ -177,7 +178,7 @@ _metrics: dict[tuple[str, str, int, str], tuple[Counter, Histogram]] = {}
 
 
 def set_route(scope: Scope, route: str) -> None:
-    """Says which route serves a request that no router sees."""
+    """Notes the route of a request that no router sees."""
     scope[_ROUTE] = route
 
 
@@ -185,7 +186,7 @@ def route_of(scope: Scope) -> str:
     """The template of the path that was served, e.g. `/v2/chats/{chat_id}`; `unknown` where none was."""
     route: Any = scope.get(_ROUTE)
     if route is None:
-        # FastAPI says in a scope of its own where it has included the route; Starlette has no such thing
+        # FastAPI keeps the route as it was included in a scope of its own; Starlette has no such thing
         route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
         route = getattr(route, "path", UNKNOWN)
     return str(route)
@@ -193,8 +194,7 @@ def route_of(scope: Scope) -> str:
 
 def agent_of(scope: Scope) -> str:
     """The client's program, as it calls itself, as far as it can be shown."""
-    agent = text_of_header(scope, b"user-agent")[:AGENT_CHARACTERS]
-    return agent if agent.isprintable() else "".join(filter(str.isprintable, agent))
+    return printable(text_of_header(scope, b"user-agent"), AGENT_CHARACTERS)
 
 
 def text_of_header(scope: Scope, name: bytes) -> str:

@@ -13,17 +13,6 @@ from palaver.runtime.startup import StartError
 BUSY_SECONDS = 2.0
 
 
-def sqlite_file(url: str, default: Path, setting: str) -> Path:
-    """The database's file, by a service's setting. Raises `StartError` where it is no SQLite database."""
-    if not url:
-        return default
-    path = url.removeprefix("sqlite:///")
-    if path == url or not path:
-        # Not the address itself: it may hold a password
-        raise StartError(f"setting {setting}: only a SQLite database can be read from here")
-    return Path(path)
-
-
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection within one read-only transaction. Raises `StartError` where the file cannot be read."""

@@ -18,9 +18,10 @@ from palaver.gateway.generations.not_found import NotFound
 from palaver.gateway.generations.registry import FastAnswer, Generation, GenerationRegistry
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.generations.v2.socket import CodecV2
-from palaver.gateway.http.error_shape import ErrorAnswer, FieldError
+from palaver.gateway.http.error_shape import ErrorAnswer
 from palaver.gateway.openapi import document_of_generation
-from palaver.gateway.sockets.websocket import HandshakeRequest, http_answer, text_frame
+from palaver.gateway.sockets.websocket import HandshakeRequest, http_response, text_frame
+from palaver.runtime.http.errors import FieldError
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from tests.harness.realtime import Place, running_gateway, running_messenger
@@ -98,7 +99,7 @@ class Shop:
         await PlainTextResponse(f"{len(body)} bytes of {scope['path']}")(scope, receive, send)
 
     async def upgrade(self, request: HandshakeRequest) -> bytes:
-        return http_answer(409, request.path.encode(), "text/shop")
+        return http_response(409, request.path.encode(), "text/shop")
 
 
 def with_nine() -> GenerationRegistry:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from palaver.runtime.sql.database import sqlite_engine
-from palaver.runtime.sql.read_only import reading, sqlite_file
+from palaver.runtime.sql.read_only import reading
+from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
 
 
@@ -77,12 +77,3 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database at all, but long enough for one" * 99)
     with pytest.raises(StartError, match="file is not a database"):
         rows(tmp_path / "text.db")
-
-
-def test_an_address_names_a_file(tmp_path: Path) -> None:
-    """The command would read another database than the service, or tell a password."""
-    assert sqlite_file("", tmp_path / "x.db", "auth.database_url") == tmp_path / "x.db"
-    assert sqlite_file("sqlite:////var/x.db", tmp_path, "auth.database_url") == Path("/var/x.db")
-    with pytest.raises(StartError, match=r"setting auth\.database_url: only a SQLite") as caught:
-        sqlite_file("mysql://me:secret@host/x", tmp_path, "auth.database_url")
-    assert "secret" not in str(caught.value)

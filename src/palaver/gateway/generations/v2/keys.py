@@ -7,12 +7,12 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from palaver.contracts.ids import derived_id
-from palaver.gateway.http.headers import printable_ascii
+from palaver.runtime.printable import printable
 
 
 def is_plain(key: str) -> str:
     """A header's value as it is: printable ASCII, which every client and proxy carries unchanged."""
-    if key != printable_ascii(key):
+    if key != printable(key, ascii_only=True):
         raise PydanticCustomError("key", "must be printable ASCII")
     return key
 

@@ -22,11 +22,10 @@ from palaver.gateway.sockets.commands import (
     MoveReceipt,
     OutboundMessages,
     ResumeChats,
-    SendMessages,
     Type,
 )
 from palaver.gateway.sockets.websocket import text_frame
-from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.telemetry.trace_context import read_traceparent
 from palaver.runtime.texts import check_text
@@ -40,7 +39,7 @@ _committed_at = lru_cache(64)(time_text)
 
 
 class CodecV2:
-    """v2's frames. See `commands.Generation`."""
+    """v2's frames. See `commands.FrameCodec`."""
 
     name = "v2"
     implicit_receipts = False
@@ -49,7 +48,7 @@ class CodecV2:
         self._most_characters = settings.text_characters
 
     def read(self, text: bytes) -> Command:
-        """See `Generation.read`."""
+        """See `FrameCodec.read`."""
         try:
             frame = _read(text)
         except msgspec.ValidationError as error:
@@ -72,41 +71,43 @@ class CodecV2:
 
     def _read_send(self, frame: frames.Send) -> Command:
         check_text(frame.text, "text", self._most_characters)
-        return SendMessages(
+        return PendingSend(
             id_from_text(frame.chat_id, "chat_id"),
             [id_from_text(frame.client_id, "client_id")],
             [frame.text],
             checked_traceparent(frame),
         )
 
-    def told(self, told: OutboundMessages) -> bytes:
-        """See `Generation.told`."""
-        return b"".join(map(write, frames_of(told)))
+    def messages(self, messages: OutboundMessages) -> bytes:
+        """See `FrameCodec.messages`."""
+        return b"".join(map(write, frames_of(messages)))
 
-    def sent(self, told: OutboundMessages) -> bytes:
-        """See `Generation.sent`."""
-        times = repeat(_committed_at(told.created_at), len(told.ids))
-        seqs = count(told.first_seq)
-        return acknowledge(told.chat_text, told.trace_id, told.client_ids, seqs, told.ids, times)
+    def sent(self, messages: OutboundMessages) -> bytes:
+        """See `FrameCodec.sent`."""
+        times = repeat(_committed_at(messages.created_at), len(messages.ids))
+        seqs = count(messages.first_seq)
+        return acknowledge(
+            messages.chat_text, messages.trace_id, messages.client_ids, seqs, messages.ids, times
+        )
 
-    def stored(self, reply: SentReply, sent: InFlight) -> bytes:
-        """See `Generation.stored`."""
-        chat_id, trace_id = text_from_id(sent.chat_id), sent.traceparent[3:35]
+    def stored(self, reply: SentReply, send: PendingSend) -> bytes:
+        """See `FrameCodec.stored`."""
+        chat_id, trace_id = text_from_id(send.chat_id), send.traceparent[3:35]
         times = map(time_text, reply.created_at)
-        return acknowledge(chat_id, trace_id, sent.client_ids, reply.seqs, reply.ids, times)
+        return acknowledge(chat_id, trace_id, send.client_ids, reply.seqs, reply.ids, times)
 
-    def refused(self, error: PalaverError, sent: InFlight | None, chat_id: bytes) -> bytes:
-        """See `Generation.refused`."""
-        client_id = text_from_id(sent.client_ids[0]) if sent else ""
-        trace_id = sent.traceparent[3:35] if sent else ""
+    def refused(self, error: PalaverError, send: PendingSend | None, chat_id: bytes) -> bytes:
+        """See `FrameCodec.refused`."""
+        client_id = text_from_id(send.client_ids[0]) if send else ""
+        trace_id = send.traceparent[3:35] if send else ""
         return write(error_frame(error, client_id, text_from_id(chat_id) if chat_id else "", trace_id))
 
     def hello(self, user_id: bytes, session_id: bytes, at: int) -> bytes:
-        """See `Generation.hello`."""
+        """See `FrameCodec.hello`."""
         return write(frames.Hello(text_from_id(user_id), text_from_id(session_id), rfc3339(at)))
 
     def receipt(self, event: ReceiptEvent) -> bytes:
-        """See `Generation.receipt`."""
+        """See `FrameCodec.receipt`."""
         return write(
             frames.Receipt(
                 text_from_id(event.chat_id), text_from_id(event.user_id), event.received_seq, event.read_seq
@@ -114,16 +115,16 @@ class CodecV2:
         )
 
     def typing(self, event: TypingEvent) -> bytes:
-        """See `Generation.typing`."""
+        """See `FrameCodec.typing`."""
         return write(frames.Typing(text_from_id(event.chat_id), text_from_id(event.user_id)))
 
     def presence(self, event: PresenceEvent) -> bytes:
-        """See `Generation.presence`."""
+        """See `FrameCodec.presence`."""
         last_seen_at = None if event.online else rfc3339(event.last_seen_at or now_us())
         return write(frames.Presence(text_from_id(event.user_id), event.online, last_seen_at))
 
     def resumed(self) -> bytes:
-        """See `Generation.resumed`."""
+        """See `FrameCodec.resumed`."""
         return write(frames.Resumed())
 
 

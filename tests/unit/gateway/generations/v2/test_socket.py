@@ -26,10 +26,9 @@ from palaver.gateway.sockets.commands import (
     MoveReceipt,
     OutboundMessages,
     ResumeChats,
-    SendMessages,
     Type,
 )
-from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
 from tests.harness.memory_sockets import read_frames
 
@@ -65,7 +64,7 @@ def only(wire: bytes) -> dict[str, Any]:
 def test_a_send_names_the_chat_the_message_and_the_trace() -> None:
     """Nobody could write."""
     command = V2.read(send(traceparent=TRACE))
-    assert isinstance(command, SendMessages)
+    assert isinstance(command, PendingSend)
     assert (text_from_id(command.chat_id), command.texts, command.traceparent) == (CHAT, ["hello"], TRACE)
     assert [text_from_id(one) for one in command.client_ids] == [CLIENT]
 
@@ -147,7 +146,7 @@ def test_a_bad_send_is_refused_with_its_client_id(wrong: dict[str, str], field: 
 def test_messages_are_told_one_a_frame() -> None:
     """Members would not see what was said, when, and by whom."""
     told = delivery("a", "b\n\N{PILE OF POO}")
-    found = read_frames(V2.told(told))
+    found = read_frames(V2.messages(told))
     assert [(one["seq"], one["text"]) for one in found] == [(7, "a"), (8, "b\n\N{PILE OF POO}")]
     assert found[0] == {
         "type": "message",
@@ -163,9 +162,9 @@ def test_messages_are_told_one_a_frame() -> None:
 
 def test_changes_say_when_they_were_made() -> None:
     """An edited message could not be told from the one that it was."""
-    edited = only(V2.told(delivery("new", changed=True, edited_at=9)))
+    edited = only(V2.messages(delivery("new", changed=True, edited_at=9)))
     assert (edited["text"], edited["edited_at"]) == ("new", rfc3339(9))
-    deleted = only(V2.told(delivery("", changed=True, deleted_at=9)))
+    deleted = only(V2.messages(delivery("", changed=True, deleted_at=9)))
     assert (deleted["text"], deleted["deleted_at"]) == ("", rfc3339(9))
 
 
@@ -173,7 +172,7 @@ def test_acknowledgements_name_each_message() -> None:
     """A client could not tell which of its sends are safe."""
     told = delivery("a", "b")
     new = read_frames(V2.sent(told))
-    sent = InFlight(1, told.sender_id, told.chat_id, list(told.client_ids), ["a", "b"], "")
+    sent = PendingSend(told.chat_id, list(told.client_ids), ["a", "b"])
     reply = SentReply(seqs=[7, 8], ids=list(told.ids), created_at=[5, 5])
     stored = read_frames(V2.stored(reply, sent))
     assert new == stored
@@ -189,7 +188,7 @@ def test_acknowledgements_name_each_message() -> None:
 
 def test_refusals_name_what_they_refuse_and_when_to_try_again() -> None:
     """A client would repeat at once, or never, or the wrong message."""
-    sent = InFlight(1, new_id(), id_from_text(CHAT, ""), [id_from_text(CLIENT, "")], ["a"], "")
+    sent = PendingSend(id_from_text(CHAT, ""), [id_from_text(CLIENT, "")], ["a"])
     limited = PalaverError(RATE_LIMITED, "too many messages", retry_after=0.12345)
     told = only(V2.refused(limited, sent, sent.chat_id))
     assert told == {
