@@ -19,7 +19,9 @@ from sqlalchemy import Connection, select
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
-from palaver.gateway.bootstrap import IN_FLIGHT_BYTES, socket_generations
+from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
+from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.generations.served import served_generations
 from palaver.gateway.sockets.fan_out import FanOut
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.server import SocketServer
@@ -254,9 +256,14 @@ async def no_pages(_scope: Any, _receive: Any, send: Any) -> None:
 
 
 class GatewaySockets:
-    """A gateway's sockets, built as the bootstrap builds them. `channel` leads to their messenger."""
+    """A gateway's sockets, built as the bootstrap builds them.
 
-    def __init__(self, channel: Any, keys: Keys, **settings: Any) -> None:
+    `channel` leads to their messenger. `generations`: others than are served.
+    """
+
+    def __init__(
+        self, channel: Any, keys: Keys, generations: GenerationRegistry | None = None, **settings: Any
+    ) -> None:
         own = GatewaySettings(**settings)
         self.ended = Ended()
         self.registry = SocketRegistry(own)
@@ -266,7 +273,7 @@ class GatewaySockets:
         self.stream = MessengerStream(channel, outbox, self.sends, PendingReads(outbox), fan_out)
         self.server = SocketServer(
             own,
-            socket_generations(own),
+            generations or served_generations(own),
             keys.verifier(),
             self.ended,
             self.registry,
@@ -316,10 +323,12 @@ def channel_to(port: int) -> grpc.aio.Channel:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(keys: Keys, messenger_port: int, **settings: Any) -> AsyncIterator[Gateway]:
-    """A gateway's sockets before a messenger, until the block ends."""
+async def running_gateway(
+    keys: Keys, messenger_port: int, generations: GenerationRegistry | None = None, **settings: Any
+) -> AsyncIterator[Gateway]:
+    """A gateway's sockets before a messenger, until the block ends. `generations`: others than are served."""
     async with channel_to(messenger_port) as channel:
-        parts = GatewaySockets(channel, keys, **{"drain_seconds": 1.0, **settings})
+        parts = GatewaySockets(channel, keys, generations, **{"drain_seconds": 1.0, **settings})
         await parts.server.start()
         async with serving_http(no_pages, HOST, 0, ws=parts.server.protocol) as server:
             try:

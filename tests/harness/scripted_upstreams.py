@@ -24,10 +24,11 @@ from palaver.contracts.errors import INTERNAL, PalaverError, error_to_wire
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.app import build_app
-from palaver.gateway.http.errors import generation_of
-from palaver.gateway.http.health import Upstream
+from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.generations.served import served_generations
 from palaver.gateway.services import Services
 from palaver.gateway.upstream.auth import AuthClient
+from palaver.gateway.upstream.health import UpstreamHealth
 from palaver.gateway.upstream.messenger import MessengerClient, open_channel
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
@@ -259,8 +260,8 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def open_door(**settings: Any) -> AsyncIterator[Door]:
-    """Everything, started; and stopped with the block."""
+async def open_door(generations: GenerationRegistry | None = None, **settings: Any) -> AsyncIterator[Door]:
+    """Everything, started; and stopped with the block. `generations`: others than are served."""
     own = GatewaySettings(**settings)
     auth, messenger = ScriptedAuth(), ScriptedMessenger()
     async with contextlib.AsyncExitStack() as stack:
@@ -290,11 +291,14 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
             MessengerClient(channel, reads),
             verifier,
             revocations,
-            (Upstream("auth", rest),),
+            (UpstreamHealth("auth", rest),),
             lambda: stream.is_attached,
         )
         options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
-        app = Requests(build_app(services), is_edge=True, access_log=False, generation_of=generation_of)
+        registry = generations or served_generations(own)
+        app = Requests(
+            build_app(services, registry), is_edge=True, access_log=False, generation_of=registry.name_of
+        )
         server = await stack.enter_async_context(serving_http(app, "127.0.0.1", 0, **options))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         yield Door(server.port, auth, messenger, services, session, auth.token(), grpc_server.stop)

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from palaver.client.models import Chat
 from palaver.client.protocol import ClientProtocol
 from palaver.contracts.errors import PalaverError
+from palaver.contracts.seqs import LAST_SEQ
 
 # Clocks of the server's replicas differ by less.
 MARGIN = timedelta(minutes=1)
-LATEST_SEQ = 2**62
 
 log = logging.getLogger("palaver.client")
 
@@ -90,7 +90,7 @@ class ChatDiscovery:
             start = start_of(await self._chat(chat_id))
         except PalaverError as error:
             log.warning("chat %s begins with its live messages: %s", chat_id, error.message)
-            start = LATEST_SEQ
+            start = LAST_SEQ
         self._protocol.start_chat(chat_id, start)
 
 

@@ -6,16 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from palaver.gateway.app import build_app
-from palaver.gateway.generations.v1.socket import SocketsV1
-from palaver.gateway.generations.v2.socket import SocketsV2
-from palaver.gateway.http.errors import generation_of
-from palaver.gateway.http.health import Upstream
+from palaver.gateway.generations.served import served_generations
 from palaver.gateway.services import Services
-from palaver.gateway.sockets.commands import Generation
 from palaver.gateway.sockets.fan_out import FanOut
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream.auth import AuthClient
+from palaver.gateway.upstream.health import UpstreamHealth
 from palaver.gateway.upstream.messenger import MessengerClient, open_channel
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
@@ -25,7 +22,7 @@ from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
-from palaver.runtime.settings import GatewaySettings, Settings
+from palaver.runtime.settings import Settings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
 
@@ -40,16 +37,19 @@ CATCH_UP_SECONDS = 2.0
 async def serve(
     settings: Settings, stopping: asyncio.Event, ready: Callable[[int], None] | None = None
 ) -> None:
-    """Serves until `stopping` is set, then drains. `ready` is told the port once connections are taken.
+    """Serves until `stopping` is set, then drains. `ready` gets the port once connections are taken.
 
     Raises `OSError` where the port is taken.
     """
     own = settings.gateway
+    generations = served_generations(own)
     async with contextlib.AsyncExitStack() as stack:
         auth = await stack.enter_async_context(rest_client(own.auth_url))
         health = [
-            Upstream("auth", await stack.enter_async_context(rest_client(own.auth_url, HEALTH_SECONDS))),
-            Upstream(
+            UpstreamHealth(
+                "auth", await stack.enter_async_context(rest_client(own.auth_url, HEALTH_SECONDS))
+            ),
+            UpstreamHealth(
                 "messenger", await stack.enter_async_context(rest_client(own.messenger_url, HEALTH_SECONDS))
             ),
         ]
@@ -68,7 +68,7 @@ async def serve(
         stack.push_async_callback(stream.stop)
         sockets = SocketServer(
             own,
-            socket_generations(own),
+            generations,
             verifier,
             revocations,
             registry,
@@ -98,10 +98,10 @@ async def serve(
             "timeout_graceful_shutdown": own.drain_seconds,
         }
         app = Requests(
-            build_app(services),
+            build_app(services, generations),
             is_edge=True,
             access_log=settings.telemetry.access_log,
-            generation_of=generation_of,
+            generation_of=generations.name_of,
         )
         async with serving_http(app, own.host, own.port, **options) as server:
             log.info("listening", host=own.host, port=server.port)
@@ -113,11 +113,6 @@ async def serve(
                 listener.close()
             await sockets.stop()
         log.info("stopped")
-
-
-def socket_generations(settings: GatewaySettings) -> dict[str, Generation]:
-    """The generations that have sockets, by path. v0's `/ws` comes beside them."""
-    return {"/messenger/ws": SocketsV1(settings), "/v2/ws": SocketsV2(settings)}
 
 
 @contextlib.asynccontextmanager

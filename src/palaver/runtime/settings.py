@@ -43,7 +43,6 @@ class GatewaySettings(Section):
     frame_bytes: int = Field(262_144, ge=1024, description="Largest socket message from a client, in bytes.")
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request or frame.")
-    members_per_group: int = Field(1_000, ge=2, description="Most members of a group.")
     sockets_per_user: int = Field(20, ge=1, description="Most sockets of a user on one gateway.")
     ping_seconds: float = Field(
         30.0, gt=0, description="A socket that was silent so long is pinged, and closed after as long again."

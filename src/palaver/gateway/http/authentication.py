@@ -1,4 +1,4 @@
-"""Who calls: the access token of a request, and the device that it came from."""
+"""The caller of a request: its access token, and the device that it came from."""
 
 import re
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from palaver.contracts.errors import SESSION_REVOKED, UNAUTHENTICATED, PalaverEr
 from palaver.contracts.ids import text_from_id
 from palaver.gateway.services import services_of
 from palaver.gateway.upstream.auth import Client
+from palaver.runtime.http.instrumentation import AGENT_CHARACTERS
 from palaver.runtime.http.middleware import header_of
 from palaver.runtime.printable import printable
 from palaver.runtime.telemetry.log_context import note_fact
@@ -22,7 +23,6 @@ from palaver.runtime.telemetry.log_context import note_fact
 # signature, and those would break the headers that carry the token on.
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 ADDRESS_CHARACTERS = 64
-AGENT_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,11 @@ BARE_TOKEN = AccessToken(
 )
 
 BearerCaller = Annotated[Caller, Security(BEARER)]
-OldCaller = Annotated[Caller, Security(BARE_TOKEN)]
+LegacyCaller = Annotated[Caller, Security(BARE_TOKEN)]
 
 
 def client_of(request: Request) -> Client:
-    """The device of a request. A trusted proxy's word is taken before this is asked."""
+    """The device of a request. Its address is the one that a trusted proxy names, if one does."""
     address = request.client.host if request.client else ""
     agent = request.headers.get("user-agent", "")
     return Client(

@@ -1,11 +1,13 @@
-"""What content types requests may have. Plain ASGI: a wrapper costs microseconds."""
+"""What every HTTP request passes before its handler. Plain ASGI: a wrapper costs microseconds."""
 
 import re
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from palaver.contracts.errors import UNSUPPORTED_DATA, PalaverError
-from palaver.gateway.http.errors import is_old_path
+from palaver.gateway.generations.registry import FastAnswer, GenerationRegistry
+from palaver.runtime.http.instrumentation import set_route
 from palaver.runtime.http.middleware import header_of
 
 _JSON = re.compile(rb"\s*application/([!-.0-~]+\+)?json\s*(;.*)?", re.IGNORECASE)
@@ -13,22 +15,68 @@ _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 _CONTENT_TYPE = (b"content-type", b"application/json")
 
 
-class JsonOnly:
-    """Bodies are JSON. v2 clients must say so; old ones said whatever their library said by itself."""
+class FallbackRouting:
+    """Gives requests for paths that no generation owns to the fallbacks, with their bodies as they are."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, generations: GenerationRegistry) -> None:
         self._app = app
+        self._generations = generations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises what the fallback raises."""
+        app: ASGIApp = self._app
+        if scope["type"] == "http" and self._generations.generation_of(scope["path"]) is None:
+            app = self._generations.fallback_of(scope["path"])
+        await app(scope, receive, send)
+
+
+class JsonBodies:
+    """Bodies are JSON, and declared as such where the generation requires it."""
+
+    def __init__(self, app: ASGIApp, generations: GenerationRegistry) -> None:
+        self._app = app
+        self._generations = generations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises `unsupported_data`."""
         if scope["type"] == "http" and scope["method"] in _WITH_BODY:
-            if is_old_path(scope["path"]):
+            generation = self._generations.generation_of(scope["path"])
+            if generation is not None and not generation.requires_json:
                 others = [header for header in scope["headers"] if header[0] != b"content-type"]
-                # Not in a copy of the scope: whoever is around it would not see the route that is found
+                # Not in a copy of the scope: middleware around this one would not see the route that is found
                 scope["headers"] = [*others, _CONTENT_TYPE]
             elif has_body(scope) and not _JSON.fullmatch(header_of(scope, b"content-type") or b""):
                 raise PalaverError(UNSUPPORTED_DATA, "send JSON, as content-type application/json")
         await self._app(scope, receive, send)
+
+
+class FastPaths:
+    """Answers plain requests by the generations' fast paths, without the router, and passes on all others.
+
+    FastAPI's routing and validation cost more than a page of history, which is read more often than all else.
+    """
+
+    def __init__(self, app: ASGIApp, generations: GenerationRegistry) -> None:
+        self._app = app
+        self._fast_paths = [one.fast_path for one in generations.generations if one.fast_path is not None]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises what the route would."""
+        found = self._find(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        set_route(scope, found.route)
+        response = await found.respond(Request(scope))
+        await response(scope, receive, send)
+
+    def _find(self, scope: Scope) -> FastAnswer | None:
+        path, query = scope["path"], scope["query_string"]
+        for fast_path in self._fast_paths:
+            found = fast_path(path, query)
+            if found is not None:
+                return found
+        return None
 
 
 def has_body(scope: Scope) -> bool:

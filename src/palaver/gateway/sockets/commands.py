@@ -88,7 +88,7 @@ class OutboundMessages:
         self.trace_id = known.traceparent[3:35]
 
 
-class Generation(Protocol):
+class FrameCodec(Protocol):
     """One generation's frames. Each method gives whole frames ready to write; empty where the generation
     has no frame for it."""
 
@@ -140,8 +140,4 @@ class Generation(Protocol):
 
     def resumed(self) -> bytes:
         """All that was missed has been delivered."""
-        ...
-
-    def refusal(self, error: PalaverError) -> tuple[int, str, bytes]:
-        """Status, content type and body with which an upgrade is refused."""
         ...

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from palaver.contracts.errors import CATALOGUE, RESTARTING, UNAUTHENTICATED
 from palaver.contracts.messenger_pb2 import Delivery, MessengerBatch, SentReply, SocketOpen, SocketOpened
 from palaver.gateway import metrics
-from palaver.gateway.sockets.commands import Generation, OutboundMessages
+from palaver.gateway.sockets.commands import FrameCodec, OutboundMessages
 from palaver.gateway.sockets.message_spans import DeliverySpan, is_sampled, keep_delivered, keep_received
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.resume_filter import advance
@@ -138,7 +138,7 @@ class FanOut:
     def _deliver(self, delivery: Delivery, messages: OutboundMessages) -> list[Socket]:
         """Queues messages for the sockets that get them. Returns those."""
         sockets = []
-        rendered: dict[Generation, bytes] = {}
+        rendered: dict[FrameCodec, bytes] = {}
         writer, commit = 0, 0
         if delivery.HasField("commit"):
             writer, commit = delivery.commit.writer, delivery.commit.number

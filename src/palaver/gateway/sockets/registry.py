@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from palaver.contracts.errors import PEER_SILENT, SESSION_REVOKED, SLOW_READER, ErrorKind, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.gateway import metrics
-from palaver.gateway.sockets.commands import Generation
+from palaver.gateway.sockets.commands import FrameCodec
 from palaver.gateway.sockets.socket import Socket, SocketHandler
 from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
@@ -54,7 +54,7 @@ class SocketRegistry:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def create(self, handler: SocketHandler, generation: Generation, token: str, claims: Claims) -> Socket:
+    def create(self, handler: SocketHandler, generation: FrameCodec, token: str, claims: Claims) -> Socket:
         """A socket that is admitted. It is not open before `add`, once its handshake is done."""
         return Socket(handler, self._to_flush, generation, token, claims, self.settings.frame_bytes)
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from palaver.contracts.errors import INTERNAL, RATE_LIMITED, RESTARTING, SESSION_REVOKED, PalaverError
-from palaver.gateway.sockets.commands import Answer, Command, Generation, MoveReceipt, ResumeChats, Type
+from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.sockets.commands import Answer, Command, MoveReceipt, ResumeChats, Type
 from palaver.gateway.sockets.fan_out import FanOut, opening_of
 from palaver.gateway.sockets.handshake import EndedSessions, Handshakes
 from palaver.gateway.sockets.message_spans import begin_message, begin_resume, keep_frame, keep_received
@@ -23,15 +23,12 @@ from palaver.runtime.tokens import TokenVerifier
 
 
 class SocketServer:
-    """Takes upgrades, and takes frames to the messenger. It is the `SocketHandler` of all sockets.
-
-    `generations`: by the path of their sockets.
-    """
+    """Takes upgrades, and takes frames to the messenger. It is the `SocketHandler` of all sockets."""
 
     def __init__(
         self,
         settings: GatewaySettings,
-        generations: Mapping[str, Generation],
+        generations: GenerationRegistry,
         verifier: TokenVerifier,
         ended: EndedSessions,
         registry: SocketRegistry,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from palaver.gateway.sockets.commands import Generation
+from palaver.gateway.sockets.commands import FrameCodec
 from palaver.gateway.sockets.resume_span import ResumeSpan
 from palaver.gateway.sockets.websocket import WebSocket
 from palaver.runtime.tokens import Claims
@@ -69,7 +69,7 @@ class Socket:
         self,
         handler: SocketHandler,
         to_flush: list["Socket"],
-        generation: Generation,
+        generation: FrameCodec,
         token: str,
         claims: Claims,
         most_bytes: int,

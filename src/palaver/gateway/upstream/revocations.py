@@ -60,7 +60,7 @@ class Revocations:
                     pass
 
     async def poll(self) -> bool:
-        """Asks once. Whether there may be more already: auth tells of many in pieces."""
+        """Polls once. Returns whether there may be more already: auth sends many in pieces."""
         try:
             news = await self._accounts.revocations(self._position)
         except PalaverError as error:

@@ -5,9 +5,7 @@ import json
 import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.gateway.generations.v1.socket import SocketsV1
-from palaver.gateway.generations.v2.socket import SocketsV2
-from palaver.gateway.sockets.commands import Generation
+from palaver.gateway.generations.served import served_generations
 from palaver.gateway.sockets.handshake import Handshakes
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
@@ -28,12 +26,8 @@ class Door:
         self.keys = Keys()
         self.ended = Ended()
         self.registry = SocketRegistry(SETTINGS)
-        generations: dict[str, Generation] = {
-            "/messenger/ws": SocketsV1(SETTINGS),
-            "/v2/ws": SocketsV2(SETTINGS),
-        }
         self.upgrades = Handshakes(
-            generations,
+            served_generations(SETTINGS),
             verifier or self.keys.verifier(),
             self.ended,
             self.registry,

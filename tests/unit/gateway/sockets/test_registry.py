@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from palaver.contracts.ids import new_id
-from palaver.gateway.generations.v2.socket import SocketsV2
+from palaver.gateway.generations.v2.socket import CodecV2
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.socket import Socket
 from palaver.runtime.settings import GatewaySettings
@@ -53,7 +53,7 @@ class Handler:
 def connect(registry: SocketRegistry) -> tuple[Socket, Connection]:
     """An open socket and its connection."""
     handler: Any = Handler(registry)
-    socket = registry.create(handler, SocketsV2(SETTINGS), "", Claims(new_id(), new_id(), 0, 0))
+    socket = registry.create(handler, CodecV2(SETTINGS), "", Claims(new_id(), new_id(), 0, 0))
     connection: Any = Connection()
     socket.websocket.on_ws_connected(connection)
     return socket, connection

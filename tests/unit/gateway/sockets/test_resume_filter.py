@@ -2,7 +2,7 @@
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import Delivery
-from palaver.gateway.generations.v2.socket import SocketsV2
+from palaver.gateway.generations.v2.socket import CodecV2
 from palaver.gateway.sockets.commands import OutboundMessages
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.resume_filter import MOST_AHEAD, advance
@@ -17,7 +17,7 @@ SETTINGS = GatewaySettings()
 def open_socket() -> Socket:
     """A socket that does nothing."""
     claims = Claims(new_id(), new_id(), 0, 0)
-    return SocketRegistry(SETTINGS).create(None, SocketsV2(SETTINGS), "", claims)  # type: ignore[arg-type] # nothing happens to it
+    return SocketRegistry(SETTINGS).create(None, CodecV2(SETTINGS), "", claims)  # type: ignore[arg-type] # nothing happens to it
 
 
 def message(

@@ -203,7 +203,7 @@ async def test_receipts_and_typing_reach_the_other_side(house: House) -> None:
 
 async def test_companions_see_who_comes_and_goes(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would see who is there."""
-    monkeypatch.setattr("palaver.messenger.realtime.presence.GONE_SECONDS", 0.05)
+    monkeypatch.setattr("palaver.messenger.realtime.presence_updates.GONE_SECONDS", 0.05)
     alice = await house.v2(ALICE)
     bob = await house.v2(BOB)
     await eventually(lambda: alice.frames("presence") and bob.frames("presence"), "told")

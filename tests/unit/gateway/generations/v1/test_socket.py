@@ -7,14 +7,15 @@ import pytest
 from palaver.contracts.errors import INVALID, MALFORMED, NOT_FOUND, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
-from palaver.gateway.generations.v1.socket import SocketsV1
+from palaver.gateway.generations.legacy import legacy_error
+from palaver.gateway.generations.v1.socket import CodecV1
 from palaver.gateway.sockets.commands import OutboundMessages
 from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
 from tests.harness.memory_sockets import read_frames
 
 CHAT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11"
-V1 = SocketsV1(GatewaySettings(messages_per_request=3, text_characters=10))
+V1 = CodecV1(GatewaySettings(messages_per_request=3, text_characters=10))
 
 
 def frame(payload: object, topic: str = "messenger", action: str = "send-message") -> bytes:
@@ -41,7 +42,7 @@ def test_a_frame_of_the_original_clients_is_a_send_with_client_ids() -> None:
         '{"topic":"messenger","action":"send-message","payload":"{\\"chat_id\\":\\"' + CHAT + '\\",'
         '\\"messages\\":[{\\"text\\":\\"Hello, Alice!\\",\\"status\\":\\"created\\"}]}"}'
     )
-    command = SocketsV1(GatewaySettings()).read(wire.encode())
+    command = CodecV1(GatewaySettings()).read(wire.encode())
     assert isinstance(command, PendingSend)
     assert (text_from_id(command.chat_id), command.texts) == (CHAT, ["Hello, Alice!"])
     again = V1.read(frame(texts("a", "b", "c")))
@@ -126,5 +127,6 @@ def test_refusals_have_the_old_shape() -> None:
         "action": "error",
         "payload": '{"code":0,"message":"no such chat"}',
     }
-    answer = V1.refusal(PalaverError(UNAUTHENTICATED, "an access token is needed"))
-    assert answer == (401, "application/json", b'{"code":0,"message":"an access token is needed"}')
+    answer = legacy_error(PalaverError(UNAUTHENTICATED, "an access token is needed"), (), "")
+    assert (answer.status, answer.content_type) == (401, "application/json")
+    assert answer.body == b'{"code":0,"message":"an access token is needed"}'

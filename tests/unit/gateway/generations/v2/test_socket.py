@@ -17,8 +17,10 @@ from palaver.contracts.errors import (
 )
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
+from palaver.contracts.seqs import LAST_SEQ
 from palaver.contracts.times import rfc3339
-from palaver.gateway.generations.v2.socket import LARGEST_SEQ, SocketsV2
+from palaver.gateway.generations.v2.socket import CodecV2
+from palaver.gateway.http.problem_details import problem_details
 from palaver.gateway.sockets.commands import (
     Answer,
     MoveReceipt,
@@ -32,7 +34,7 @@ from tests.harness.memory_sockets import read_frames
 
 CHAT, CLIENT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11", "5b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a22"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-V2 = SocketsV2(GatewaySettings(text_characters=10))
+V2 = CodecV2(GatewaySettings(text_characters=10))
 
 
 def frame(**fields: Any) -> bytes:
@@ -81,6 +83,13 @@ def test_receipts_typing_resumes_and_pings_are_read() -> None:
     assert only(pong.frame) == {"type": "pong", "id": "7"}
 
 
+def test_the_largest_seq_is_one_everywhere() -> None:
+    """A receipt that REST takes would be refused by the socket."""
+    command = V2.read(frame(type="receipt", chat_id=CHAT, read_seq=LAST_SEQ))
+    assert isinstance(command, MoveReceipt)
+    assert command.read_seq == LAST_SEQ
+
+
 @pytest.mark.parametrize(
     ("wire", "kind", "field"),
     [
@@ -97,7 +106,7 @@ def test_receipts_typing_resumes_and_pings_are_read() -> None:
         (frame(type="typing"), INVALID, "chat_id"),
         (frame(type="typing", chat_id="x"), INVALID, "chat_id"),
         (frame(type="receipt", chat_id=CHAT, read_seq=-1), INVALID, "read_seq"),
-        (frame(type="receipt", chat_id=CHAT, received_seq=LARGEST_SEQ), INVALID, "received_seq"),
+        (frame(type="receipt", chat_id=CHAT, received_seq=LAST_SEQ + 1), INVALID, "received_seq"),
         (frame(type="receipt", chat_id=CHAT, read_seq=2**80), INVALID, "read_seq"),
         (frame(type="resume", cursors=[]), INVALID, "cursors"),
         (frame(type="resume", cursors={"x": 1}), INVALID, "cursors"),
@@ -216,6 +225,6 @@ def test_the_rest_has_the_contracts_shapes() -> None:
 
 def test_a_refused_upgrade_is_a_problem_document() -> None:
     """A client could not tell a bad token from a service that is away (RFC 9457)."""
-    status, content_type, body = V2.refusal(PalaverError(UNAUTHENTICATED, "an access token is needed"))
-    assert (status, content_type) == (401, "application/problem+json")
-    assert json.loads(body)["code"] == "unauthenticated"
+    answer = problem_details(PalaverError(UNAUTHENTICATED, "an access token is needed"), (), "")
+    assert (answer.status, answer.content_type) == (401, "application/problem+json")
+    assert json.loads(answer.body)["code"] == "unauthenticated"
