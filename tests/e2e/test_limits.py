@@ -11,7 +11,17 @@ import aiohttp
 import pytest
 
 from tests.harness.palaver_process import Running, running_palaver
-from tests.harness.users import PASSWORD, Answer, Door, Person, Wire, door_of, profile_of, v1_frame, v2_send
+from tests.harness.users import (
+    PASSWORD,
+    Answer,
+    ApiClient,
+    ApiUser,
+    Wire,
+    api_client,
+    profile_of,
+    v1_frame,
+    v2_send,
+)
 
 TEXT = 16_384
 MESSAGES = 100
@@ -35,15 +45,15 @@ def strict_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
 
 
 @pytest.fixture
-async def strict_door(strict_palaver: Running) -> AsyncIterator[Door]:
+async def strict_door(strict_palaver: Running) -> AsyncIterator[ApiClient]:
     """The way in where rates are limited. Tests come from addresses of their own: see `come_from`."""
-    async with door_of(strict_palaver) as found:
+    async with api_client(strict_palaver) as found:
         yield found
 
 
-async def pair(door: Door) -> tuple[Person, Person, str]:
+async def pair(api: ApiClient) -> tuple[ApiUser, ApiUser, str]:
     """Bob, Alice, and their chat."""
-    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
     return bob, alice, await bob.chat_with(alice)
 
 
@@ -66,9 +76,9 @@ def check_old_error(frame: str, word: str) -> None:
 
 
 @pytest.mark.parametrize("character", ["a", "й", FAMILY, "e\u0301"])
-async def test_longest_text(door: Door, character: str) -> None:
+async def test_longest_text(api: ApiClient, character: str) -> None:
     """Long texts would be cut, or emoji counted as dozens of characters."""
-    bob, alice, chat_id = await pair(door)
+    bob, alice, chat_id = await pair(api)
     # A frame holds fewer of the large ones
     longest = character * min(TEXT, (FRAME - 1000) // len(character.encode()))
     async with alice.socket_v2() as a, bob.socket_v2() as b:
@@ -78,9 +88,9 @@ async def test_longest_text(door: Door, character: str) -> None:
         assert (await a.hear_type("message"))["text"] == character * TEXT
 
 
-async def test_a_longer_text_is_refused(door: Door) -> None:
+async def test_a_longer_text_is_refused(api: ApiClient) -> None:
     """A sender would not know why a text did not arrive."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
     path = f"/chats/{chat_id}/messages"
     longer = "a" * (TEXT + 1)
     check_problem(await bob.v2("POST", path, {"text": longer}), 422, "invalid", "text")
@@ -99,9 +109,9 @@ async def test_a_longer_text_is_refused(door: Door) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\0", "before\0behind"])
-async def test_empty_text_and_nul_are_refused(door: Door, text: str) -> None:
+async def test_empty_text_and_nul_are_refused(api: ApiClient, text: str) -> None:
     """Empty bubbles would show, or texts end where they should not."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
     check_problem(await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": text}), 422, "invalid", "text")
     async with bob.socket_v2() as wire, bob.socket_v1() as old:
         await wire.say(v2_send(chat_id, text))
@@ -111,9 +121,9 @@ async def test_empty_text_and_nul_are_refused(door: Door, text: str) -> None:
         check_old_error(await old.hear(), "text")
 
 
-async def test_any_unicode_comes_back_as_it_was(door: Door) -> None:
+async def test_any_unicode_comes_back_as_it_was(api: ApiClient) -> None:
     """People would read other characters than were written."""
-    bob, alice, chat_id = await pair(door)
+    bob, alice, chat_id = await pair(api)
     text = f'\u202eتجربة\u202c {FAMILY} e\u0301 \U0010ffff \ufeff\u2028 "\\ \x01\x7f\r\n\t <b>&amp;</b> ﷽ 𝄞'
     async with alice.socket_v2() as a, alice.socket_v1() as old, bob.socket_v2() as b:
         await b.say(v2_send(chat_id, text))
@@ -124,16 +134,16 @@ async def test_any_unicode_comes_back_as_it_was(door: Door) -> None:
 
 
 @pytest.mark.parametrize("number", [1, MESSAGES])
-async def test_messages_of_a_request(door: Door, number: int) -> None:
+async def test_messages_of_a_request(api: ApiClient, number: int) -> None:
     """Bots could not send many at once."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
     assert [m["seq"] for m in await bob.send(chat_id, *["text"] * number)] == list(range(1, number + 1))
 
 
 @pytest.mark.parametrize("number", [0, MESSAGES + 1])
-async def test_too_many_messages_of_a_request(door: Door, number: int) -> None:
+async def test_too_many_messages_of_a_request(api: ApiClient, number: int) -> None:
     """One request could hold up everybody's, or a part of it would be stored."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
     body = {"messages": [{"text": "text"}] * number}
     check_problem(await bob.v2("POST", f"/chats/{chat_id}/messages", body), 422, "invalid", "messages")
     async with bob.socket_v1() as old:
@@ -145,9 +155,9 @@ async def test_too_many_messages_of_a_request(door: Door, number: int) -> None:
 # ---- bytes ----
 
 
-async def test_bodies(door: Door) -> None:
+async def test_bodies(api: ApiClient) -> None:
     """One upload could fill the memory, or a full request of texts would not fit."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
     path = f"/v2/chats/{chat_id}/messages"
     token = "Bearer " + bob.token
 
@@ -155,16 +165,16 @@ async def test_bodies(door: Door) -> None:
         body = json.dumps({"text": "fits"}).encode()
         return body + b" " * (size - len(body))
 
-    assert (await door.call("POST", path, token=token, data=padded(BODY))).status == 201
-    check_problem(await door.call("POST", path, token=token, data=padded(BODY + 1)), 413, "too_large")
-    old = await door.call("POST", "/auth/sign-in", data=padded(BODY + 1))
+    assert (await api.call("POST", path, token=token, data=padded(BODY))).status == 201
+    check_problem(await api.call("POST", path, token=token, data=padded(BODY + 1)), 413, "too_large")
+    old = await api.call("POST", "/auth/sign-in", data=padded(BODY + 1))
     assert (old.status, list(old.json), old.json["code"]) == (413, ["code", "message"], 0)
     assert len(await bob.history(chat_id)) == 1
 
 
-async def test_frames(door: Door) -> None:
+async def test_frames(api: ApiClient) -> None:
     """One frame could fill the memory, and whoever sent it would not know why the socket closed."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
 
     def padded(size: int) -> str:
         frame = json.dumps(v2_send(chat_id, "fits"))
@@ -184,9 +194,9 @@ async def test_frames(door: Door) -> None:
 # ---- numbers ----
 
 
-async def test_members_of_a_group(door: Door) -> None:
+async def test_members_of_a_group(api: ApiClient) -> None:
     """A group of everybody would hold up every message in it."""
-    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
     ids = [str(uuid.uuid4()) for _ in range(MEMBERS)]
     too_many = {"title": "All", "member_ids": ids}
     check_problem(await bob.v2("POST", "/chats", too_many), 422, "invalid", "member_ids")
@@ -202,17 +212,17 @@ async def test_members_of_a_group(door: Door) -> None:
     check_problem(refused, 422, "invalid", "user_ids")
 
 
-async def test_sockets_of_a_user(door: Door) -> None:
+async def test_sockets_of_a_user(api: ApiClient) -> None:
     """One user could take all sockets, or an app that leaks them would not be told."""
-    bob, other = await door.sign_up("Bob"), await door.sign_up("Other")
+    bob, other = await api.sign_up("Bob"), await api.sign_up("Other")
     open_sockets: list[Any] = []
     try:
         for number in range(SOCKETS):
             path = f"/v2/ws?token={bob.token}" if number % 2 else f"/messenger/ws?token={bob.token}"
-            open_sockets.append(await door.http.ws_connect(door.ws_url + path))
+            open_sockets.append(await api.http.ws_connect(api.ws_url + path))
         for path in ("/v2/ws", "/messenger/ws"):
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await door.http.ws_connect(f"{door.ws_url}{path}?token={bob.token}")
+                await api.http.ws_connect(f"{api.ws_url}{path}?token={bob.token}")
             assert refused.value.status == 429
             assert int(refused.value.headers["retry-after"]) >= 1
         async with other.socket_v2():
@@ -248,58 +258,58 @@ async def until_refused(ask: Callable[[], Awaitable[Answer]], refilled_a_second:
     return answer
 
 
-async def sign_up_from(door: Door, address: str) -> str:
+async def sign_up_from(api: ApiClient, address: str) -> str:
     """A new user's email."""
     email = f"{uuid.uuid4().hex}@example.org"
     account = {**profile_of("Bob", "Tallor"), "email": email, "password": PASSWORD}
-    (await door.call("POST", "/v2/users", account, headers=come_from(address))).ok(201)
+    (await api.call("POST", "/v2/users", account, headers=come_from(address))).ok(201)
     return email
 
 
 async def guess(
-    door: Door, email: str, address: str, password: str = "wrong", *, old: bool = False
+    api: ApiClient, email: str, address: str, password: str = "wrong", *, old: bool = False
 ) -> Answer:
     """A sign-in."""
     path = "/auth/sign-in" if old else "/v2/sessions"
     pair = {"email": email, "password": password}
-    return await door.call("POST", path, pair, headers=come_from(address))
+    return await api.call("POST", path, pair, headers=come_from(address))
 
 
-async def test_wrong_passwords_of_an_account(strict_door: Door) -> None:
+async def test_wrong_passwords_of_an_account(strict_door: ApiClient) -> None:
     """Anybody could try passwords until one fits; or a stranger could lock people out of other accounts."""
-    door = strict_door
-    email = await sign_up_from(door, "203.0.113.1")
-    spared = await sign_up_from(door, "203.0.113.1")
+    api = strict_door
+    email = await sign_up_from(api, "203.0.113.1")
+    spared = await sign_up_from(api, "203.0.113.1")
     for number in range(WRONG_PASSWORDS):
-        assert (await guess(door, email, f"203.0.113.{10 + number}", old=bool(number % 2))).status == 401
-    check_rate_limited(await guess(door, email.upper(), "203.0.113.30"))
-    check_rate_limited(await guess(door, email, "203.0.113.31", old=True))
+        assert (await guess(api, email, f"203.0.113.{10 + number}", old=bool(number % 2))).status == 401
+    check_rate_limited(await guess(api, email.upper(), "203.0.113.30"))
+    check_rate_limited(await guess(api, email, "203.0.113.31", old=True))
     # Even the right one, or an attacker would learn which one it is
-    check_rate_limited(await guess(door, email, "203.0.113.32", PASSWORD))
-    assert (await guess(door, spared, "203.0.113.30", PASSWORD)).status == 201
+    check_rate_limited(await guess(api, email, "203.0.113.32", PASSWORD))
+    assert (await guess(api, spared, "203.0.113.30", PASSWORD)).status == 201
 
 
-async def test_wrong_passwords_of_an_address(strict_door: Door) -> None:
+async def test_wrong_passwords_of_an_address(strict_door: ApiClient) -> None:
     """One machine could try the commonest password on every account."""
-    door = strict_door
-    email = await sign_up_from(door, "203.0.113.2")
+    api = strict_door
+    email = await sign_up_from(api, "203.0.113.2")
     answers = await asyncio.gather(
         *(
-            guess(door, f"{uuid.uuid4().hex}@example.org", "198.51.100.1")
+            guess(api, f"{uuid.uuid4().hex}@example.org", "198.51.100.1")
             for _ in range(WRONG_PASSWORDS_OF_ADDRESS)
         )
     )
     assert {answer.status for answer in answers} == {401}
     a_second = WRONG_PASSWORDS_OF_ADDRESS / 60
     check_rate_limited(
-        await until_refused(lambda: guess(door, f"{uuid.uuid4().hex}@example.org", "198.51.100.1"), a_second)
+        await until_refused(lambda: guess(api, f"{uuid.uuid4().hex}@example.org", "198.51.100.1"), a_second)
     )
-    assert (await guess(door, email, "198.51.100.2", PASSWORD)).status == 201
+    assert (await guess(api, email, "198.51.100.2", PASSWORD)).status == 201
 
 
-async def test_sign_ups_of_an_address(strict_door: Door) -> None:
+async def test_sign_ups_of_an_address(strict_door: ApiClient) -> None:
     """One machine could fill the database with accounts."""
-    door = strict_door
+    api = strict_door
     granted, began = 0, time.monotonic()
 
     async def sign_up() -> Answer:
@@ -308,17 +318,17 @@ async def test_sign_ups_of_an_address(strict_door: Door) -> None:
             "password": PASSWORD,
             "email": f"{uuid.uuid4().hex}@example.org",
         }
-        return await door.call("POST", "/v2/users", account, headers=come_from("198.51.100.3"))
+        return await api.call("POST", "/v2/users", account, headers=come_from("198.51.100.3"))
 
     while (answer := await sign_up()).status == 201:
         granted += 1
     check_rate_limited(answer)
     # The budget fills meanwhile
     assert SIGN_UPS <= granted <= SIGN_UPS * (1 + (time.monotonic() - began) / 60) + 1
-    await sign_up_from(door, "198.51.100.4")
+    await sign_up_from(api, "198.51.100.4")
 
 
-async def test_messages_of_a_user(strict_door: Door) -> None:
+async def test_messages_of_a_user(strict_door: ApiClient) -> None:
     """One bot could hold up everybody's messages, or a person who pastes a page would be cut off."""
     bob, alice, chat_id = await pair(strict_door)
     path = f"/chats/{chat_id}/messages"
@@ -350,7 +360,7 @@ async def flood(wire: Wire, chat_id: str) -> None:
         await wire.say(v2_send(chat_id, "text"))
 
 
-async def test_a_refused_message_was_not_stored(strict_door: Door) -> None:
+async def test_a_refused_message_was_not_stored(strict_door: ApiClient) -> None:
     """A client that comes back after the wait, as it was told, would send twice."""
     bob, _, chat_id = await pair(strict_door)
     frames = [v2_send(chat_id, str(number)) for number in range(BURST + 200)]

@@ -9,29 +9,29 @@ from typing import Any
 
 import pytest
 
-from tests.harness.users import Answer, Door, Person, Wire, v1_frame, v2_send
+from tests.harness.users import Answer, ApiClient, ApiUser, Wire, v1_frame, v2_send
 
 FENCE = str(uuid.UUID(int=9))
 
-Ask = Callable[[Person, str], Awaitable[Answer]]
+Ask = Callable[[ApiUser, str], Awaitable[Answer]]
 
 
 @dataclass
 class Scene:
     """Bob's direct chat and Bob's group with Alice, which Henry has left. Eve belongs to neither."""
 
-    bob: Person
-    alice: Person
-    henry: Person
-    eve: Person
+    bob: ApiUser
+    alice: ApiUser
+    henry: ApiUser
+    eve: ApiUser
     direct: str
     group: str
 
 
 @pytest.fixture
-async def scene(door: Door) -> Scene:
+async def scene(api: ApiClient) -> Scene:
     """The chats have messages, one of them edited and one deleted."""
-    bob, alice, henry, eve = [await door.sign_up(name) for name in ("Bob", "Alice", "Henry", "Eve")]
+    bob, alice, henry, eve = [await api.sign_up(name) for name in ("Bob", "Alice", "Henry", "Eve")]
     direct = await bob.chat_with(alice)
     members = {"title": "Tour", "member_ids": [alice.user_id, henry.user_id]}
     group = (await bob.v2("POST", "/chats", members)).ok(201)["id"]
@@ -47,16 +47,16 @@ async def scene(door: Door) -> Scene:
 def v2(method: str, path: str, body: Any = None) -> Ask:
     """A request of v2 about a chat; `CHAT` and `ME` stand for ids."""
 
-    async def ask(person: Person, chat_id: str) -> Answer:
-        filled = path.replace("CHAT", chat_id).replace("ME", person.user_id)
-        return await person.v2(method, filled, body)
+    async def ask(user: ApiUser, chat_id: str) -> Answer:
+        filled = path.replace("CHAT", chat_id).replace("ME", user.user_id)
+        return await user.v2(method, filled, body)
 
     return ask
 
 
 def v1_messages(query: str) -> Ask:
     """A page of messages as v1 asks for it."""
-    return lambda person, chat_id: person.old("GET", f"/messenger/messages?chat_id={chat_id}{query}")
+    return lambda user, chat_id: user.old("GET", f"/messenger/messages?chat_id={chat_id}{query}")
 
 
 CHANGES: dict[str, Ask] = {
@@ -146,19 +146,19 @@ async def test_lists_of_chats_hold_ones_own(scene: Scene) -> None:
 async def test_strangers_are_told_nothing_by_sockets(scene: Scene, name: str) -> None:
     """Anybody could find out who talks to whom by sending frames."""
     nowhere = str(uuid.uuid4())
-    for person, chat_ids in ((scene.eve, (scene.direct, scene.group)), (scene.henry, (scene.direct,))):
-        expected = await heard_after(person, name, nowhere)
+    for user, chat_ids in ((scene.eve, (scene.direct, scene.group)), (scene.henry, (scene.direct,))):
+        expected = await heard_after(user, name, nowhere)
         assert not re.search("one|two|three|uno|Bob|Alice", "".join(expected))
         for chat_id in chat_ids:
-            assert await heard_after(person, name, chat_id) == expected
+            assert await heard_after(user, name, chat_id) == expected
     assert len(await scene.bob.history(scene.direct)) == 3
     assert len(await scene.bob.history(scene.group)) == 4
 
 
-async def heard_after(person: Person, name: str, chat_id: str) -> list[str]:
+async def heard_after(user: ApiUser, name: str, chat_id: str) -> list[str]:
     """The frames that answer one on a new socket, up to that which answers the receipt behind it."""
     heard: list[str] = []
-    async with person.socket_v1() if name.startswith("v1") else person.socket_v2() as wire:
+    async with user.socket_v1() if name.startswith("v1") else user.socket_v2() as wire:
         await wire.say(FRAMES[name](chat_id))
         # Typing is refused in silence. What else is asked may be answered behind the fence
         least = {"v2 typing": 0, "v2 resume": 2}.get(name, 1)
@@ -174,15 +174,15 @@ async def test_outsiders_get_no_frames(scene: Scene) -> None:
     """Other people's messages, receipts and typing would reach one's device."""
     outsiders = [scene.eve, scene.henry]
     async with AsyncExitStack() as stack:
-        new = [await stack.enter_async_context(person.socket_v2()) for person in outsiders]
-        old = [await stack.enter_async_context(person.socket_v1()) for person in outsiders]
+        new = [await stack.enter_async_context(user.socket_v2()) for user in outsiders]
+        old = [await stack.enter_async_context(user.socket_v1()) for user in outsiders]
         bob = await stack.enter_async_context(scene.bob.socket_v2())
         alice = await stack.enter_async_context(scene.alice.socket_v2())
         for chat_id in (scene.direct, scene.group):
             await stir(scene, bob, alice, chat_id)
-        for person, wire, old_wire in zip(outsiders, new, old, strict=True):
+        for user, wire, old_wire in zip(outsiders, new, old, strict=True):
             # What comes first must be what is meant for them
-            own = await scene.bob.chat_with(person)
+            own = await scene.bob.chat_with(user)
             await scene.bob.send(own, "for you")
             frame = await wire.hear_type("message")
             assert (frame["chat_id"], frame["text"]) == (own, "for you")

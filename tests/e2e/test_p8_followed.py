@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.harness.palaver_process import Running, running_palaver
-from tests.harness.users import Door, Person, v1_frame, v2_send
+from tests.harness.users import ApiClient, ApiUser, v1_frame, v2_send
 
 CLIENT = "b7ad6b7169203331"
 
@@ -51,17 +51,17 @@ def way_of(spans: list[Any], name: str) -> list[str]:
     return found[::-1]
 
 
-async def two_people(door: Door) -> tuple[Person, Person, str]:
+async def two_people(api: ApiClient) -> tuple[ApiUser, ApiUser, str]:
     """Alice and Bob, and their chat."""
-    alice, bob = await door.sign_up("Alice"), await door.sign_up("Bob")
+    alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
     return alice, bob, await alice.chat_with(bob)
 
 
 async def test_a_message_is_followed_from_a_frame_to_every_socket(
-    shared_palaver: Running, door: Door
+    shared_palaver: Running, api: ApiClient
 ) -> None:
     """Nobody could answer "where is this message?", from who sent it to who has read it."""
-    alice, bob, chat_id = await two_people(door)
+    alice, bob, chat_id = await two_people(api)
     async with alice.socket_v2() as hers:
         async with bob.socket_v1() as his:
             await hers.say(v2_send(chat_id, "hello"))
@@ -90,9 +90,9 @@ async def test_a_message_is_followed_from_a_frame_to_every_socket(
     assert {span["name"] for span in story["linked"]} >= {"commit batch", "resume"}
 
 
-async def test_old_clients_and_rest_are_followed_too(shared_palaver: Running, door: Door) -> None:
+async def test_old_clients_and_rest_are_followed_too(shared_palaver: Running, api: ApiClient) -> None:
     """Messages of clients that never update, and of bots, would be lost sight of at the first door."""
-    alice, bob, chat_id = await two_people(door)
+    alice, bob, chat_id = await two_people(api)
     async with bob.socket_v2() as his, alice.socket_v1() as hers:
         await hers.say(v1_frame(chat_id, "by v1"))
         await his.hear_type("message")
@@ -111,9 +111,9 @@ async def test_old_clients_and_rest_are_followed_too(shared_palaver: Running, do
     ]
 
 
-async def test_a_request_is_followed_through_all_services(shared_palaver: Running, door: Door) -> None:
+async def test_a_request_is_followed_through_all_services(shared_palaver: Running, api: ApiClient) -> None:
     """A slow request could not be told from a slow part behind it."""
-    alice, bob = await door.sign_up("Alice"), await door.sign_up("Bob")
+    alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
     trace_id = alice.user_id.replace("-", "")
     headers = {"traceparent": f"00-{trace_id}-{CLIENT}-01"}
     answer = await alice.v2("POST", "/chats", {"companion_id": bob.user_id}, headers=headers)
@@ -127,10 +127,12 @@ async def test_a_request_is_followed_through_all_services(shared_palaver: Runnin
     assert {line["service"] for line in found["lines"]} == {"gateway", "auth"}
 
 
-async def test_a_refusal_names_the_trace_under_which_it_is_found(shared_palaver: Running, door: Door) -> None:
+async def test_a_refusal_names_the_trace_under_which_it_is_found(
+    shared_palaver: Running, api: ApiClient
+) -> None:
     """A user's report of an error could not be matched with what happened."""
-    alice, _, chat_id = await two_people(door)
-    outsider = await door.sign_up("Eve")
+    alice, _, chat_id = await two_people(api)
+    outsider = await api.sign_up("Eve")
     refused = await outsider.v2("GET", f"/chats/{chat_id}")
     assert refused.json["trace_id"] == refused.headers["traceresponse"].split("-")[1]
     found = follow(shared_palaver, refused.json["trace_id"])

@@ -11,7 +11,7 @@ import pytest
 
 from palaver.client import Client, Message
 from tests.harness.palaver_process import Running
-from tests.harness.users import Person, WebSocket, door_of, v2_send
+from tests.harness.users import ApiUser, WebSocket, api_client, v2_send
 
 READERS = 6
 WRITERS = 3
@@ -28,7 +28,7 @@ class Reader:
     `seen`: chat id -> its messages' ids, as they came, over all connections.
     """
 
-    person: Person
+    user: ApiUser
     chat_ids: Sequence[str]
     seen: dict[str, list[str]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -64,9 +64,9 @@ class Reader:
     async def connect(self) -> WebSocket:
         """A new socket, and at once a resume. The `pong` tells that it was heard."""
         self.connections += 1
-        headers = {"authorization": "Bearer " + self.person.token}
+        headers = {"authorization": "Bearer " + self.user.token}
         wire = WebSocket(
-            await self.person.door.http.ws_connect(self.person.door.ws_url + "/v2/ws", headers=headers)
+            await self.user.api.http.ws_connect(self.user.api.ws_url + "/v2/ws", headers=headers)
         )
         await wire.say({"type": "resume", "cursors": self.cursors})
         await wire.say({"type": "ping"})
@@ -109,11 +109,11 @@ class Reader:
 
 
 async def write(
-    person: Person, chat_ids: Sequence[str], ending: Callable[[], bool], chance: random.Random
+    user: ApiUser, chat_ids: Sequence[str], ending: Callable[[], bool], chance: random.Random
 ) -> int:
     """Writes into all chats until the end, several messages at once. Returns the number of messages."""
     written = 0
-    async with person.socket_v2() as wire:
+    async with user.socket_v2() as wire:
         while not ending():
             many = chance.randint(1, 5)
             for _ in range(many):
@@ -125,10 +125,10 @@ async def write(
     return written
 
 
-async def make_groups(members: Sequence[Person], number: int) -> list[str]:
+async def make_groups(members: Sequence[ApiUser], number: int) -> list[str]:
     """Groups of all members."""
     first, *others = members
-    body = {"title": "Tour", "member_ids": [person.user_id for person in others]}
+    body = {"title": "Tour", "member_ids": [user.user_id for user in others]}
     return [(await first.v2("POST", "/chats", body)).ok(201)["id"] for _ in range(number)]
 
 
@@ -136,20 +136,20 @@ async def make_groups(members: Sequence[Person], number: int) -> list[str]:
 async def test_cut_sockets_miss_nothing(shared_palaver: Running, seed: int) -> None:
     """A phone in a tunnel would lose messages, or show them twice, without anybody noticing."""
     chance = random.Random(seed)
-    async with door_of(shared_palaver) as door:
-        people = [await door.sign_up() for _ in range(READERS + WRITERS)]
-        chat_ids = await make_groups(people, CHATS)
-        readers = [Reader(person, chat_ids) for person in people[:READERS]]
+    async with api_client(shared_palaver) as api:
+        users = [await api.sign_up() for _ in range(READERS + WRITERS)]
+        chat_ids = await make_groups(users, CHATS)
+        readers = [Reader(user, chat_ids) for user in users[:READERS]]
         end = asyncio.get_running_loop().time() + SECONDS
 
         def ending() -> bool:
             return asyncio.get_running_loop().time() > end
 
         counts = await asyncio.gather(
-            *(write(person, chat_ids, ending, chance) for person in people[READERS:]),
+            *(write(user, chat_ids, ending, chance) for user in users[READERS:]),
             *(reader.read(ending, chance) for reader in readers),
         )
-        histories = {chat_id: await people[0].history(chat_id) for chat_id in chat_ids}
+        histories = {chat_id: await users[0].history(chat_id) for chat_id in chat_ids}
         last_seqs = {chat_id: len(history) for chat_id, history in histories.items()}
         for reader in readers:
             await reader.finish(last_seqs)
@@ -169,19 +169,19 @@ async def test_cut_sockets_miss_nothing(shared_palaver: Running, seed: int) -> N
 async def test_our_own_client_misses_nothing(shared_palaver: Running, seed: int) -> None:
     """Bots written with the client would act twice on a message, or never."""
     chance = random.Random(seed)
-    async with door_of(shared_palaver) as door:
-        people = [await door.sign_up() for _ in range(3)]
-        chat_ids = await make_groups(people, CHATS)
+    async with api_client(shared_palaver) as api:
+        users = [await api.sign_up() for _ in range(3)]
+        chat_ids = await make_groups(users, CHATS)
         end = asyncio.get_running_loop().time() + SECONDS / 2
 
         def ending() -> bool:
             return asyncio.get_running_loop().time() > end
 
-        async with Client(door.url) as client:
-            await client.sign_in(people[0].email, "correct horse")
+        async with Client(api.url) as client:
+            await client.sign_in(users[0].email, "correct horse")
             async with client.socket(dict.fromkeys(chat_ids, 0)) as socket:
                 cutting = asyncio.create_task(cut_sockets(client, ending, chance))
-                writing = [write(person, chat_ids, ending, chance) for person in people[1:]]
+                writing = [write(user, chat_ids, ending, chance) for user in users[1:]]
                 written = sum(await asyncio.gather(*writing))
                 cuts = await cutting
                 seen: dict[str, list[str]] = {chat_id: [] for chat_id in chat_ids}
@@ -190,7 +190,7 @@ async def test_our_own_client_misses_nothing(shared_palaver: Running, seed: int)
                         event = await anext(socket)
                         if isinstance(event, Message):
                             seen[event.chat_id].append(event.id)
-        histories = {chat_id: [m["id"] for m in await people[0].history(chat_id)] for chat_id in chat_ids}
+        histories = {chat_id: [m["id"] for m in await users[0].history(chat_id)] for chat_id in chat_ids}
     report = f"seed {seed}: {written} messages, {cuts} cuts"
     print(report)  # noqa: T201 - the counts are what whoever runs this wants to see
     assert cuts >= 5, report

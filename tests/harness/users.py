@@ -38,10 +38,10 @@ class Answer:
 
 
 @dataclass
-class Person:
-    """A signed-in user. `door`: how to reach Palaver."""
+class ApiUser:
+    """A signed-in user. `api`: how to reach Palaver."""
 
-    door: "Door"
+    api: "ApiClient"
     email: str
     user_id: str
     session_id: str
@@ -51,13 +51,13 @@ class Person:
 
     async def v2(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
         """A request of v2, `path` behind `/v2`."""
-        return await self.door.call(method, "/v2" + path, body, token="Bearer " + self.token, **options)
+        return await self.api.call(method, "/v2" + path, body, token="Bearer " + self.token, **options)
 
     async def old(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
         """A request of v1 or v0: the token has no prefix."""
-        return await self.door.call(method, path, body, token=self.token, **options)
+        return await self.api.call(method, path, body, token=self.token, **options)
 
-    async def chat_with(self, other: "Person") -> str:
+    async def chat_with(self, other: "ApiUser") -> str:
         """The id of the direct chat of the two."""
         answer = await self.v2("POST", "/chats", {"companion_id": other.user_id})
         assert answer.status in (200, 201), answer.body
@@ -82,8 +82,8 @@ class Person:
     @contextlib.asynccontextmanager
     async def socket_v1(self) -> AsyncIterator["Wire"]:
         """A socket of v1, attached: what is sent from now on gets there."""
-        url = f"{self.door.ws_url}/messenger/ws?token={self.token}"
-        async with self.door.http.ws_connect(url) as ws:
+        url = f"{self.api.ws_url}/messenger/ws?token={self.token}"
+        async with self.api.http.ws_connect(url) as ws:
             wire = Wire(ws)
             await wire.say("is anybody there?")
             assert "error" in await wire.hear()
@@ -93,7 +93,7 @@ class Person:
     async def socket_v2(self) -> AsyncIterator["Wire"]:
         """A socket of v2, attached, its `hello` heard."""
         headers = {"authorization": "Bearer " + self.token}
-        async with self.door.http.ws_connect(self.door.ws_url + "/v2/ws", headers=headers) as ws:
+        async with self.api.http.ws_connect(self.api.ws_url + "/v2/ws", headers=headers) as ws:
             wire = Wire(ws)
             await wire.hear_type("hello")
             yield wire
@@ -148,7 +148,7 @@ class Wire:
         transport.abort()
 
 
-class Door:
+class ApiClient:
     """The public address of a running Palaver."""
 
     def __init__(self, http: aiohttp.ClientSession, running: Running) -> None:
@@ -178,17 +178,17 @@ class Door:
             told = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status, told, await response.read())
 
-    async def sign_up(self, name: str = "Bob", surname: str = "Tallor", email: str = "") -> Person:
+    async def sign_up(self, name: str = "Bob", surname: str = "Tallor", email: str = "") -> ApiUser:
         """A new user, signed in."""
         email = email or f"{name.lower()}-{uuid.uuid4().hex}@example.org"
         account = {**profile_of(name, surname), "email": email, "password": PASSWORD}
         (await self.call("POST", "/v2/users", account)).ok(201)
         return await self.sign_in(email, name=name)
 
-    async def sign_in(self, email: str, password: str = PASSWORD, name: str = "") -> Person:
+    async def sign_in(self, email: str, password: str = PASSWORD, name: str = "") -> ApiUser:
         """One more session of a user."""
         tokens = (await self.call("POST", "/v2/sessions", {"email": email, "password": password})).ok(201)
-        return Person(
+        return ApiUser(
             self,
             email,
             tokens["user_id"],
@@ -200,11 +200,11 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def door_of(running: Running) -> AsyncIterator[Door]:
+async def api_client(running: Running) -> AsyncIterator[ApiClient]:
     """The public address of a running Palaver, for the block."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
-        yield Door(http, running)
+        yield ApiClient(http, running)
 
 
 def profile_of(name: str, surname: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from tests.harness.services import Whole, running_whole
-from tests.harness.users import Door, door_of
+from tests.harness.users import ApiClient, api_client
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -16,6 +16,6 @@ async def whole(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Whole
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(whole: Whole) -> AsyncIterator[Door]:
-    async with door_of(whole) as door:
-        yield door
+async def api(whole: Whole) -> AsyncIterator[ApiClient]:
+    async with api_client(whole) as api:
+        yield api

@@ -8,7 +8,7 @@ import pytest
 from palaver.runtime.telemetry.spans import Span
 from tests.harness.services import Whole
 from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, Kept, keeping
-from tests.harness.users import PASSWORD, Door, Person
+from tests.harness.users import PASSWORD, ApiClient, ApiUser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -22,18 +22,18 @@ def kept() -> Iterator[Kept]:
         yield kept
 
 
-async def pair_of(door: Door) -> tuple[Person, Person, str]:
+async def pair_of(api: ApiClient) -> tuple[ApiUser, ApiUser, str]:
     """Two users and their chat, made before anything is kept."""
-    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
     return bob, alice, await bob.chat_with(alice)
 
 
-async def test_a_request_is_followed_into_auth(door: Door) -> None:
+async def test_a_request_is_followed_into_auth(api: ApiClient) -> None:
     """Whoever asks why a sign-in was slow would see the gateway wait, and not for what."""
-    bob = await door.sign_up("Bob")
+    bob = await api.sign_up("Bob")
     with keeping() as kept:
         pair = {"email": bob.email, "password": PASSWORD}
-        answer = await door.call("POST", "/v2/sessions", pair, headers=HEADERS)
+        answer = await api.call("POST", "/v2/sessions", pair, headers=HEADERS)
     assert answer.headers["traceresponse"].startswith(f"00-{TRACE}-")
     own = kept.span("POST /v2/sessions", TRACE)
     client, auths = [span for span in by_start(kept) if span.name == "POST /sessions"]
@@ -50,17 +50,17 @@ async def test_a_request_is_followed_into_auth(door: Door) -> None:
     assert PASSWORD not in str(kept.lines) + str([span.attributes for span in kept.spans])
 
 
-async def test_what_is_read_in_a_session_bears_its_own_name(door: Door, kept: Kept) -> None:
+async def test_what_is_read_in_a_session_bears_its_own_name(api: ApiClient, kept: Kept) -> None:
     """All that auth reads for somebody would look the same."""
-    bob = await door.sign_up("Bob")
+    bob = await api.sign_up("Bob")
     await bob.v2("GET", "/users/me", headers=HEADERS)
     span = kept.span("read_user", TRACE)
     assert span.attributes["db.namespace"] == "auth.db"
 
 
-async def test_a_request_is_followed_into_the_messenger(door: Door) -> None:
+async def test_a_request_is_followed_into_the_messenger(api: ApiClient) -> None:
     """Whoever asks why a message was late would not see where its time went."""
-    bob, _, chat_id = await pair_of(door)
+    bob, _, chat_id = await pair_of(api)
     with keeping() as kept:
         body = {"text": "hello"}
         await bob.v2("POST", f"/chats/{chat_id}/messages", body, headers=HEADERS)
@@ -82,9 +82,9 @@ def by_start(kept: Kept) -> list[Span]:
     return sorted(kept.spans, key=lambda span: span.start)
 
 
-async def test_a_page_of_history_is_followed_over_the_stream(door: Door) -> None:
+async def test_a_page_of_history_is_followed_over_the_stream(api: ApiClient) -> None:
     """The most frequent request would be the one that nobody can follow."""
-    bob, _, chat_id = await pair_of(door)
+    bob, _, chat_id = await pair_of(api)
     for path in (f"/v2/chats/{chat_id}/messages", f"/messenger/messages?chat_id={chat_id}"):
         with keeping() as kept:
             call = bob.v2 if path.startswith("/v2") else bob.old
@@ -96,9 +96,9 @@ async def test_a_page_of_history_is_followed_over_the_stream(door: Door) -> None
         assert kept.spans[-1].span_id == client.parent_id
 
 
-async def test_all_lines_of_a_request_name_its_trace(door: Door) -> None:
+async def test_all_lines_of_a_request_name_its_trace(api: ApiClient) -> None:
     """Lines of several services about one request could not be put together."""
-    bob, _, chat_id = await pair_of(door)
+    bob, _, chat_id = await pair_of(api)
     with keeping() as kept:
         await bob.v2("GET", f"/chats/{chat_id}", headers=HEADERS)
         await bob.v2("GET", "/users/me", headers=HEADERS)
@@ -117,16 +117,16 @@ async def test_all_lines_of_a_request_name_its_trace(door: Door) -> None:
     ("path", "generation"),
     [("/v2/chats", "v2"), ("/messenger/chats", "v1"), ("/auth/user?email=x", "v0"), ("/docs", "none")],
 )
-async def test_lines_name_the_generation(door: Door, kept: Kept, path: str, generation: str) -> None:
+async def test_lines_name_the_generation(api: ApiClient, kept: Kept, path: str, generation: str) -> None:
     """Nobody could tell whether an old generation is still in use."""
-    await door.call("GET", path, headers={"user-agent": "old-phone/1"})
+    await api.call("GET", path, headers={"user-agent": "old-phone/1"})
     line = next(line for line in kept.lines if line["event"] == "request")
     assert (line["generation"], line["agent"]) == (generation, "old-phone/1")
 
 
-async def test_each_service_keeps_what_failed(door: Door, whole: Whole) -> None:
+async def test_each_service_keeps_what_failed(api: ApiClient, whole: Whole) -> None:
     """The one request that failed would have no trace, because nobody had asked for one."""
-    bob = await door.sign_up("Bob")
+    bob = await api.sign_up("Bob")
     await whole.auth.stop()
     try:
         with keeping() as kept:
@@ -139,9 +139,9 @@ async def test_each_service_keeps_what_failed(door: Door, whole: Whole) -> None:
     assert (own.error, own.attributes["palaver.kept"]) == ("unavailable", "error")
 
 
-async def test_a_stored_message_names_the_trace_of_its_request(door: Door, whole: Whole) -> None:
+async def test_a_stored_message_names_the_trace_of_its_request(api: ApiClient, whole: Whole) -> None:
     """A message that is delivered later could not be traced back to the request that sent it."""
-    bob, _, chat_id = await pair_of(door)
+    bob, _, chat_id = await pair_of(api)
     with keeping():
         await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": "hello"}, headers=HEADERS)
         answer = await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": "again"})
@@ -155,9 +155,9 @@ async def test_a_stored_message_names_the_trace_of_its_request(door: Door, whole
     database.close()
 
 
-async def test_no_path_with_an_id_names_a_span(door: Door, kept: Kept) -> None:
+async def test_no_path_with_an_id_names_a_span(api: ApiClient, kept: Kept) -> None:
     """Spans of one operation could not be grouped, and each session would be an operation of its own."""
-    bob = await door.sign_up("Bob")
+    bob = await api.sign_up("Bob")
     await bob.v2("DELETE", f"/sessions/{bob.session_id}", headers=HEADERS)
     names = {span.name for span in kept.spans if span.kind == "client" and "sessions" in span.name}
     assert names == {"DELETE /sessions/{session_id}"}
