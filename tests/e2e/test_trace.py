@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.harness.palaver_process import Running, running_palaver
-from tests.harness.users import door_of, v2_send
+from tests.harness.users import api_client, v2_send
 
 # The gateway's span, its call, auth's span, and the line that the gateway wrote last
 HEADS = (
@@ -78,8 +78,8 @@ def test_a_clients_trace_is_drawn_through_gateway_and_auth(traced: Running) -> N
 
 async def test_a_message_is_followed_from_one_socket_to_others(traced: Running) -> None:
     """Nobody could answer where a message is, who got it when, and who has read it."""
-    async with door_of(traced) as door:
-        alice, bob = await door.sign_up("Alice"), await door.sign_up("Bob")
+    async with api_client(traced) as api:
+        alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
         chat_id = await alice.chat_with(bob)
         async with alice.socket_v2() as sender, bob.socket_v2() as receiver:
             await sender.say(v2_send(chat_id, "a secret of two"))
