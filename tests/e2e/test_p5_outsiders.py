@@ -56,7 +56,7 @@ def v2(method: str, path: str, body: Any = None) -> Ask:
 
 def v1_messages(query: str) -> Ask:
     """A page of messages as v1 asks for it."""
-    return lambda user, chat_id: user.old("GET", f"/messenger/messages?chat_id={chat_id}{query}")
+    return lambda user, chat_id: user.legacy("GET", f"/messenger/messages?chat_id={chat_id}{query}")
 
 
 CHANGES: dict[str, Ask] = {
@@ -132,14 +132,14 @@ async def test_former_members_read_up_to_their_leaving(scene: Scene) -> None:
     assert page["last_seq"] == 3
     behind = (await scene.henry.v2("GET", f"/chats/{scene.group}/messages?after_seq=3")).ok()
     assert behind["messages"] == []
-    old = (await scene.henry.old("GET", f"/messenger/messages?chat_id={scene.group}")).ok()
+    old = (await scene.henry.legacy("GET", f"/messenger/messages?chat_id={scene.group}")).ok()
     assert (old["total"], len(old["messages"])) == (3, 3)
 
 
 async def test_lists_of_chats_hold_ones_own(scene: Scene) -> None:
     """Other people's conversations would show on one's screen."""
     assert (await scene.eve.v2("GET", "/chats")).ok() == {"chats": [], "next_cursor": None}
-    assert (await scene.eve.old("GET", "/messenger/chats")).ok()["total"] == 0
+    assert (await scene.eve.legacy("GET", "/messenger/chats")).ok()["total"] == 0
 
 
 @pytest.mark.parametrize("name", [*FRAMES])

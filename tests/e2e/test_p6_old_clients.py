@@ -49,13 +49,13 @@ def check_id(text: str) -> None:
 async def pair(api: ApiClient) -> tuple[ApiUser, ApiUser, str]:
     """Bob, Alice, and their chat, opened by v1."""
     bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice", "Swift")
-    opened = await bob.old("POST", "/messenger/create-chat", {"companion_id": alice.user_id})
+    opened = await bob.legacy("POST", "/messenger/create-chat", {"companion_id": alice.user_id})
     return bob, alice, opened.ok()["chat_id"]
 
 
 async def statuses(user: ApiUser, chat_id: str) -> list[str]:
     """The statuses of a chat's messages, without marking them read for this user."""
-    everything = (await user.old("GET", f"/messenger/messages?chat_id={chat_id}")).ok()["messages"]
+    everything = (await user.legacy("GET", f"/messenger/messages?chat_id={chat_id}")).ok()["messages"]
     return [message["status"] for message in everything]
 
 
@@ -113,7 +113,7 @@ async def test_tokens_are_refreshed(api: ApiClient) -> None:
     assert list(fresh) == ["access_token", "refresh_token"]
     assert fresh["refresh_token"] != bob.refresh_token
     bob.token = fresh["access_token"]
-    assert (await bob.old("GET", "/auth/user/get-by-token")).status == 200
+    assert (await bob.legacy("GET", "/auth/user/get-by-token")).status == 200
     check_refusal(await api.call("PUT", "/auth/token", {"refresh_token": "made up"}), 401)
 
 
@@ -122,17 +122,17 @@ async def test_a_new_sign_in_leaves_other_devices(api: ApiClient) -> None:
     bob = await api.sign_up()
     pair = {"email": bob.email, "password": PASSWORD}
     (await api.call("POST", "/auth/sign-in", pair)).ok()
-    assert (await bob.old("GET", "/auth/user/get-by-token")).status == 200
+    assert (await bob.legacy("GET", "/auth/user/get-by-token")).status == 200
 
 
 @pytest.mark.parametrize("path", ["/auth/user", "/auth/user/get-by-email"])
 async def test_a_user_is_found_by_email(api: ApiClient, path: str) -> None:
     """The walkthrough, and every old app, opens a chat by the other's email."""
     bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
-    found = await bob.old("GET", f"{path}?email={alice.email}")
+    found = await bob.legacy("GET", f"{path}?email={alice.email}")
     assert found.body == b'{"user_id":"%s"}' % alice.user_id.encode()
-    check_refusal(await bob.old("GET", f"{path}?email=nobody@example.org"), 400)
-    check_refusal(await bob.old("GET", path), 400)
+    check_refusal(await bob.legacy("GET", f"{path}?email=nobody@example.org"), 400)
+    check_refusal(await bob.legacy("GET", path), 400)
     check_refusal(await api.call("GET", f"{path}?email={alice.email}"), 401)
 
 
@@ -141,7 +141,7 @@ async def test_a_user_is_found_by_token(api: ApiClient) -> None:
     account = new_account()
     (await api.call("POST", "/auth/sign-up", account)).ok()
     bob = await api.sign_in(account["email"], account["password"])
-    user = (await bob.old("GET", "/auth/user/get-by-token")).ok()
+    user = (await bob.legacy("GET", "/auth/user/get-by-token")).ok()
     assert list(user) == USER_KEYS
     check_id(user["id"])
     assert user == {
@@ -158,15 +158,15 @@ async def test_users_are_found_by_name(api: ApiClient) -> None:
     bob = await api.sign_up("Bob", surname)
     others = {(await api.sign_up(name, surname)).user_id for name in ("Anna", "Ann", "Zoe")}
     path = "/social/profile/search-by-anthroponym?anthroponym="
-    found = (await bob.old("GET", path + surname[:20])).ok()
+    found = (await bob.legacy("GET", path + surname[:20])).ok()
     assert list(found) == ["count", "users"]
     assert found["count"] == 3
     assert {user["id"] for user in found["users"]} == others
     assert all(list(user) == USER_KEYS for user in found["users"])
     for words in (f"Ann%20{surname[:20]}", f"{surname[:20]}%20Ann"):
-        two = (await bob.old("GET", path + words)).ok()
+        two = (await bob.legacy("GET", path + words)).ok()
         assert {user["name"] for user in two["users"]} == {"Ann", "Anna"}
-    part = (await bob.old("GET", f"{path}{surname[:20]}&limit=1&offset=1")).ok()
+    part = (await bob.legacy("GET", f"{path}{surname[:20]}&limit=1&offset=1")).ok()
     assert part["count"] == 3
     assert part["users"] == found["users"][1:2]
     check_refusal(await api.call("GET", path + surname), 401)
@@ -188,7 +188,7 @@ async def test_a_pair_has_one_chat(api: ApiClient) -> None:
     bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
     asked = [(bob, alice), (alice, bob)] * 4
     answers = await asyncio.gather(
-        *(a.old("POST", "/messenger/create-chat", {"companion_id": b.user_id}) for a, b in asked)
+        *(a.legacy("POST", "/messenger/create-chat", {"companion_id": b.user_id}) for a, b in asked)
     )
     assert [list(answer.ok()) for answer in answers] == [["chat_id"]] * 8
     assert len({answer.body for answer in answers}) == 1
@@ -199,9 +199,9 @@ async def test_a_chat_with_nobody_is_refused(api: ApiClient) -> None:
     """Old apps would write into a chat that nobody reads."""
     bob = await api.sign_up()
     for companion in (NOBODY, bob.user_id, "no uuid", 5, None):
-        answer = await bob.old("POST", "/messenger/create-chat", {"companion_id": companion})
+        answer = await bob.legacy("POST", "/messenger/create-chat", {"companion_id": companion})
         check_refusal(answer, 400)
-    check_refusal(await bob.old("POST", "/messenger/create-chat", {}), 400)
+    check_refusal(await bob.legacy("POST", "/messenger/create-chat", {}), 400)
     check_refusal(await api.call("POST", "/messenger/create-chat", {"companion_id": bob.user_id}), 401)
 
 
@@ -210,7 +210,7 @@ async def test_chats_are_listed(api: ApiClient) -> None:
     bob, alice, chat_id = await pair(api)
     henry = await api.sign_up("Henry", "Cavill")
     newer = await bob.chat_with(henry)
-    page = (await bob.old("GET", "/messenger/chats")).ok()
+    page = (await bob.legacy("GET", "/messenger/chats")).ok()
     assert list(page) == ["total", "limit", "offset", "chats"]
     assert (page["total"], page["limit"], page["offset"]) == (2, 10, 0)
     assert [chat["id"] for chat in page["chats"]] == [newer, chat_id]
@@ -219,10 +219,10 @@ async def test_chats_are_listed(api: ApiClient) -> None:
         assert TIME.fullmatch(chat["create_time"])
     assert page["chats"][1]["participants"] == [{"id": alice.user_id, "name": "Alice", "surname": "Swift"}]
     assert list(page["chats"][0]["participants"][0]) == ["id", "name", "surname"]
-    part = (await bob.old("GET", "/messenger/chats?limit=1&offset=1")).ok()
+    part = (await bob.legacy("GET", "/messenger/chats?limit=1&offset=1")).ok()
     assert (part["total"], part["limit"], part["offset"]) == (2, 1, 1)
     assert part["chats"] == page["chats"][1:]
-    nobody = (await api.sign_up()).old("GET", "/messenger/chats")
+    nobody = (await api.sign_up()).legacy("GET", "/messenger/chats")
     assert (await nobody).body == b'{"total":0,"limit":10,"offset":0,"chats":[]}'
     check_refusal(await api.call("GET", "/messenger/chats"), 401)
 
@@ -232,7 +232,7 @@ async def test_messages_are_listed(api: ApiClient) -> None:
     bob, alice, chat_id = await pair(api)
     await bob.send(chat_id, *(f"text {number}" for number in range(12)))
     path = f"/messenger/messages?chat_id={chat_id}"
-    page = (await alice.old("GET", path)).ok()
+    page = (await alice.legacy("GET", path)).ok()
     assert list(page) == ["total", "limit", "offset", "messages"]
     assert (page["total"], page["limit"], page["offset"]) == (12, 10, 0)
     assert [message["text"] for message in page["messages"]] == [f"text {number}" for number in range(10)]
@@ -241,15 +241,15 @@ async def test_messages_are_listed(api: ApiClient) -> None:
         assert TIME.fullmatch(message["create_time"])
         assert (message["user_id"], message["chat_id"]) == (bob.user_id, chat_id)
         check_id(message["id"])
-    part = (await alice.old("GET", path + "&limit=5&offset=10")).ok()
+    part = (await alice.legacy("GET", path + "&limit=5&offset=10")).ok()
     assert (part["total"], part["limit"], part["offset"]) == (12, 5, 10)
     assert [message["text"] for message in part["messages"]] == ["text 10", "text 11"]
     check_refusal(await api.call("GET", path), 401)
-    check_refusal(await alice.old("GET", f"/messenger/messages?chat_id={NOBODY}"), 404)
-    check_refusal(await alice.old("GET", "/messenger/messages"), 400)
-    check_refusal(await alice.old("GET", "/messenger/messages?chat_id=5"), 400)
-    check_refusal(await alice.old("GET", path + "&limit=-1"), 400)
-    check_refusal(await alice.old("GET", path + "&offset=x"), 400)
+    check_refusal(await alice.legacy("GET", f"/messenger/messages?chat_id={NOBODY}"), 404)
+    check_refusal(await alice.legacy("GET", "/messenger/messages"), 400)
+    check_refusal(await alice.legacy("GET", "/messenger/messages?chat_id=5"), 400)
+    check_refusal(await alice.legacy("GET", path + "&limit=-1"), 400)
+    check_refusal(await alice.legacy("GET", path + "&offset=x"), 400)
 
 
 async def test_statuses_follow_receipts(api: ApiClient) -> None:
@@ -262,7 +262,7 @@ async def test_statuses_follow_receipts(api: ApiClient) -> None:
     await alice.v2("PUT", f"/chats/{chat_id}/receipt", {"read_seq": 1})
     assert await statuses(bob, chat_id) == ["read", "received", "created"]
     await bob.v2("DELETE", f"/chats/{chat_id}/messages/{sent[2]['seq']}")
-    page = (await bob.old("GET", f"/messenger/messages?chat_id={chat_id}")).ok()
+    page = (await bob.legacy("GET", f"/messenger/messages?chat_id={chat_id}")).ok()
     assert [message["status"] for message in page["messages"]] == ["read", "received", "deleted"]
     assert page["messages"][2]["text"] == ""
 
@@ -274,7 +274,7 @@ async def test_old_clients_receipts_are_implied(api: ApiClient) -> None:
         await bob.send(chat_id, "Hello")
         assert await wire.hear() == v1_frame(chat_id, "Hello")
         await wait_for_status(bob, chat_id, "received")
-    await alice.old("GET", f"/messenger/messages?chat_id={chat_id}")
+    await alice.legacy("GET", f"/messenger/messages?chat_id={chat_id}")
     await wait_for_status(bob, chat_id, "read")
 
 

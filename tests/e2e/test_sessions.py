@@ -36,7 +36,7 @@ async def check_ended(user: ApiUser) -> None:
             await asyncio.sleep(0.02)
     assert answer.status == 401
     assert answer.json["code"] == "session_revoked"
-    assert (await user.old("GET", "/messenger/chats")).status == 401
+    assert (await user.legacy("GET", "/messenger/chats")).status == 401
     assert (await refresh(user.api, user.refresh_token)).status == 401
 
 

@@ -53,7 +53,7 @@ class ApiUser:
         """A request of v2, `path` behind `/v2`."""
         return await self.api.call(method, "/v2" + path, body, token="Bearer " + self.token, **options)
 
-    async def old(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
+    async def legacy(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
         """A request of v1 or v0: the token has no prefix."""
         return await self.api.call(method, path, body, token=self.token, **options)
 

@@ -35,8 +35,8 @@ async def use_everything(running: Running) -> None:
         await fail_to_sign_in(api, bob)
         await api.call("POST", "/v2/sessions/refresh", {"refresh_token": bob.refresh_token})
         await api.call("POST", "/v2/sessions/refresh", {"refresh_token": "none"})
-        await bob.old("GET", f"/auth/user?email={alice.email}")
-        await bob.old("GET", "/messenger/chats")
+        await bob.legacy("GET", f"/auth/user?email={alice.email}")
+        await bob.legacy("GET", "/messenger/chats")
         assert (await alice.v2("GET", "/chats/00000000-0000-7000-8000-000000000000")).status == 404
         await talk(alice, bob, chat_id)
         await flood(running, alice, chat_id)

@@ -19,7 +19,7 @@ async def test_both_ways_give_the_same_answer(api: ApiClient) -> None:
     # The first page that an old client reads moves its receipt, and so the statuses of the second
     for query in ("", "&limit=5", "&limit=5&offset=3", "&limit=0"):
         path = f"/messenger/messages?chat_id={chat}{query}"
-        short, routed = await bob.old("GET", path), await bob.old("GET", path + "&way=documented")
+        short, routed = await bob.legacy("GET", path), await bob.legacy("GET", path + "&way=documented")
         assert (short.status, short.body) == (routed.status, routed.body) == (200, routed.body)
 
 
