@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.palaver_process import PalaverProcess, running_palaver
 
 
 @pytest.fixture
-def palaver(tmp_path: Path) -> Iterator[Running]:
+def palaver(tmp_path: Path) -> Iterator[PalaverProcess]:
     """A Palaver of the test's own, without rate limits."""
     with running_palaver(tmp_path) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def shared_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def shared_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PalaverProcess]:
     """One Palaver for a file's tests, without rate limits. They may not stop it, nor expect it empty."""
     with running_palaver(tmp_path_factory.mktemp("palaver")) as running:
         yield running

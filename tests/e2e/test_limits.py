@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.users import (
     PASSWORD,
     Answer,
@@ -38,14 +38,14 @@ FAMILY = "👩🏽‍🤝‍👩🏿"
 
 
 @pytest.fixture(scope="module")
-def strict_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def strict_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PalaverProcess]:
     """A Palaver with the rates that it has by itself."""
     with running_palaver(tmp_path_factory.mktemp("strict"), rates=True) as running:
         yield running
 
 
 @pytest.fixture
-async def strict_door(strict_palaver: Running) -> AsyncIterator[ApiClient]:
+async def strict_door(strict_palaver: PalaverProcess) -> AsyncIterator[ApiClient]:
     """The way in where rates are limited. Tests come from addresses of their own: see `come_from`."""
     async with api_client(strict_palaver) as found:
         yield found

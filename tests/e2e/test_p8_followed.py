@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.users import ApiClient, ApiUser, v1_frame, v2_send
 
 CLIENT = "b7ad6b7169203331"
 
 
 @pytest.fixture(scope="module")
-def shared_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def shared_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PalaverProcess]:
     """One that keeps every trace: a test asks more in a second than are kept of each."""
     everything = {"PALAVER_TELEMETRY__SAMPLE_RATIO": "1"}
     with running_palaver(tmp_path_factory.mktemp("palaver"), env=everything) as running:
         yield running
 
 
-def follow(palaver: Running, *words: str) -> Any:
+def follow(palaver: PalaverProcess, *words: str) -> Any:
     """What `palaver trace` finds, as JSON."""
     command = [
         sys.executable,
@@ -58,7 +58,7 @@ async def two_people(api: ApiClient) -> tuple[ApiUser, ApiUser, str]:
 
 
 async def test_a_message_is_followed_from_a_frame_to_every_socket(
-    shared_palaver: Running, api: ApiClient
+    shared_palaver: PalaverProcess, api: ApiClient
 ) -> None:
     """Nobody could answer "where is this message?", from who sent it to who has read it."""
     alice, bob, chat_id = await two_people(api)
@@ -90,7 +90,7 @@ async def test_a_message_is_followed_from_a_frame_to_every_socket(
     assert {span["name"] for span in story["linked"]} >= {"commit batch", "resume"}
 
 
-async def test_old_clients_and_rest_are_followed_too(shared_palaver: Running, api: ApiClient) -> None:
+async def test_old_clients_and_rest_are_followed_too(shared_palaver: PalaverProcess, api: ApiClient) -> None:
     """Messages of clients that never update, and of bots, would be lost sight of at the first door."""
     alice, bob, chat_id = await two_people(api)
     async with bob.socket_v2() as his, alice.socket_v1() as hers:
@@ -111,7 +111,9 @@ async def test_old_clients_and_rest_are_followed_too(shared_palaver: Running, ap
     ]
 
 
-async def test_a_request_is_followed_through_all_services(shared_palaver: Running, api: ApiClient) -> None:
+async def test_a_request_is_followed_through_all_services(
+    shared_palaver: PalaverProcess, api: ApiClient
+) -> None:
     """A slow request could not be told from a slow part behind it."""
     alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
     trace_id = alice.user_id.replace("-", "")
@@ -128,7 +130,7 @@ async def test_a_request_is_followed_through_all_services(shared_palaver: Runnin
 
 
 async def test_a_refusal_names_the_trace_under_which_it_is_found(
-    shared_palaver: Running, api: ApiClient
+    shared_palaver: PalaverProcess, api: ApiClient
 ) -> None:
     """A user's report of an error could not be matched with what happened."""
     alice, _, chat_id = await two_people(api)

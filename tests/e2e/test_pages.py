@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.walkthrough import REPOSITORY, Terminal
 
 README = REPOSITORY / "README.md"
@@ -18,7 +18,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Running]:
+def fresh(tmp_path: Path) -> Iterator[PalaverProcess]:
     """A Palaver with nobody in it, and with its rate limits. It keeps every trace: what a reader types in
     minutes is typed here within seconds, and beyond ten a second a message is sampled."""
     everything = {"PALAVER_TELEMETRY__SAMPLE_RATIO": "1"}
@@ -46,7 +46,9 @@ def blocks_of(page: Path, language: str, base_url: str) -> list[str]:
     ]
 
 
-def test_the_readme_works_as_it_stands(fresh: Running, terminals: list[Terminal], tmp_path: Path) -> None:
+def test_the_readme_works_as_it_stands(
+    fresh: PalaverProcess, terminals: list[Terminal], tmp_path: Path
+) -> None:
     """It is the first page that anybody tries; who gets stuck there does not come back."""
     first, second = terminals
     run, test, sign_up, sign_in, open_chat, listen, talk, read, new, chat, find = blocks_of(
@@ -98,7 +100,7 @@ def answer_program(program: str, window: Terminal, chat_id: str, directory: Path
     assert printed == "on disk as message 5\n6 Something.\n"
 
 
-def test_the_walkthrough_prints_what_the_page_says(fresh: Running, terminals: list[Terminal]) -> None:
+def test_the_walkthrough_prints_what_the_page_says(fresh: PalaverProcess, terminals: list[Terminal]) -> None:
     """A reader compares what they see with the page; a difference makes them look for their own mistake."""
     commands = blocks_of(WALKTHROUGH, "sh", fresh.base_url)
     printed = [output for command in commands if (output := terminals[0].run(command))]

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.users import Answer, ApiClient, ApiUser, api_client, profile_of, v1_frame, v2_send
 
 # All lines, all spans, all of them slow
@@ -45,14 +45,14 @@ class Secrets:
 
 
 @pytest.fixture(scope="module")
-def palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PalaverProcess]:
     """One that writes down all that it can."""
     with running_palaver(tmp_path_factory.mktemp("palaver"), env=EVERYTHING) as running:
         yield running
 
 
 @pytest.fixture
-async def api(palaver: Running) -> AsyncIterator[ApiClient]:
+async def api(palaver: PalaverProcess) -> AsyncIterator[ApiClient]:
     """The way in."""
     async with api_client(palaver) as found:
         yield found
@@ -164,7 +164,7 @@ async def knock(api: ApiClient, caller: ApiUser, secrets: Secrets) -> None:
         await asyncio.sleep(0.1)
 
 
-async def test_no_password_token_or_text_is_written_down(palaver: Running, api: ApiClient) -> None:
+async def test_no_password_token_or_text_is_written_down(palaver: PalaverProcess, api: ApiClient) -> None:
     """Whoever reads the logs, or is sent them, could sign in as a user, or read what they say."""
     secrets = Secrets()
     alice, bob = await user(api, secrets, "alice"), await user(api, secrets, "bob")

@@ -13,7 +13,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver, wait_until
+from tests.harness.palaver_process import PalaverProcess, running_palaver, wait_until
 from tests.harness.users import Answer, ApiClient, ApiUser, Wire, api_client, v1_frame, v2_send
 
 REVOKED_SECONDS = 2.0
@@ -116,7 +116,7 @@ async def test_concurrent_refreshes_give_one_pair(api: ApiClient) -> None:
 # ---- keys ----
 
 
-def rotate_keys(running: Running) -> str:
+def rotate_keys(running: PalaverProcess) -> str:
     """Runs `palaver keys rotate` beside the running Palaver. Returns the new key's id."""
     done = subprocess.run(
         [sys.executable, "-m", "palaver", "keys", "rotate"],
@@ -134,7 +134,7 @@ def key_of(user: ApiUser) -> str:
     return str(jwt.get_unverified_header(user.token)["kid"])
 
 
-async def test_keys_rotate_while_running(shared_palaver: Running, api: ApiClient) -> None:
+async def test_keys_rotate_while_running(shared_palaver: PalaverProcess, api: ApiClient) -> None:
     """Changing a key, after a leak or by the calendar, would sign everybody out or need a restart."""
     bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
     chat_id = await bob.chat_with(alice)
@@ -160,7 +160,7 @@ async def test_keys_rotate_while_running(shared_palaver: Running, api: ApiClient
 
 
 @contextlib.asynccontextmanager
-async def own_api(running: Running) -> AsyncIterator[ApiClient]:
+async def own_api(running: PalaverProcess) -> AsyncIterator[ApiClient]:
     """The way into a Palaver of the test's own."""
     async with api_client(running) as found:
         yield found
@@ -265,7 +265,7 @@ async def test_a_restart_behind_the_gateway_drops_no_socket(tmp_path: Path, serv
 
 
 async def send_around_kill(
-    running: Running, service: str, sender: Wire, chat_id: str, texts: list[str]
+    running: PalaverProcess, service: str, sender: Wire, chat_id: str, texts: list[str]
 ) -> int:
     """Sends texts, kills a service among them, and checks the acknowledgements. Returns the victim's id."""
     frames = [v2_send(chat_id, text) for text in texts]

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver, wait_until
+from tests.harness.palaver_process import PalaverProcess, running_palaver, wait_until
 from tests.harness.walkthrough import (
     KEPT,
     ORIGINAL,
@@ -44,7 +44,7 @@ class Walk:
     """A walk through the page. `blocks`: commands and frames, for the port that is served."""
 
     blocks: list[str]
-    palaver: Running
+    palaver: PalaverProcess
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from palaver.client import Client, Message
-from tests.harness.palaver_process import Running
+from tests.harness.palaver_process import PalaverProcess
 from tests.harness.users import ApiUser, WebSocket, api_client, v2_send
 
 READERS = 6
@@ -133,7 +133,7 @@ async def make_groups(members: Sequence[ApiUser], number: int) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", [random.randrange(10**9)])
-async def test_cut_sockets_miss_nothing(shared_palaver: Running, seed: int) -> None:
+async def test_cut_sockets_miss_nothing(shared_palaver: PalaverProcess, seed: int) -> None:
     """A phone in a tunnel would lose messages, or show them twice, without anybody noticing."""
     chance = random.Random(seed)
     async with api_client(shared_palaver) as api:
@@ -166,7 +166,7 @@ async def test_cut_sockets_miss_nothing(shared_palaver: Running, seed: int) -> N
 
 
 @pytest.mark.parametrize("seed", [random.randrange(10**9)])
-async def test_our_own_client_misses_nothing(shared_palaver: Running, seed: int) -> None:
+async def test_our_own_client_misses_nothing(shared_palaver: PalaverProcess, seed: int) -> None:
     """Bots written with the client would act twice on a message, or never."""
     chance = random.Random(seed)
     async with api_client(shared_palaver) as api:

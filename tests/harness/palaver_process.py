@@ -30,7 +30,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = STAR
 
 
 @dataclass
-class Running:
+class PalaverProcess:
     """A Palaver that runs."""
 
     process: "subprocess.Popen[bytes]"
@@ -110,7 +110,7 @@ def services_of(pid: int) -> dict[str, int]:
 
 def start_palaver(
     directory: Path, *, env: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
-) -> Running:
+) -> PalaverProcess:
     """Starts `palaver up ARGUMENTS` with `directory/data`, without waiting for it to be ready."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PALAVER_")}
     output_file = directory / "up.out"
@@ -123,7 +123,7 @@ def start_palaver(
             env={**environment, **CHEAP_PASSWORDS, **(env or {})},
             start_new_session=True,
         )
-    return Running(process, directory / "data", output_file)
+    return PalaverProcess(process, directory / "data", output_file)
 
 
 @contextlib.contextmanager
@@ -133,7 +133,7 @@ def running_palaver(
     env: Mapping[str, str] | None = None,
     rates: bool = False,
     arguments: Sequence[str] = ("--port", "0"),
-) -> Iterator[Running]:
+) -> Iterator[PalaverProcess]:
     """A Palaver that is ready, on free ports, with its data in `directory/data`, until the block ends.
 
     `rates`: whether it limits rates. `env`: settings. The same directory again finds the same data.

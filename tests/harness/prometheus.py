@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.harness.palaver_process import Running, wait_until
+from tests.harness.palaver_process import PalaverProcess, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOYED = REPOSITORY / "deploy" / "prometheus"
@@ -57,7 +57,7 @@ class Prometheus:
         return float(found[0]["value"][1]) if found else 0.0
 
 
-def metrics_addresses(running: Running) -> dict[str, str]:
+def metrics_addresses(running: PalaverProcess) -> dict[str, str]:
     """Host and port of each service's /metrics."""
     return {
         service: f"127.0.0.1:{psutil.Process(running.pids[service]).environ()[variable]}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.harness.palaver_process import Running
+from tests.harness.palaver_process import PalaverProcess
 
 PASSWORD = "correct horse"
 WAIT_SECONDS = 10.0
@@ -151,7 +151,7 @@ class Wire:
 class ApiClient:
     """The public address of a running Palaver."""
 
-    def __init__(self, http: aiohttp.ClientSession, running: Running) -> None:
+    def __init__(self, http: aiohttp.ClientSession, running: PalaverProcess) -> None:
         self.http = http
         self.url = running.base_url
         self.ws_url = running.ws_url
@@ -200,7 +200,7 @@ class ApiClient:
 
 
 @contextlib.asynccontextmanager
-async def api_client(running: Running) -> AsyncIterator[ApiClient]:
+async def api_client(running: PalaverProcess) -> AsyncIterator[ApiClient]:
     """The public address of a running Palaver, for the block."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from palaver.contracts.errors import OVERLOADED, SLOW_READER
-from tests.harness.palaver_process import Running
+from tests.harness.palaver_process import PalaverProcess
 from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
 from tests.harness.users import PASSWORD, WAIT_SECONDS, ApiClient, ApiUser, api_client, v1_frame, v2_send
 
@@ -25,7 +25,7 @@ LONG_TEXTS_A_REQUEST = 50
 LONG_REQUESTS = 40
 
 
-async def use_everything(running: Running) -> None:
+async def use_everything(running: PalaverProcess) -> None:
     """Every kind of request and frame, and every refusal that one can ask for."""
     async with api_client(running) as api:
         alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
@@ -76,7 +76,7 @@ async def talk(alice: ApiUser, bob: ApiUser, chat_id: str) -> None:
         await old.hear_json()
 
 
-async def flood(running: Running, alice: ApiUser, chat_id: str) -> None:
+async def flood(running: PalaverProcess, alice: ApiUser, chat_id: str) -> None:
     """More messages at once than the gateway lets be in flight."""
     socket = await open_raw(running, alice)
     sends = [json.dumps(v2_send(chat_id, str(number))) for number in range(FRAMES_AT_ONCE)]
@@ -94,7 +94,7 @@ async def be_refused_an_upgrade(api: ApiClient) -> None:
     assert answer.status >= 400
 
 
-async def read_too_slowly(running: Running, alice: ApiUser, carol: ApiUser) -> None:
+async def read_too_slowly(running: PalaverProcess, alice: ApiUser, carol: ApiUser) -> None:
     """A socket that reads nothing until it is cut off."""
     chat_id = await alice.chat_with(carol)
     socket = await open_raw(running, carol)
@@ -107,7 +107,7 @@ async def read_too_slowly(running: Running, alice: ApiUser, carol: ApiUser) -> N
     await socket.close()
 
 
-async def open_raw(running: Running, user: ApiUser) -> RawSocket:
+async def open_raw(running: PalaverProcess, user: ApiUser) -> RawSocket:
     """A socket of v2, attached, that reads little by itself."""
     host, _, port = running.base_url.removeprefix("http://").partition(":")
     socket = await RawSocket.open(host, int(port), "/v2/ws", "Bearer " + user.token, limit=1024)
@@ -117,7 +117,7 @@ async def open_raw(running: Running, user: ApiUser) -> RawSocket:
     return socket
 
 
-async def lose_the_messenger(running: Running) -> None:
+async def lose_the_messenger(running: PalaverProcess) -> None:
     """A call that is made again until the messenger is back, and a gateway that attaches again."""
     async with api_client(running) as api:
         alice = await api.sign_up("Alice")
