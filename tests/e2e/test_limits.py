@@ -16,7 +16,7 @@ from tests.harness.users import (
     Answer,
     ApiClient,
     ApiUser,
-    Wire,
+    WebSocket,
     api_client,
     profile_of,
     v1_frame,
@@ -82,10 +82,10 @@ async def test_longest_text(api: ApiClient, character: str) -> None:
     # A frame holds fewer of the large ones
     longest = character * min(TEXT, (FRAME - 1000) // len(character.encode()))
     async with alice.socket_v2() as a, bob.socket_v2() as b:
-        await b.say(v2_send(chat_id, longest))
-        assert (await a.hear_type("message"))["text"] == longest
+        await b.send(v2_send(chat_id, longest))
+        assert (await a.receive_type("message"))["text"] == longest
         await bob.send(chat_id, character * TEXT)
-        assert (await a.hear_type("message"))["text"] == character * TEXT
+        assert (await a.receive_type("message"))["text"] == character * TEXT
 
 
 async def test_a_longer_text_is_refused(api: ApiClient) -> None:
@@ -100,11 +100,11 @@ async def test_a_longer_text_is_refused(api: ApiClient) -> None:
     check_problem(await bob.v2("PATCH", path + "/1", {"text": longer}), 422, "invalid", "text")
     async with bob.socket_v2() as wire, bob.socket_v1() as old:
         frame = v2_send(chat_id, longer)
-        await wire.say(frame)
-        error = await wire.hear_type("error")
+        await wire.send(frame)
+        error = await wire.receive_type("error")
         assert (error["code"], error["field"]) == ("invalid", "text")
-        await old.say(v1_frame(chat_id, longer))
-        check_old_error(await old.hear(), "16,384")
+        await old.send(v1_frame(chat_id, longer))
+        check_old_error(await old.receive(), "16,384")
     assert len(await bob.history(chat_id)) == 1
 
 
@@ -114,11 +114,11 @@ async def test_empty_text_and_nul_are_refused(api: ApiClient, text: str) -> None
     bob, _, chat_id = await pair(api)
     check_problem(await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": text}), 422, "invalid", "text")
     async with bob.socket_v2() as wire, bob.socket_v1() as old:
-        await wire.say(v2_send(chat_id, text))
-        error = await wire.hear_type("error")
+        await wire.send(v2_send(chat_id, text))
+        error = await wire.receive_type("error")
         assert (error["code"], error["field"]) == ("invalid", "text")
-        await old.say(v1_frame(chat_id, text))
-        check_old_error(await old.hear(), "text")
+        await old.send(v1_frame(chat_id, text))
+        check_old_error(await old.receive(), "text")
 
 
 async def test_any_unicode_comes_back_as_it_was(api: ApiClient) -> None:
@@ -126,9 +126,9 @@ async def test_any_unicode_comes_back_as_it_was(api: ApiClient) -> None:
     bob, alice, chat_id = await pair(api)
     text = f'\u202eتجربة\u202c {FAMILY} e\u0301 \U0010ffff \ufeff\u2028 "\\ \x01\x7f\r\n\t <b>&amp;</b> ﷽ 𝄞'
     async with alice.socket_v2() as a, alice.socket_v1() as old, bob.socket_v2() as b:
-        await b.say(v2_send(chat_id, text))
-        assert (await a.hear_type("message"))["text"] == text
-        payload = json.loads(json.loads(await old.hear())["payload"])
+        await b.send(v2_send(chat_id, text))
+        assert (await a.receive_type("message"))["text"] == text
+        payload = json.loads(json.loads(await old.receive())["payload"])
         assert payload["messages"][0]["text"] == text
     assert [message["text"] for message in await alice.history(chat_id)] == [text]
 
@@ -147,8 +147,8 @@ async def test_too_many_messages_of_a_request(api: ApiClient, number: int) -> No
     body = {"messages": [{"text": "text"}] * number}
     check_problem(await bob.v2("POST", f"/chats/{chat_id}/messages", body), 422, "invalid", "messages")
     async with bob.socket_v1() as old:
-        await old.say(v1_frame(chat_id, *["text"] * number))
-        check_old_error(await old.hear(), "messages must be 1 to 100")
+        await old.send(v1_frame(chat_id, *["text"] * number))
+        check_old_error(await old.receive(), "messages must be 1 to 100")
     assert await bob.history(chat_id) == []
 
 
@@ -181,13 +181,13 @@ async def test_frames(api: ApiClient) -> None:
         return frame + " " * (size - len(frame))
 
     async with bob.socket_v2() as wire:
-        await wire.say(padded(FRAME))
-        await wire.hear_type("sent")
-        await wire.say(padded(FRAME + 1))
-        assert await wire.hear_close() == 1009
+        await wire.send(padded(FRAME))
+        await wire.receive_type("sent")
+        await wire.send(padded(FRAME + 1))
+        assert await wire.receive_close() == 1009
     async with bob.socket_v1() as old:
-        await old.say(v1_frame(chat_id, "fits") + " " * FRAME)
-        assert await old.hear_close() == 1009
+        await old.send(v1_frame(chat_id, "fits") + " " * FRAME)
+        assert await old.receive_close() == 1009
     assert len(await bob.history(chat_id)) == 1
 
 
@@ -339,25 +339,27 @@ async def test_messages_of_a_user(strict_door: ApiClient) -> None:
         # One more fits after a second
         check_rate_limited(await until_refused(lambda: bob.v2("POST", path, full), 1.0))
         await flood(wire, chat_id)
-        error = await wire.hear_type("error")
+        error = await wire.receive_type("error")
         assert (error["code"], error["chat_id"]) == ("rate_limited", chat_id)
         assert 0 < error["retry_after"] <= 1
         for _ in range(BURST):
-            await old.say(v1_frame(chat_id, "text"))
+            await old.send(v1_frame(chat_id, "text"))
         # It hears what the other socket sent, too
-        await old.hear_that(lambda frame: frame["action"] == "error" and "too many" in frame["payload"])
+        await old.receive_matching(
+            lambda frame: frame["action"] == "error" and "too many" in frame["payload"]
+        )
         # The other one is not held up
         await alice.send(chat_id, "mine")
         await asyncio.sleep(error["retry_after"] + 0.5)
-        await wire.say(v2_send(chat_id, "back again"))
-        await wire.hear_that(lambda frame: frame["type"] == "sent")
+        await wire.send(v2_send(chat_id, "back again"))
+        await wire.receive_matching(lambda frame: frame["type"] == "sent")
     assert await bob.history(chat_id)
 
 
-async def flood(wire: Wire, chat_id: str) -> None:
+async def flood(wire: WebSocket, chat_id: str) -> None:
     """Sends far more than what may be sent."""
     for _ in range(BURST):
-        await wire.say(v2_send(chat_id, "text"))
+        await wire.send(v2_send(chat_id, "text"))
 
 
 async def test_a_refused_message_was_not_stored(strict_door: ApiClient) -> None:
@@ -367,9 +369,9 @@ async def test_a_refused_message_was_not_stored(strict_door: ApiClient) -> None:
     sent, refused = set(), set()
     async with bob.socket_v2() as wire:
         for frame in frames:
-            await wire.say(frame)
+            await wire.send(frame)
         while len(sent) + len(refused) < len(frames):
-            frame = await wire.hear_that(lambda frame: frame["type"] in ("sent", "error"))
+            frame = await wire.receive_matching(lambda frame: frame["type"] in ("sent", "error"))
             (sent if frame["type"] == "sent" else refused).add(frame["client_id"])
     assert len(sent) >= BURST
     assert refused

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.users import Answer, ApiClient, ApiUser, Wire, v1_frame, v2_send
+from tests.harness.users import Answer, ApiClient, ApiUser, WebSocket, v1_frame, v2_send
 
 FENCE = str(uuid.UUID(int=9))
 
@@ -159,14 +159,14 @@ async def heard_after(user: ApiUser, name: str, chat_id: str) -> list[str]:
     """The frames that answer one on a new socket, up to that which answers the receipt behind it."""
     heard: list[str] = []
     async with user.socket_v1() if name.startswith("v1") else user.socket_v2() as wire:
-        await wire.say(FRAMES[name](chat_id))
+        await wire.send(FRAMES[name](chat_id))
         # Typing is refused in silence. What else is asked may be answered behind the fence
         least = {"v2 typing": 0, "v2 resume": 2}.get(name, 1)
         if not name.startswith("v1"):
-            await wire.say({"type": "receipt", "chat_id": FENCE, "read_seq": 1})
+            await wire.send({"type": "receipt", "chat_id": FENCE, "read_seq": 1})
             least += 1
         while len(heard) < least:
-            heard.append(without_trace(await wire.hear()).replace(chat_id, "CHAT"))
+            heard.append(without_trace(await wire.receive()).replace(chat_id, "CHAT"))
     return sorted(heard)
 
 
@@ -184,30 +184,30 @@ async def test_outsiders_get_no_frames(scene: Scene) -> None:
             # What comes first must be what is meant for them
             own = await scene.bob.chat_with(user)
             await scene.bob.send(own, "for you")
-            frame = await wire.hear_type("message")
+            frame = await wire.receive_type("message")
             assert (frame["chat_id"], frame["text"]) == (own, "for you")
-            assert await old_wire.hear() == v1_frame(own, "for you")
-            assert [f for f in wire.passed_over if f["type"] != "presence"] == []
+            assert await old_wire.receive() == v1_frame(own, "for you")
+            assert [f for f in wire.skipped if f["type"] != "presence"] == []
             # Henry and Bob share no direct chat before the last step
-            assert not [f for f in wire.passed_over if f.get("user_id") == scene.alice.user_id]
+            assert not [f for f in wire.skipped if f.get("user_id") == scene.alice.user_id]
 
 
-async def stir(scene: Scene, bob: Wire, alice: Wire, chat_id: str) -> None:
+async def stir(scene: Scene, bob: WebSocket, alice: WebSocket, chat_id: str) -> None:
     """Everything that tells members something."""
-    await bob.say(v2_send(chat_id, "secret"))
-    sent = await bob.hear_type("sent")
-    await alice.hear_that(lambda frame: frame.get("text") == "secret")
+    await bob.send(v2_send(chat_id, "secret"))
+    sent = await bob.receive_type("sent")
+    await alice.receive_matching(lambda frame: frame.get("text") == "secret")
     async with scene.alice.socket_v2() as another:
         # A socket tells of typing once a second
-        await another.say({"type": "typing", "chat_id": chat_id})
-        await bob.hear_type("typing")
-    await alice.say({"type": "receipt", "chat_id": chat_id, "read_seq": sent["seq"]})
-    await bob.hear_type("receipt")
+        await another.send({"type": "typing", "chat_id": chat_id})
+        await bob.receive_type("typing")
+    await alice.send({"type": "receipt", "chat_id": chat_id, "read_seq": sent["seq"]})
+    await bob.receive_type("receipt")
     path = f"/chats/{chat_id}/messages/{sent['seq']}"
     (await scene.bob.v2("PATCH", path, {"text": "edited"})).ok()
-    await alice.hear_that(lambda frame: frame.get("text") == "edited")
+    await alice.receive_matching(lambda frame: frame.get("text") == "edited")
     (await scene.bob.v2("DELETE", path)).ok()
-    await alice.hear_that(lambda frame: bool(frame.get("deleted_at")))
+    await alice.receive_matching(lambda frame: bool(frame.get("deleted_at")))
 
 
 async def test_a_removed_member_hears_no_more(scene: Scene) -> None:
@@ -215,10 +215,10 @@ async def test_a_removed_member_hears_no_more(scene: Scene) -> None:
     bob, alice = scene.bob, scene.alice
     async with alice.socket_v2() as new, alice.socket_v1() as old:
         await bob.send(scene.group, "still here")
-        assert (await new.hear_type("message"))["text"] == "still here"
-        assert await old.hear() == v1_frame(scene.group, "still here")
+        assert (await new.receive_type("message"))["text"] == "still here"
+        assert await old.receive() == v1_frame(scene.group, "still here")
         (await bob.v2("DELETE", f"/chats/{scene.group}/members/{alice.user_id}")).ok(204)
         await bob.send(scene.group, "without Alice")
         await bob.send(scene.direct, "with Alice")
-        assert (await new.hear_type("message"))["text"] == "with Alice"
-        assert await old.hear() == v1_frame(scene.direct, "with Alice")
+        assert (await new.receive_type("message"))["text"] == "with Alice"
+        assert await old.receive() == v1_frame(scene.direct, "with Alice")

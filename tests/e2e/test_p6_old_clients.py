@@ -272,7 +272,7 @@ async def test_old_clients_receipts_are_implied(api: ApiClient) -> None:
     bob, alice, chat_id = await pair(api)
     async with alice.socket_v1() as wire:
         await bob.send(chat_id, "Hello")
-        assert await wire.hear() == v1_frame(chat_id, "Hello")
+        assert await wire.receive() == v1_frame(chat_id, "Hello")
         await wait_for_status(bob, chat_id, "received")
     await alice.legacy("GET", f"/messenger/messages?chat_id={chat_id}")
     await wait_for_status(bob, chat_id, "read")
@@ -289,16 +289,16 @@ async def test_frames_byte_for_byte(api: ApiClient) -> None:
         texts = r"{\"status\":\"read\", \"text\":\"Привет 👋🏽 \\\"you\\\"\"}, {\"text\":\"second\"}"
         payload = r"{ \"messages\": [ " + texts + r"], \"chat_id\": \"" + chat_id + r"\", \"more\": 1 }"
         loose = '{"payload": "' + payload + '", "topic": "messenger", "action": "send-message", "more": 0}'
-        await b.say(loose)
+        await b.send(loose)
         expected = v1_frame(chat_id, 'Привет 👋🏽 "you"', "second")
-        assert await a.hear() == expected
-        assert await a_too.hear() == expected
+        assert await a.receive() == expected
+        assert await a_too.receive() == expected
         # The sender hears no acknowledgement: the next thing that it hears is the answer
-        await a.say(v1_frame(chat_id, "Hello, Bob!"))
-        assert await b.hear() == v1_frame(chat_id, "Hello, Bob!")
-        assert await a_too.hear() == v1_frame(chat_id, "Hello, Bob!")
-        await b.say(v1_frame(chat_id, "Bye"))
-        assert await a.hear() == v1_frame(chat_id, "Bye")
+        await a.send(v1_frame(chat_id, "Hello, Bob!"))
+        assert await b.receive() == v1_frame(chat_id, "Hello, Bob!")
+        assert await a_too.receive() == v1_frame(chat_id, "Hello, Bob!")
+        await b.send(v1_frame(chat_id, "Bye"))
+        assert await a.receive() == v1_frame(chat_id, "Bye")
 
 
 @pytest.mark.parametrize(
@@ -324,14 +324,14 @@ async def test_a_bad_frame_is_answered_and_the_socket_stays(api: ApiClient, fram
     """One bad frame would cut an old app off, or vanish without a trace as it used to."""
     bob, alice, chat_id = await pair(api)
     async with bob.socket_v1() as b, alice.socket_v1() as a:
-        await b.say(frame)
-        error = await b.hear()
+        await b.send(frame)
+        error = await b.receive()
         assert re.fullmatch(
             r'\{"topic":"messenger","action":"error","payload":"\{\\"code\\":0,\\"message\\":\\".+\\"\}"\}',
             error,
         )
-        await b.say(v1_frame(chat_id, "still here"))
-        assert await a.hear() == v1_frame(chat_id, "still here")
+        await b.send(v1_frame(chat_id, "still here"))
+        assert await a.receive() == v1_frame(chat_id, "still here")
 
 
 async def test_a_bad_token_is_refused_before_the_upgrade(api: ApiClient) -> None:
@@ -350,11 +350,11 @@ async def test_a_frame_reaches_new_clients_too(api: ApiClient) -> None:
     """Old and new apps could not talk to each other."""
     bob, alice, chat_id = await pair(api)
     async with bob.socket_v1() as b, alice.socket_v2() as a:
-        await b.say(v1_frame(chat_id, "one", "two"))
-        frames = [await a.hear_type("message"), await a.hear_type("message")]
+        await b.send(v1_frame(chat_id, "one", "two"))
+        frames = [await a.receive_type("message"), await a.receive_type("message")]
         assert [(f["text"], f["seq"], f["sender_id"]) for f in frames] == [
             ("one", 1, bob.user_id),
             ("two", 2, bob.user_id),
         ]
         await alice.send(chat_id, "three")
-        assert await b.hear() == v1_frame(chat_id, "three")
+        assert await b.receive() == v1_frame(chat_id, "three")

@@ -134,8 +134,8 @@ async def talk(alice: ApiUser, bob: ApiUser, chat_id: str, secrets: Secrets) -> 
             v1_frame(chat_id, secrets.new("text"))[:-9],
             secrets.new("text"),
         ):
-            await old.say(frame)
-        await new.hear_type("message")
+            await old.send(frame)
+        await new.receive_type("message")
         for frame in (
             v2_send(chat_id, secrets.new("text")),
             v2_send(chat_id, secrets.new("text"), secrets.new("client id")),
@@ -144,8 +144,8 @@ async def talk(alice: ApiUser, bob: ApiUser, chat_id: str, secrets: Secrets) -> 
             f'{{"type": "send", "text": "{secrets.new("text")}"',
             {"type": "resume", "cursors": {chat_id: 0}},
         ):
-            await new.say(frame)
-        await new.hear_type("resumed")
+            await new.send(frame)
+        await new.receive_type("resumed")
     await alice.send(chat_id, secrets.new("text"))
     changed = {"text": secrets.new("text")}
     (await alice.v2("PATCH", f"/chats/{chat_id}/messages/1", changed)).ok()

@@ -14,7 +14,7 @@ import jwt
 import pytest
 
 from tests.harness.palaver_process import PalaverProcess, running_palaver, wait_until
-from tests.harness.users import Answer, ApiClient, ApiUser, Wire, api_client, v1_frame, v2_send
+from tests.harness.users import Answer, ApiClient, ApiUser, WebSocket, api_client, v1_frame, v2_send
 
 REVOKED_SECONDS = 2.0
 REVOKED = 4001
@@ -52,12 +52,12 @@ async def test_an_ended_session_loses_its_sockets(api: ApiClient, path: str) -> 
         asker = bob if path == "current" else other
         began = time.monotonic()
         (await asker.v2("DELETE", f"/sessions/{path.replace('ID', bob.session_id)}")).ok(204)
-        codes = await asyncio.gather(old.hear_close(5), new.hear_close(5))
+        codes = await asyncio.gather(old.receive_close(5), new.receive_close(5))
         assert time.monotonic() - began <= REVOKED_SECONDS
         assert codes == [REVOKED, REVOKED]
         await check_ended(bob)
-        await spared.say({"type": "ping", "id": "1"})
-        await spared.hear_type("pong")
+        await spared.send({"type": "ping", "id": "1"})
+        await spared.receive_type("pong")
     assert (await other.v2("GET", "/users/me")).status == 200
 
 
@@ -102,7 +102,7 @@ async def test_a_used_token_ends_its_session(api: ApiClient, generation: str) ->
         else:
             again = await api.call("PUT", "/auth/token", {"refresh_token": stolen})
         assert again.status == 401
-        assert await wire.hear_close(REVOKED_SECONDS) == REVOKED
+        assert await wire.receive_close(REVOKED_SECONDS) == REVOKED
     await check_ended(bob)
 
 
@@ -147,12 +147,12 @@ async def test_keys_rotate_while_running(shared_palaver: PalaverProcess, api: Ap
         # Both keys' tokens do for REST, for the messenger, and for new sockets
         for user in (bob, fresh):
             await user.send(chat_id, "Hello")
-            assert (await wire.hear_type("message"))["text"] == "Hello"
+            assert (await wire.receive_type("message"))["text"] == "Hello"
             async with user.socket_v1() as old, user.socket_v2() as new:
-                await old.say(v1_frame(chat_id, "old"))
-                assert (await wire.hear_type("message"))["text"] == "old"
-                await new.say(v2_send(chat_id, "new"))
-                assert (await wire.hear_type("message"))["text"] == "new"
+                await old.send(v1_frame(chat_id, "old"))
+                assert (await wire.receive_type("message"))["text"] == "old"
+                await new.send(v2_send(chat_id, "new"))
+                assert (await wire.receive_type("message"))["text"] == "new"
         assert (await refresh(api, bob.refresh_token)).status == 200
 
 
@@ -210,13 +210,13 @@ async def test_ctrl_c_answers_what_was_sent_and_says_come_back(tmp_path: Path) -
             async with bob.socket_v2() as b, alice.socket_v1() as a:
                 sent = [v2_send(chat_id, f"text {number}") for number in range(100)]
                 for frame in sent:
-                    await b.say(frame)
+                    await b.send(frame)
                 # Whatever the gateway has heard by then must be acked before the close
-                await b.hear_type("sent")
+                await b.receive_type("sent")
                 running.process.send_signal(signal.SIGINT)
                 acked, code = await drain(b)
                 assert code == RESTARTING
-                assert await a.hear_close(10) == RESTARTING
+                assert await a.receive_close(10) == RESTARTING
         wait_until(lambda: running.process.poll() == 0, "a clean end")
     with running_palaver(tmp_path) as running:
         async with own_api(running) as api:
@@ -226,7 +226,7 @@ async def test_ctrl_c_answers_what_was_sent_and_says_come_back(tmp_path: Path) -
     assert acked + 1 == len(stored)
 
 
-async def drain(wire: Wire) -> tuple[int, int]:
+async def drain(wire: WebSocket) -> tuple[int, int]:
     """Counts `sent` frames up to the close, and gives its code."""
     count = 0
     while True:
@@ -255,9 +255,9 @@ async def test_a_restart_behind_the_gateway_drops_no_socket(tmp_path: Path, serv
             await asyncio.to_thread(running.wait_restarted, service, victim)
             expected = [v1_frame(chat_id, text) for text in texts]
             for wire in old:
-                assert [await wire.hear() for _ in texts] == expected
+                assert [await wire.receive() for _ in texts] == expected
             for wire in new:
-                assert [(await wire.hear_type("message"))["seq"] for _ in texts] == list(
+                assert [(await wire.receive_type("message"))["seq"] for _ in texts] == list(
                     range(1, MESSAGES + 1)
                 )
             assert not [wire for wire in (*old, *new, sender) if wire.ws.closed]
@@ -265,16 +265,16 @@ async def test_a_restart_behind_the_gateway_drops_no_socket(tmp_path: Path, serv
 
 
 async def send_around_kill(
-    running: PalaverProcess, service: str, sender: Wire, chat_id: str, texts: list[str]
+    running: PalaverProcess, service: str, sender: WebSocket, chat_id: str, texts: list[str]
 ) -> int:
     """Sends texts, kills a service among them, and checks the acknowledgements. Returns the victim's id."""
     frames = [v2_send(chat_id, text) for text in texts]
     for frame in frames[: MESSAGES // 2]:
-        await sender.say(frame)
+        await sender.send(frame)
     victim = running.kill(service)
     for frame in frames[MESSAGES // 2 :]:
-        await sender.say(frame)
-    acks = [await sender.hear_type("sent") for _ in frames]
+        await sender.send(frame)
+    acks = [await sender.receive_type("sent") for _ in frames]
     places = {ack["client_id"]: ack["seq"] for ack in acks}
     assert [places.get(frame["client_id"]) for frame in frames] == list(range(1, MESSAGES + 1))
     return victim

@@ -68,8 +68,8 @@ class Reader:
         wire = WebSocket(
             await self.user.api.http.ws_connect(self.user.api.ws_url + "/v2/ws", headers=headers)
         )
-        await wire.say({"type": "resume", "cursors": self.cursors})
-        await wire.say({"type": "ping"})
+        await wire.send({"type": "resume", "cursors": self.cursors})
+        await wire.send({"type": "ping"})
         return wire
 
     async def hear(self, wire: WebSocket, until: dict[str, int] | None = None) -> None:
@@ -117,9 +117,9 @@ async def write(
         while not ending():
             many = chance.randint(1, 5)
             for _ in range(many):
-                await wire.say(v2_send(chance.choice(chat_ids), uuid.uuid4().hex))
+                await wire.send(v2_send(chance.choice(chat_ids), uuid.uuid4().hex))
             for _ in range(many):
-                await wire.hear_type("sent")
+                await wire.receive_type("sent")
             written += many
             await asyncio.sleep(chance.uniform(0, 0.02))
     return written

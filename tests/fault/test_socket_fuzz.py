@@ -304,7 +304,7 @@ class Sockets:
         """A socket of the user's."""
         return await RawSocket.open(HOST, self.port, generation.path, self.keys.token(USER))
 
-    async def say(self, generation: Generation, said: list[PendingReceipt]) -> None:
+    async def send(self, generation: Generation, said: list[PendingReceipt]) -> None:
         """Says all of it, asks whether the socket is still there, and reads to the end."""
         self.frames += len(said)
         socket = await self.open(generation)

@@ -80,60 +80,60 @@ class ApiUser:
                 return found
 
     @contextlib.asynccontextmanager
-    async def socket_v1(self) -> AsyncIterator["Wire"]:
+    async def socket_v1(self) -> AsyncIterator["WebSocket"]:
         """A socket of v1, attached: what is sent from now on gets there."""
         url = f"{self.api.ws_url}/messenger/ws?token={self.token}"
         async with self.api.http.ws_connect(url) as ws:
-            wire = Wire(ws)
-            await wire.say("is anybody there?")
-            assert "error" in await wire.hear()
+            wire = WebSocket(ws)
+            await wire.send("is anybody there?")
+            assert "error" in await wire.receive()
             yield wire
 
     @contextlib.asynccontextmanager
-    async def socket_v2(self) -> AsyncIterator["Wire"]:
+    async def socket_v2(self) -> AsyncIterator["WebSocket"]:
         """A socket of v2, attached, its `hello` heard."""
         headers = {"authorization": "Bearer " + self.token}
         async with self.api.http.ws_connect(self.api.ws_url + "/v2/ws", headers=headers) as ws:
-            wire = Wire(ws)
-            await wire.hear_type("hello")
+            wire = WebSocket(ws)
+            await wire.receive_type("hello")
             yield wire
 
 
 @dataclass
-class Wire:
+class WebSocket:
     """One open WebSocket, with bounded waits."""
 
     ws: aiohttp.ClientWebSocketResponse
-    passed_over: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
 
-    async def say(self, frame: Any) -> None:
+    async def send(self, frame: Any) -> None:
         """Sends a text frame: a string as it is, anything else as JSON."""
         await self.ws.send_str(frame if isinstance(frame, str) else json.dumps(frame, ensure_ascii=False))
 
-    async def hear(self) -> str:
+    async def receive(self) -> str:
         """The next text frame, as it came."""
         message = await asyncio.wait_for(self.ws.receive(), WAIT_SECONDS)
         assert message.type is aiohttp.WSMsgType.TEXT, message
         return str(message.data)
 
-    async def hear_json(self) -> dict[str, Any]:
+    async def receive_json(self) -> dict[str, Any]:
         """The next text frame, decoded."""
-        found: dict[str, Any] = json.loads(await self.hear())
+        found: dict[str, Any] = json.loads(await self.receive())
         return found
 
-    async def hear_type(self, kind: str) -> dict[str, Any]:
-        """The next frame of v2 of this type. Others are passed over, and kept in `passed_over`."""
-        return await self.hear_that(lambda frame: frame["type"] == kind)
+    async def receive_type(self, kind: str) -> dict[str, Any]:
+        """The next frame of v2 of this type. Others are passed over, and kept in `skipped`."""
+        return await self.receive_matching(lambda frame: frame["type"] == kind)
 
-    async def hear_that(self, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next frame that `is_it`. Others are passed over, and kept in `passed_over`."""
+    async def receive_matching(self, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The next frame that `is_it`. Others are passed over, and kept in `skipped`."""
         while True:
-            frame = await self.hear_json()
+            frame = await self.receive_json()
             if is_it(frame):
                 return frame
-            self.passed_over.append(frame)
+            self.skipped.append(frame)
 
-    async def hear_close(self, seconds: float = WAIT_SECONDS) -> int:
+    async def receive_close(self, seconds: float = WAIT_SECONDS) -> int:
         """The code with which the server closes the socket; text frames before it are passed over."""
         async with asyncio.timeout(seconds):
             while True:

@@ -59,21 +59,21 @@ async def fail_to_sign_in(api: ApiClient, user: ApiUser) -> None:
 async def talk(alice: ApiUser, bob: ApiUser, chat_id: str) -> None:
     """Messages over sockets of both generations, frames that are refused, and a socket that comes back."""
     async with alice.socket_v1() as old, bob.socket_v2() as new:
-        await old.say(v1_frame(chat_id, "by v1"))
-        seq = (await new.hear_type("message"))["seq"]
+        await old.send(v1_frame(chat_id, "by v1"))
+        seq = (await new.receive_type("message"))["seq"]
         sent = v2_send(chat_id, "by v2")
-        await new.say(sent)
-        await new.hear_type("sent")
-        await new.say(sent)
-        await new.hear_type("sent")
-        await new.say({"type": "nonsense"})
-        await new.hear_type("error")
+        await new.send(sent)
+        await new.receive_type("sent")
+        await new.send(sent)
+        await new.receive_type("sent")
+        await new.send({"type": "nonsense"})
+        await new.receive_type("error")
     async with bob.socket_v2() as again:
-        await again.say({"type": "resume", "cursors": {chat_id: seq - 1}})
-        await again.hear_type("resumed")
+        await again.send({"type": "resume", "cursors": {chat_id: seq - 1}})
+        await again.receive_type("resumed")
     async with bob.socket_v1() as old:
         await alice.send(chat_id, "to v1")
-        await old.hear_json()
+        await old.receive_json()
 
 
 async def flood(running: PalaverProcess, alice: ApiUser, chat_id: str) -> None:

@@ -22,7 +22,7 @@ async def test_a_signed_out_session_is_out_within_2_seconds(api: ApiClient) -> N
     async with thief.socket_v2() as wire, asyncio.timeout(10):
         began = asyncio.get_running_loop().time()
         assert (await bob.v2("DELETE", f"/sessions/{thief.session_id}")).status == 204
-        assert await wire.hear_close() == 4001
+        assert await wire.receive_close() == 4001
         while (await thief.v2("GET", "/chats")).status == 200:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.02)
         assert asyncio.get_running_loop().time() - began < 2
@@ -127,7 +127,7 @@ async def test_a_stop_answers_what_is_under_way_and_says_come_back(tmp_path: Pat
             stopping = asyncio.create_task(whole.gateway.stop())
             await whole.messenger.start()
             assert (await under_way).status == 200
-            assert await wire.hear_close() == 1012
+            assert await wire.receive_close() == 1012
             await stopping
         with pytest.raises(aiohttp.ClientConnectionError):
             await api.call("GET", "/healthz")
