@@ -61,7 +61,7 @@ TOKEN_PAIR = {
 
 
 @dataclass
-class PendingRead:
+class AuthRequest:
     """One request that auth got."""
 
     method: str
@@ -78,15 +78,15 @@ class ScriptedAuth:
 
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     answers: dict[str, Any] = field(default_factory=dict)
-    asked: list[PendingRead] = field(default_factory=list)
+    calls: list[AuthRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """The script of an auth that is there, and nothing more."""
         self.answers.clear()
-        self.asked.clear()
+        self.calls.clear()
         public = self.key.public_key().public_bytes_raw()
         x = base64.urlsafe_b64encode(public).rstrip(b"=").decode()
         key = {"kty": "OKP", "crv": "Ed25519", "x": x, "kid": KEY_ID, "alg": "EdDSA"}
@@ -103,14 +103,14 @@ class ScriptedAuth:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
         body = await request.body()
-        said = PendingRead(
+        said = AuthRequest(
             request.method,
             request.url.path,
             dict(request.query_params),
             dict(request.headers),
             msgspec.json.decode(body) if body else None,
         )
-        self.asked.append(said)
+        self.calls.append(said)
         told = self.answers.get(f"{said.method} {said.path}")
         await answer_of(told.pop(0) if isinstance(told, list) else told)(scope, receive, send)
 
@@ -131,22 +131,22 @@ class ScriptedMessenger(MessengerServicer):  # type: ignore[misc] # generated wi
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
-        self.asked: list[tuple[str, Any]] = []
+        self.calls: list[tuple[str, Any]] = []
         self.tokens: list[str] = []
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """An empty script."""
         self.answers.clear()
-        self.asked.clear()
+        self.calls.clear()
         self.tokens.clear()
 
     def requests(self, method: str) -> list[Any]:
         """What was asked of one method."""
-        return [request for name, request in self.asked if name == method]
+        return [request for name, request in self.calls if name == method]
 
     async def answer(self, method: str, request: Any, context: Any) -> Any:
         """What the script says."""
-        self.asked.append((method, request))
+        self.calls.append((method, request))
         self.tokens.append(dict(context.invocation_metadata()).get("authorization", ""))
         told = self.answers.get(method)
         if isinstance(told, list):
@@ -173,7 +173,7 @@ async def scripted_attach(self: ScriptedMessenger, batches: Any, context: Any) -
     """The stream: its asks are answered as calls of the same name are."""
     async for batch in batches:
         for ask in batch.reads:
-            self.asked.append(("ListMessages", ask.list_messages))
+            self.calls.append(("ListMessages", ask.list_messages))
             self.tokens.append(f"Bearer {ask.token}")
             told = self.answers.get("ListMessages")
             answer = pb.ReadReply(number=ask.number)
@@ -219,7 +219,7 @@ class Answer:
 
 
 @dataclass
-class Door:
+class GatewayClient:
     """A gateway's HTTP side, and both scripts behind it."""
 
     port: int
@@ -230,10 +230,10 @@ class Door:
     token: str
     stop_messenger: Any = None
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Empty scripts."""
-        self.auth.forget()
-        self.messenger.forget()
+        self.auth.reset()
+        self.messenger.reset()
 
     async def call(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str
@@ -255,7 +255,7 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def open_door(**settings: Any) -> AsyncIterator[Door]:
+async def running_http_gateway(**settings: Any) -> AsyncIterator[GatewayClient]:
     """Everything, started; and stopped with the block."""
     own = GatewaySettings(**settings)
     auth, messenger = ScriptedAuth(), ScriptedMessenger()
@@ -291,7 +291,7 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
         app = Requests(build_app(services), is_edge=True, access_log=False, generation_of=generation_of)
         server = await stack.enter_async_context(serving_http(app, "127.0.0.1", 0, **options))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Door(server.port, auth, messenger, services, session, auth.token(), grpc_server.stop)
+        yield GatewayClient(server.port, auth, messenger, services, session, auth.token(), grpc_server.stop)
 
 
 def message(seq: int, sender: UUID = BOB, text: str = "Hello, Alice!", **more: Any) -> pb.Message:
