@@ -27,7 +27,7 @@ from palaver.contracts.frames import ServerFrame
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.store.chats import create_group
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
-from tests.harness.realtime import HOST, Keys, Place
+from tests.harness.realtime import HOST, Keys, MessengerDatabase
 
 FRAME_BYTES = 262_144
 FRAMES_AT_ONCE = 25
@@ -269,9 +269,9 @@ class Sockets:
     def __init__(self, directory: Path) -> None:
         self.keys = Keys()
         self.log_file = directory / "logs" / "sockets.log"
-        place = Place(directory, self.keys)
-        place.write(create_group, CHAT, USER, "a group", [OTHER], 1)
-        place.close()
+        messenger_db = MessengerDatabase(directory, self.keys)
+        messenger_db.write(create_group, CHAT, USER, "a group", [OTHER], 1)
+        messenger_db.close()
         raw = self.keys.key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.harness.sockets_process", str(directory), raw.hex()],

@@ -21,14 +21,14 @@ from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.realtime import HOST, AttachOnly, Place
+from tests.harness.realtime import HOST, AttachOnly, MessengerDatabase
 
 
 class MessengerProcess:
     """A messenger on a place's database that is started again on the same port."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, messenger_db: MessengerDatabase) -> None:
+        self._place = messenger_db
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
 

@@ -1,6 +1,6 @@
 """The messenger's live part and the gateway's sockets in this process: real engines, servers and sockets.
 
-A `Place` has the database and the keys; `running_messenger` serves a replica by gRPC, `running_gateway` the
+A `MessengerDatabase` has the database and the keys; `running_messenger` serves a replica by gRPC, `running_gateway` the
 sockets over HTTP. Chats are made by the statements that the messenger itself makes them with.
 """
 
@@ -80,7 +80,7 @@ class Keys:
         return sign_token(Claims(user_id, session_id or new_id(), now, now + seconds), self.key, KEY_ID)
 
 
-class Place:
+class MessengerDatabase:
     """A database file with the messenger's tables, and keys that its users' tokens are signed with."""
 
     def __init__(self, directory: Path, keys: Keys | None = None) -> None:
@@ -146,11 +146,13 @@ class AttachOnly(MessengerServicer):
 
 
 @contextlib.asynccontextmanager
-async def running_engine(place: Place, bus: Bus | None = None, **settings: Any) -> AsyncIterator[Engine]:
+async def running_engine(
+    messenger_db: MessengerDatabase, bus: Bus | None = None, **settings: Any
+) -> AsyncIterator[Engine]:
     """A replica on the place's database, with connections of its own, until the block ends."""
-    database = SqliteDatabase(place.file)
+    database = SqliteDatabase(messenger_db.file)
     own = MessengerSettings(**{"rates": False, **settings})
-    engine = Engine(database, place.keys.verifier(), own, bus)
+    engine = Engine(database, messenger_db.keys.verifier(), own, bus)
     await engine.start()
     try:
         yield engine
@@ -161,12 +163,12 @@ async def running_engine(place: Place, bus: Bus | None = None, **settings: Any) 
 
 @contextlib.asynccontextmanager
 async def running_messenger(
-    place: Place, port: int = 0, bus: Bus | None = None, **settings: Any
+    messenger_db: MessengerDatabase, port: int = 0, bus: Bus | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Engine, int]]:
     """A replica served by gRPC, and its port. Stops as the messenger does: the streams before the server."""
-    database = SqliteDatabase(place.file)
+    database = SqliteDatabase(messenger_db.file)
     own = MessengerSettings(**{"rates": False, **settings})
-    engine = Engine(database, place.keys.verifier(), own, bus)
+    engine = Engine(database, messenger_db.keys.verifier(), own, bus)
     try:
         async with serving_grpc(
             lambda server: add_MessengerServicer_to_server(AttachOnly(engine.attach), server),

@@ -13,22 +13,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import TelemetrySettings
 from palaver.runtime.telemetry.configuration import configure_telemetry
-from tests.harness.realtime import Keys, Place, running_gateway, running_messenger
+from tests.harness.realtime import Keys, MessengerDatabase, running_gateway, running_messenger
 
 
 async def serve(stopping: asyncio.Event) -> None:
     """Serves until told to stop."""
     directory = Path(sys.argv[1])
     configure_telemetry("sockets", TelemetrySettings(log_to="file"), directory)
-    place = Place(directory, Keys(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(sys.argv[2]))))
+    messenger_db = MessengerDatabase(
+        directory, Keys(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(sys.argv[2])))
+    )
     async with (
-        running_messenger(place) as (_, port),
-        running_gateway(place.keys, port, sockets_per_user=1_000) as gateway,
+        running_messenger(messenger_db) as (_, port),
+        running_gateway(messenger_db.keys, port, sockets_per_user=1_000) as gateway,
     ):
         sys.stdout.write(f"ready {gateway.port}\n")
         sys.stdout.flush()
         await stopping.wait()
-    place.close()
+    messenger_db.close()
 
 
 if __name__ == "__main__":

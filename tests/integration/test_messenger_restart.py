@@ -8,7 +8,7 @@ import pytest
 
 from palaver.contracts.ids import new_id
 from tests.harness.messenger_process import MessengerProcess
-from tests.harness.realtime import Gateway, Place, eventually, running_gateway
+from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway
 from tests.harness.websocket_clients import ListeningV1, ListeningV2
 
 CHATS = 25
@@ -58,9 +58,9 @@ class Conversation:
             and len(self.v2[-1].seqs) >= len(self.sent_v1)
         )
 
-    def check(self, place: Place) -> None:
+    def check(self, messenger_db: MessengerDatabase) -> None:
         """Nothing is lost, nothing is doubled, and all are told in one order."""
-        history = place.history(self.chat_id)
+        history = messenger_db.history(self.chat_id)
         texts = [message.text for message in history]
         assert sorted(texts) == sorted([*self.sent_v1, *self.sent_v2.values()])
         assert [message.seq for message in history] == list(range(1, len(history) + 1))
@@ -85,14 +85,14 @@ async def test_restarts_drop_no_socket_and_lose_and_double_nothing(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     """Everybody would be thrown out by each update of the messenger, and find messages missing or twice."""
-    place = Place(tmp_path)
-    messenger = MessengerProcess(place)
+    messenger_db = MessengerDatabase(tmp_path)
+    messenger = MessengerProcess(messenger_db)
     with messenger.running():
-        async with running_gateway(place.keys, messenger.port) as gateway:
+        async with running_gateway(messenger_db.keys, messenger.port) as gateway:
             conversations = []
             for index in range(CHATS):
                 users = (new_id(), new_id())
-                conversations.append(Conversation(place.direct(*users), users, index))
+                conversations.append(Conversation(messenger_db.direct(*users), users, index))
             await asyncio.gather(*(conversation.open(gateway) for conversation in conversations))
             assert gateway.sockets.count() == CHATS * SOCKETS * 4
             await eventually(
@@ -111,6 +111,6 @@ async def test_restarts_drop_no_socket_and_lose_and_double_nothing(
             assert caught, "no send met a messenger that was away"
             await eventually(lambda: all(c.is_told() for c in conversations), "everybody told")
             for conversation in conversations:
-                conversation.check(place)
+                conversation.check(messenger_db)
             assert gateway.sockets.count() == CHATS * SOCKETS * 4
-    place.close()
+    messenger_db.close()

@@ -40,7 +40,7 @@ from palaver.runtime.settings import GatewaySettings, MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_sockets import MemoryClient
-from tests.harness.realtime import Ended, Place, eventually
+from tests.harness.realtime import Ended, MessengerDatabase, eventually
 
 SETTLE_SECONDS = 5.0
 
@@ -101,10 +101,14 @@ class World:
     """Two replicas, two gateways, four users and three chats."""
 
     def __init__(self, directory: Path) -> None:
-        self.place = Place(directory)
+        self.messenger_db = MessengerDatabase(directory)
         self.users = [new_id() for _ in range(4)]
         u = self.users
-        self.chats = [self.place.direct(u[0], u[1]), self.place.group(u), self.place.group(u[:3])]
+        self.chats = [
+            self.messenger_db.direct(u[0], u[1]),
+            self.messenger_db.group(u),
+            self.messenger_db.group(u[:3]),
+        ]
         # (chat, user) -> the chat's last seq when the user was removed, while removed
         self.left: dict[tuple[bytes, int], int] = {}
         # (chat, user) -> steps in which the membership changed
@@ -127,9 +131,9 @@ class World:
     async def start(self) -> None:
         """Starts replicas and gateways."""
         for _ in range(2):
-            database = SqliteDatabase(self.place.file)
+            database = SqliteDatabase(self.messenger_db.file)
             own = MessengerSettings(rates=False)
-            engine = Engine(database, self.place.keys.verifier(), own, self.bus)
+            engine = Engine(database, self.messenger_db.keys.verifier(), own, self.bus)
             await engine.start()
             self.databases.append(database)
             self.replicas.append(engine)
@@ -137,7 +141,7 @@ class World:
             channel = MemoryChannel(self.replicas[number].attach)
             stream = link.Link(channel, 20_000, 64 * 1024 * 1024)
             gateway = SocketServer(
-                GatewaySettings(drain_seconds=0), self.place.keys.verifier(), Ended(), stream
+                GatewaySettings(drain_seconds=0), self.messenger_db.keys.verifier(), Ended(), stream
             )
             await gateway.start()
             self.channels.append(channel)
@@ -156,12 +160,12 @@ class World:
             await engine.stop()
         for database in self.databases:
             await database.close()
-        self.place.close()
+        self.messenger_db.close()
 
     # ---- what clients do ----
 
     async def open(self, gateway: int, user: int) -> None:
-        token = self.place.keys.token(self.users[user])
+        token = self.messenger_db.keys.token(self.users[user])
         client = await MemoryClient().open(self.gateways[gateway], "/v2/ws", token)
         self.sockets.append(Open(client, gateway, user))
 
@@ -237,14 +241,14 @@ class World:
         self.channels[gateway].break_stream(self.replicas[engine].attach)
 
     def remove(self, chat_id: bytes, user: int) -> None:
-        last_seq = self.place.write(remove_now, chat_id, self.users[0], self.users[user])
+        last_seq = self.messenger_db.write(remove_now, chat_id, self.users[0], self.users[user])
         self.members[chat_id].discard(user)
         self.left[chat_id, user] = last_seq
         self.changes[chat_id, user].append(self.step)
         self.replicas[0].forget_chat(chat_id)
 
     def add(self, chat_id: bytes, user: int) -> None:
-        self.place.write(add_members, chat_id, self.users[0], [self.users[user]], 1, 100)
+        self.messenger_db.write(add_members, chat_id, self.users[0], [self.users[user]], 1, 100)
         self.members[chat_id].add(user)
         del self.left[chat_id, user]
         self.changes[chat_id, user].append(self.step)
@@ -284,7 +288,7 @@ class World:
             for n, g in enumerate(self.gateways)
             if g._link.in_flight
         ]
-        histories = {chat_id: self.place.history(chat_id) for chat_id in self.chats}
+        histories = {chat_id: self.messenger_db.history(chat_id) for chat_id in self.chats}
         for number in self.live():
             opened = self.sockets[number]
             if not any(frame["type"] == "hello" for frame in opened.client.frames):
@@ -344,7 +348,7 @@ class World:
     def check_journal(self) -> None:
         """Seqs without holes, client ids once, acknowledged seqs as they were said."""
         for chat_id in self.chats:
-            history = self.place.history(chat_id)
+            history = self.messenger_db.history(chat_id)
             assert [message.seq for message in history] == list(range(1, len(history) + 1))
             times = [message.created_at for message in history]
             assert times == sorted(times)
@@ -510,7 +514,7 @@ class Journal(RuleBasedStateMachine):
         is_member = opened.user in self.world.members[chat_id]
         if opened.resumed or not is_member:
             return
-        last_seq = len(self.world.place.history(chat_id))
+        last_seq = len(self.world.messenger_db.history(chat_id))
         self.run(lambda: self.world.resume(number, chat_id, max(0, last_seq - back)), turns % 12)
 
     @rule(gateway=PAIR, engine=PAIR, turns=PICK)
@@ -609,7 +613,7 @@ async def repeat_client_ids(world: World, program: list[tuple[Any, ...]]) -> Non
                     await asyncio.sleep(0)
         await world.settle()
         assert all(len(sent.seqs) == 1 and not sent.refused for sent in world.sent.values())
-        assert len(world.place.history(chat_id)) == len(world.sent)
+        assert len(world.messenger_db.history(chat_id)) == len(world.sent)
     finally:
         await world.stop()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
-from tests.harness.realtime import Gateway, Place, eventually, running_gateway, running_messenger
+from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, running_messenger
 from tests.harness.websocket_clients import ListeningV2
 
 # Several pages of a resume
@@ -99,10 +99,13 @@ async def test_p3_a_client_that_is_cut_misses_nothing_and_sees_nothing_twice(
 ) -> None:
     """People on bad networks would lose messages, or read them twice."""
     chance = random.Random(seed)
-    place = Place(tmp_path)
+    messenger_db = MessengerDatabase(tmp_path)
     users = [new_id() for _ in range(READERS + 1)]
-    chat_id = place.group(users)
-    async with running_messenger(place) as (engine, port), running_gateway(place.keys, port) as gateway:
+    chat_id = messenger_db.group(users)
+    async with (
+        running_messenger(messenger_db) as (engine, port),
+        running_gateway(messenger_db.keys, port) as gateway,
+    ):
         for start in range(0, BEFORE, 50):
             texts = [f"before {number}" for number in range(start, start + 50)]
             await engine.send(chat_id, users[0], [new_id() for _ in texts], texts, retry=False)
@@ -112,11 +115,11 @@ async def test_p3_a_client_that_is_cut_misses_nothing_and_sees_nothing_twice(
         await send_all(gateway, users[0], chat_id)
         done.set()
         await asyncio.gather(*reading)
-        history = [message.text for message in place.history(chat_id)]
+        history = [message.text for message in messenger_db.history(chat_id)]
         assert len(history) == BEFORE + SENDS
         for reader in readers:
             await reader.read_to_the_end(gateway)
             assert reader.texts == history
         assert sum(reader.connections for reader in readers) > 5 * READERS
         assert sum(reader.cut_within_resume for reader in readers) > 0
-    place.close()
+    messenger_db.close()

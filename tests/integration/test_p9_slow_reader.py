@@ -11,7 +11,7 @@ from palaver.contracts.errors import SLOW_READER
 from palaver.contracts.ids import new_id, text_from_id
 from tests.harness.messenger_process import MessengerProcess
 from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
-from tests.harness.realtime import HOST, Gateway, Place, eventually, running_gateway
+from tests.harness.realtime import HOST, Gateway, MessengerDatabase, eventually, running_gateway
 from tests.harness.websocket_clients import ListeningV2
 
 QUEUE_BYTES = 128 * 1024
@@ -84,14 +84,16 @@ async def resume(gateway: Gateway, user_id: bytes, chat_id: bytes, cursor: int) 
 
 async def test_p9_a_slow_reader_is_cut_and_harms_nobody(tmp_path: Path) -> None:
     """One phone in a tunnel would fill the gateway's memory, and end the service for all."""
-    place = Place(tmp_path)
+    messenger_db = MessengerDatabase(tmp_path)
     users = [new_id() for _ in range(SLOW + FAST)]
-    chat_id = place.group(users)
-    with MessengerProcess(place).running() as messenger:
-        async with running_gateway(place.keys, messenger.port, socket_queue_bytes=QUEUE_BYTES) as gateway:
+    chat_id = messenger_db.group(users)
+    with MessengerProcess(messenger_db).running() as messenger:
+        async with running_gateway(
+            messenger_db.keys, messenger.port, socket_queue_bytes=QUEUE_BYTES
+        ) as gateway:
             slow = [
                 # Reads little more than its handshake
-                await RawSocket.open(HOST, gateway.port, "/v2/ws", place.keys.token(user), limit=1024)
+                await RawSocket.open(HOST, gateway.port, "/v2/ws", messenger_db.keys.token(user), limit=1024)
                 for user in users[:SLOW]
             ]
             fast = [await Fast.open(gateway, "/v2/ws", user) for user in users[SLOW:]]
@@ -116,21 +118,23 @@ async def test_p9_a_slow_reader_is_cut_and_harms_nobody(tmp_path: Path) -> None:
                 assert len(told) < MESSAGES
                 await socket.close()
                 assert await resume(gateway, user, chat_id, len(told)) == seqs[len(told) :]
-    place.close()
+    messenger_db.close()
 
 
 async def test_p9_a_resume_waits_for_its_reader(tmp_path: Path) -> None:
     """A client that comes back after a week would be cut for what it asked for, again and again."""
-    place = Place(tmp_path)
+    messenger_db = MessengerDatabase(tmp_path)
     users = [new_id(), new_id()]
-    chat_id = place.direct(*users)
-    with MessengerProcess(place).running() as messenger:
-        async with running_gateway(place.keys, messenger.port, socket_queue_bytes=QUEUE_BYTES * 8) as gateway:
+    chat_id = messenger_db.direct(*users)
+    with MessengerProcess(messenger_db).running() as messenger:
+        async with running_gateway(
+            messenger_db.keys, messenger.port, socket_queue_bytes=QUEUE_BYTES * 8
+        ) as gateway:
             sender = await Fast.open(gateway, "/v2/ws", users[0])
             await eventually(lambda: sender.frames("hello"), "attached")
             await send_all(sender, chat_id)
             socket = await RawSocket.open(
-                HOST, gateway.port, "/v2/ws", place.keys.token(users[1]), limit=1024
+                HOST, gateway.port, "/v2/ws", messenger_db.keys.token(users[1]), limit=1024
             )
             cursors = {text_from_id(chat_id): 0}
             socket.write(client_frame(TEXT, json.dumps({"type": "resume", "cursors": cursors}).encode()))
@@ -146,4 +150,4 @@ async def test_p9_a_resume_waits_for_its_reader(tmp_path: Path) -> None:
                     await asyncio.sleep(0.001)
             assert seqs == list(range(1, MESSAGES + 1))
             await socket.close()
-    place.close()
+    messenger_db.close()

@@ -15,7 +15,7 @@ from palaver.messenger.store.schema import messages
 from palaver.runtime.sql.database import sqlite_engine
 from tests.harness import telemetry_files as kept
 from tests.harness.journal_rows import move_receipt, write_messages
-from tests.harness.realtime import Place
+from tests.harness.realtime import MessengerDatabase
 from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, keep_request, span
 from tests.unit.test_cli import run
 
@@ -33,12 +33,12 @@ def data_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def chat_id(data_dir: Path) -> bytes:
     """A group whose first message was sent in the trace, and told to one socket at once, to one later."""
-    place = Place(data_dir)
-    chat_id = place.group([ALICE, BOB, CAROL])
-    place.write(write_messages, chat_id, ALICE, [TEXT, TEXT], NOON // 1000)
-    place.write(lambda connection: connection.execute(update(messages).values(trace_id=TRACE_ID)))
-    place.write(move_receipt, chat_id, BOB, 1, 0)
-    place.close()
+    messenger_db = MessengerDatabase(data_dir)
+    chat_id = messenger_db.group([ALICE, BOB, CAROL])
+    messenger_db.write(write_messages, chat_id, ALICE, [TEXT, TEXT], NOON // 1000)
+    messenger_db.write(lambda connection: connection.execute(update(messages).values(trace_id=TRACE_ID)))
+    messenger_db.write(move_receipt, chat_id, BOB, 1, 0)
+    messenger_db.close()
     engine = sqlite_engine(data_dir / "auth.db")
     with engine.begin() as connection:
         auth_tables.create_all(connection)

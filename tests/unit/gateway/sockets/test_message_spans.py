@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.realtime.message_spans import span_of_message
-from tests.harness.realtime import Gateway, Place, eventually, running_gateway, running_messenger
+from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, running_messenger
 from tests.harness.recorded_spans import keeping_spans
 from tests.harness.websocket_clients import ListeningV1, ListeningV2
 
@@ -20,10 +20,10 @@ SAMPLED = f"00-{TRACE}-{CLIENT}-01"
 class House:
     """A gateway before a messenger, and a chat of Alice and Bob."""
 
-    def __init__(self, place: Place, gateway: Gateway) -> None:
-        self.place = place
+    def __init__(self, messenger_db: MessengerDatabase, gateway: Gateway) -> None:
+        self.messenger_db = messenger_db
         self.gateway = gateway
-        self.chat_id = place.direct(ALICE, BOB)
+        self.chat_id = messenger_db.direct(ALICE, BOB)
         self.chat = text_from_id(self.chat_id)
 
     async def open(self, user_id: bytes) -> ListeningV2:
@@ -43,13 +43,13 @@ class House:
 @pytest_asyncio.fixture
 async def house(tmp_path: object) -> AsyncIterator[House]:
     """One with default settings."""
-    place = Place(tmp_path)  # type: ignore[arg-type]
+    messenger_db = MessengerDatabase(tmp_path)  # type: ignore[arg-type]
     async with (
-        running_messenger(place) as (_, port),
-        running_gateway(place.keys, port) as gateway,
+        running_messenger(messenger_db) as (_, port),
+        running_gateway(messenger_db.keys, port) as gateway,
     ):
-        yield House(place, gateway)
-    place.close()
+        yield House(messenger_db, gateway)
+    messenger_db.close()
 
 
 async def test_a_message_is_followed_from_the_clients_frame_to_the_recipients_socket(house: House) -> None:
@@ -59,7 +59,7 @@ async def test_a_message_is_followed_from_the_clients_frame_to_the_recipients_so
         assert await house.send(alice, "hello", traceparent=SAMPLED) == TRACE
         await eventually(lambda: bob.frames("message"), "told")
         await eventually(lambda: len(kept.all) >= 4, "spans")
-        (message,) = house.place.history(house.chat_id)
+        (message,) = house.messenger_db.history(house.chat_id)
     (received,) = kept.named("receive message")
     (journalled,) = kept.named("journal message")
     (delivered,) = kept.named("deliver message")
@@ -87,7 +87,7 @@ async def test_old_clients_messages_have_traces_too(house: House) -> None:
     (received,) = kept.named("receive message")
     assert received.attributes["palaver.generation"] == "v1"
     assert received.parent_id == ""
-    assert house.place.history(house.chat_id)[0].trace_id == received.trace_id
+    assert house.messenger_db.history(house.chat_id)[0].trace_id == received.trace_id
 
 
 async def test_an_unsampled_message_has_an_id_and_no_span(house: House) -> None:
@@ -95,7 +95,7 @@ async def test_an_unsampled_message_has_an_id_and_no_span(house: House) -> None:
     with keeping_spans() as kept:
         alice = await house.open(ALICE)
         trace_id = await house.send(alice, "hello")
-        assert house.place.history(house.chat_id)[0].trace_id == trace_id
+        assert house.messenger_db.history(house.chat_id)[0].trace_id == trace_id
     assert len(trace_id) == 32
     assert kept.named("receive message") == []
 
@@ -118,7 +118,7 @@ async def test_a_resume_is_linked_to_the_messages_that_it_tells(house: House) ->
         bob = await house.open(BOB)
         bob.say({"type": "resume", "cursors": {house.chat: 0}, "traceparent": SAMPLED})
         await eventually(lambda: kept.named("resume"), "span")
-        ids = [span_of_message(message.id) for message in house.place.history(house.chat_id)]
+        ids = [span_of_message(message.id) for message in house.messenger_db.history(house.chat_id)]
     (resumed,) = kept.named("resume")
     assert (resumed.trace_id, resumed.parent_id) == (TRACE, CLIENT)
     assert resumed.links == list(zip(trace_ids, ids, strict=True))
@@ -148,4 +148,4 @@ async def test_without_traces_there_is_nothing(house: House) -> None:
     alice.say({"type": "send", "chat_id": house.chat, "client_id": client_id, "text": "a"})
     await eventually(lambda: alice.frames("sent"), "sent")
     assert "trace_id" not in alice.frames("sent")[0]
-    assert house.place.history(house.chat_id)[0].trace_id == ""
+    assert house.messenger_db.history(house.chat_id)[0].trace_id == ""

@@ -17,7 +17,14 @@ from palaver.messenger.realtime.engine import Engine
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims
 from tests.harness.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
-from tests.harness.realtime import HOST, Gateway, Place, eventually, running_gateway, running_messenger
+from tests.harness.realtime import (
+    HOST,
+    Gateway,
+    MessengerDatabase,
+    eventually,
+    running_gateway,
+    running_messenger,
+)
 from tests.harness.websocket_clients import Listening, ListeningV1, ListeningV2
 
 ALICE, BOB = new_id(), new_id()
@@ -27,11 +34,11 @@ V1, V2 = "/messenger/ws", "/v2/ws"
 class House:
     """A gateway before a messenger, and a chat of Alice and Bob."""
 
-    def __init__(self, place: Place, engine: Engine, gateway: Gateway) -> None:
-        self.place = place
+    def __init__(self, messenger_db: MessengerDatabase, engine: Engine, gateway: Gateway) -> None:
+        self.messenger_db = messenger_db
         self.engine = engine
         self.gateway = gateway
-        self.chat_id = place.direct(ALICE, BOB)
+        self.chat_id = messenger_db.direct(ALICE, BOB)
 
     async def v2(self, user_id: bytes) -> ListeningV2:
         """An attached socket of v2."""
@@ -50,13 +57,13 @@ class House:
 @pytest_asyncio.fixture
 async def house(tmp_path: Any) -> AsyncIterator[House]:
     """One with default settings, but for 3 sockets a user."""
-    place = Place(tmp_path)
+    messenger_db = MessengerDatabase(tmp_path)
     async with (
-        running_messenger(place) as (engine, port),
-        running_gateway(place.keys, port, sockets_per_user=3) as gateway,
+        running_messenger(messenger_db) as (engine, port),
+        running_gateway(messenger_db.keys, port, sockets_per_user=3) as gateway,
     ):
-        yield House(place, engine, gateway)
-    place.close()
+        yield House(messenger_db, engine, gateway)
+    messenger_db.close()
 
 
 async def refusal(gateway: Gateway, path: str, token: str = "", **headers: str) -> tuple[int, str, Any]:
@@ -135,7 +142,7 @@ async def test_both_generations_hear_each_other(house: House) -> None:
     await eventually(lambda: len(sender.seqs) == 2 and len(new.seqs) == 3, "told")
     assert old.texts == ["from v2"]
     assert [frame["text"] for frame in sender.frames("message")] == ["from v1", "and more"]
-    assert [message.text for message in house.place.history(house.chat_id)] == [
+    assert [message.text for message in house.messenger_db.history(house.chat_id)] == [
         "from v2",
         "from v1",
         "and more",
@@ -163,7 +170,7 @@ async def test_a_strangers_send_is_refused_by_name(house: House) -> None:
         errors.append(error)
     assert errors[0] == errors[1]
     assert errors[0]["code"] == "not_found"
-    assert house.place.history(house.chat_id) == []
+    assert house.messenger_db.history(house.chat_id) == []
 
 
 async def test_a_frame_that_is_not_understood_leaves_the_socket_open(house: House) -> None:
@@ -217,7 +224,7 @@ async def test_who_comes_and_goes_is_told_to_their_companions(
 async def test_typing_in_one_chat_does_not_hide_typing_in_another(house: House) -> None:
     """Who answers two people at once would be seen typing by one of them only."""
     alice = await house.v2(ALICE)
-    group = house.place.group([ALICE, BOB])
+    group = house.messenger_db.group([ALICE, BOB])
     bob = await house.v2(BOB)
     chats = [text_from_id(house.chat_id), text_from_id(group)]
     for chat in (*chats, *chats):
@@ -267,47 +274,47 @@ async def test_a_second_resume_waits_for_the_first(house: House) -> None:
 
 async def test_a_resume_under_way_goes_on_after_a_broken_stream(tmp_path: Any) -> None:
     """Who comes back while the messenger restarts would wait for ever, or get everything twice."""
-    place = Place(tmp_path)
-    chat_id = place.direct(ALICE, BOB)
-    async with running_messenger(place) as (engine, port):
+    messenger_db = MessengerDatabase(tmp_path)
+    chat_id = messenger_db.direct(ALICE, BOB)
+    async with running_messenger(messenger_db) as (engine, port):
         texts = [f"{number}" * 500 for number in range(900)]
         for start in range(0, 900, 100):
             part = texts[start : start + 100]
             await engine.send(chat_id, ALICE, [new_id() for _ in part], part, retry=False)
-    async with running_gateway(place.keys, port) as gateway:
+    async with running_gateway(messenger_db.keys, port) as gateway:
         bob = await ListeningV2.open(gateway, V2, BOB)
         bob.resume({chat_id: 100})
         for _ in range(3):
-            async with running_messenger(place, port) as (engine, _):
+            async with running_messenger(messenger_db, port) as (engine, _):
                 await eventually(lambda: bob.frames("hello"), "hello")
                 if not bob.seqs:
                     await eventually(lambda: bob.seqs, "the first page")
                     continue
                 await eventually(lambda: gateway.sockets._link.is_attached, "attached")
-        async with running_messenger(place, port):
+        async with running_messenger(messenger_db, port):
             await eventually(lambda: bob.frames("resumed"), "resumed")
             assert bob.seqs == list(range(101, 901))
             assert len(bob.frames("resumed")) == 1
             assert not bob.frames("error")
-    place.close()
+    messenger_db.close()
 
 
 async def test_a_goodbye_while_the_messenger_is_away_is_said(tmp_path: Any) -> None:
     """Who sends a message and locks their phone would lose it, whenever the messenger restarts."""
-    place = Place(tmp_path)
-    chat_id = place.direct(ALICE, BOB)
-    async with running_messenger(place) as (_, port):
+    messenger_db = MessengerDatabase(tmp_path)
+    chat_id = messenger_db.direct(ALICE, BOB)
+    async with running_messenger(messenger_db) as (_, port):
         pass
-    async with running_gateway(place.keys, port) as gateway:
+    async with running_gateway(messenger_db.keys, port) as gateway:
         old = await ListeningV1.open(gateway, V1, ALICE)
         old.send(chat_id, "goodbye")
         await eventually(lambda: gateway.sockets._link.in_flight == 1, "taken")
         old.disconnect()
         await eventually(lambda: gateway.sockets.count() == 0, "closed")
-        async with running_messenger(place, port):
+        async with running_messenger(messenger_db, port):
             await eventually(lambda: gateway.sockets._link.in_flight == 0, "answered")
-    assert [message.text for message in place.history(chat_id)] == ["goodbye"]
-    place.close()
+    assert [message.text for message in messenger_db.history(chat_id)] == ["goodbye"]
+    messenger_db.close()
 
 
 # ---- ends ----
@@ -354,28 +361,28 @@ async def test_a_revoked_session_loses_its_sockets(house: House) -> None:
 
 async def test_a_socket_whose_token_the_messenger_refuses_is_closed(tmp_path: Any) -> None:
     """Its user would look at a screen on which nothing ever happens."""
-    place, stranger = Place(tmp_path / "one"), Place(tmp_path / "two")
+    messenger_db, stranger = MessengerDatabase(tmp_path / "one"), MessengerDatabase(tmp_path / "two")
     async with (
         running_messenger(stranger) as (_, port),
-        running_gateway(place.keys, port) as gateway,
+        running_gateway(messenger_db.keys, port) as gateway,
     ):
         socket = await ListeningV2.open(gateway, V2, ALICE)
         await eventually(lambda: socket.closed is not None, "closed")
         assert socket.closed == 4001
         assert gateway.sockets.count() == 0
-    for one in (place, stranger):
+    for one in (messenger_db, stranger):
         one.close()
 
 
 async def test_a_silent_peer_is_pinged_then_closed(tmp_path: Any) -> None:
     """Dead connections would pile up, and their users seem online."""
-    place = Place(tmp_path)
+    messenger_db = MessengerDatabase(tmp_path)
     async with (
-        running_messenger(place) as (_, port),
-        running_gateway(place.keys, port, ping_seconds=0.1) as gateway,
+        running_messenger(messenger_db) as (_, port),
+        running_gateway(messenger_db.keys, port, ping_seconds=0.1) as gateway,
     ):
-        dead = await RawSocket.open(HOST, gateway.port, V2, place.keys.token(ALICE))
-        alive = await RawSocket.open(HOST, gateway.port, V2, place.keys.token(BOB))
+        dead = await RawSocket.open(HOST, gateway.port, V2, messenger_db.keys.token(ALICE))
+        alive = await RawSocket.open(HOST, gateway.port, V2, messenger_db.keys.token(BOB))
 
         async def answer() -> None:
             while (frame := await alive.read()) is not None:
@@ -397,7 +404,7 @@ async def test_a_silent_peer_is_pinged_then_closed(tmp_path: Any) -> None:
         await dead.close()
         await alive.close()
         await asyncio.wait([answering])
-    place.close()
+    messenger_db.close()
 
 
 async def test_a_peer_that_does_not_answer_a_close_is_dropped(house: House) -> None:
@@ -413,11 +420,11 @@ async def test_a_peer_that_does_not_answer_a_close_is_dropped(house: House) -> N
 
 async def test_a_stop_answers_what_was_sent_and_closes_with_1012(tmp_path: Any) -> None:
     """Each update of the gateway would lose messages, and clients would not know to come back at once."""
-    place = Place(tmp_path)
-    chat_id = place.direct(ALICE, BOB)
+    messenger_db = MessengerDatabase(tmp_path)
+    chat_id = messenger_db.direct(ALICE, BOB)
     async with (
-        running_messenger(place) as (_, port),
-        running_gateway(place.keys, port, drain_seconds=5.0) as gateway,
+        running_messenger(messenger_db) as (_, port),
+        running_gateway(messenger_db.keys, port, drain_seconds=5.0) as gateway,
     ):
         sender, reader = [await ListeningV2.open(gateway, V2, user) for user in (ALICE, BOB)]
         await eventually(lambda: sender.frames("hello") and reader.frames("hello"), "hello")
@@ -427,12 +434,12 @@ async def test_a_stop_answers_what_was_sent_and_closes_with_1012(tmp_path: Any) 
         await gateway.sockets.stop()
         await eventually(lambda: sender.closed is not None and reader.closed is not None, "closed")
         assert (sender.closed, reader.closed) == (1012, 1012)
-        stored = {message.client_id: [message.seq] for message in place.history(chat_id)}
+        stored = {message.client_id: [message.seq] for message in messenger_db.history(chat_id)}
         assert sender.acks == stored
         assert reader.seqs == list(range(1, len(stored) + 1))
-        status, _, body = await refusal(gateway, V2, place.keys.token(ALICE))
+        status, _, body = await refusal(gateway, V2, messenger_db.keys.token(ALICE))
         assert (status, body["code"]) == (503, "restarting")
-    place.close()
+    messenger_db.close()
 
 
 async def test_a_client_that_closes_is_answered_and_forgotten(house: House) -> None:

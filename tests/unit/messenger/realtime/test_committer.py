@@ -17,7 +17,7 @@ from palaver.messenger.sequencing import Append
 from palaver.messenger.store.journal import SqliteJournal, Writes
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
-from tests.harness.realtime import Place, eventually
+from tests.harness.realtime import MessengerDatabase, eventually
 
 ALICE, BOB = new_id(), new_id()
 
@@ -40,9 +40,9 @@ async def committer(database: SqliteDatabase, written: list[Writes]) -> AsyncIte
 
 
 @pytest.fixture
-def audience(place: Place) -> Audience:
+def audience(messenger_db: MessengerDatabase) -> Audience:
     """Alice and Bob."""
-    return Audience(place.direct(ALICE, BOB), False, 1, 0, frozenset([ALICE, BOB]))
+    return Audience(messenger_db.direct(ALICE, BOB), False, 1, 0, frozenset([ALICE, BOB]))
 
 
 def append(audience: Audience, *texts: str, sender: bytes = ALICE) -> Append:
@@ -51,7 +51,7 @@ def append(audience: Audience, *texts: str, sender: bytes = ALICE) -> Append:
 
 
 async def test_what_waits_while_the_disk_works_is_one_batch(
-    place: Place, committer: Committer, audience: Audience, written: list[Writes]
+    messenger_db: MessengerDatabase, committer: Committer, audience: Audience, written: list[Writes]
 ) -> None:
     """A busy server would pay the disk for each message."""
     for number in range(40):
@@ -61,7 +61,7 @@ async def test_what_waits_while_the_disk_works_is_one_batch(
             await asyncio.sleep(0)
     await eventually(lambda: sum(len(w.appends) for w in written) == 40, "all written")
     assert len(written) <= 3
-    assert [message.text for message in place.history(audience.chat_id)] == [f"{n}" for n in range(40)]
+    assert [message.text for message in messenger_db.history(audience.chat_id)] == [f"{n}" for n in range(40)]
 
 
 async def test_outcomes_are_told_in_the_order_of_seqs(
@@ -90,7 +90,7 @@ async def test_too_many_that_wait_are_refused(committer: Committer, audience: Au
 
 
 async def test_a_stop_writes_what_waits_and_takes_no_more(
-    place: Place, database: SqliteDatabase, audience: Audience, written: list[Writes]
+    messenger_db: MessengerDatabase, database: SqliteDatabase, audience: Audience, written: list[Writes]
 ) -> None:
     """An update would lose the messages of its last moment."""
     committer = Committer(SqliteJournal(database), written.append, MessengerSettings())
@@ -98,7 +98,7 @@ async def test_a_stop_writes_what_waits_and_takes_no_more(
     for _ in range(5):
         committer.submit(append(audience, "a", "b"))
     await committer.stop()
-    assert len(place.history(audience.chat_id)) == 10
+    assert len(messenger_db.history(audience.chat_id)) == 10
     assert sum(len(writes.appends) for writes in written) == 5
     with pytest.raises(PalaverError) as refused:
         committer.submit(append(audience, "a"))
@@ -106,10 +106,10 @@ async def test_a_stop_writes_what_waits_and_takes_no_more(
 
 
 async def test_a_batch_that_fails_is_told_and_the_next_is_written(
-    place: Place, committer: Committer, audience: Audience, written: list[Writes]
+    messenger_db: MessengerDatabase, committer: Committer, audience: Audience, written: list[Writes]
 ) -> None:
     """One full disk would end the messenger until a restart, and leave senders without an answer."""
-    place.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
     failed = append(audience, "a")
     committer.submit(failed)
     committer.submit_receipt((audience.chat_id, BOB), 1, 1)
@@ -118,7 +118,7 @@ async def test_a_batch_that_fails_is_told_and_the_next_is_written(
     assert failed.error.kind is UNAVAILABLE
     assert written[0].error is failed.error
     assert audience.pending == 0
-    place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
     committer.submit(good := append(audience, "b"))
     await eventually(lambda: len(written) == 2, "told")
     assert (good.error, good.first_seq) == (None, 1)
@@ -137,19 +137,19 @@ async def test_receipts_of_one_member_become_one(
 
 
 async def test_the_version_of_a_check_stays_with_its_request(
-    place: Place, committer: Committer, audience: Audience, written: list[Writes]
+    messenger_db: MessengerDatabase, committer: Committer, audience: Audience, written: list[Writes]
 ) -> None:
     """Somebody removed would still write, once others had made their replica read the members again."""
     committer.submit(waiting := append(audience, "a"))
-    place.write(lambda c: c.execute(text("UPDATE chats SET members_version = 2")))
+    messenger_db.write(lambda c: c.execute(text("UPDATE chats SET members_version = 2")))
     audience.version = 2
     await eventually(lambda: written, "written")
     assert waiting.stale
-    assert place.history(audience.chat_id) == []
+    assert messenger_db.history(audience.chat_id) == []
 
 
 async def test_a_socket_that_opens_during_a_write_counts_as_open_before_it(
-    place: Place, committer: Committer, audience: Audience, written: list[Writes]
+    messenger_db: MessengerDatabase, committer: Committer, audience: Audience, written: list[Writes]
 ) -> None:
     """What it is told first would be taken for older than itself, and be lost with a stream that breaks."""
     # More than the event loop writes by itself
@@ -158,6 +158,6 @@ async def test_a_socket_that_opens_during_a_write_counts_as_open_before_it(
     await asyncio.sleep(0)
     during = committer.told_until()
     await eventually(lambda: written, "written")
-    message = place.history(audience.chat_id)[-1]
+    message = messenger_db.history(audience.chat_id)[-1]
     assert during <= message.created_at
     assert message.created_at <= committer.told_until() <= now_us()

@@ -14,7 +14,7 @@ from palaver.messenger.realtime.memberships import HEARD_US, Audience, Audiences
 from palaver.messenger.store.chats import add_members, remove_member
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.journal_rows import write_messages
-from tests.harness.realtime import Place, eventually
+from tests.harness.realtime import MessengerDatabase, eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
@@ -28,9 +28,9 @@ async def audiences(database: SqliteDatabase) -> Audiences:
 
 
 @pytest.fixture
-def group(place: Place) -> bytes:
+def group(messenger_db: MessengerDatabase) -> bytes:
     """A group of Alice and Bob."""
-    return place.group([ALICE, BOB])
+    return messenger_db.group([ALICE, BOB])
 
 
 async def found_by(
@@ -68,11 +68,13 @@ async def test_a_stranger_hears_the_same_of_a_chat_that_is_and_one_that_is_not(
     assert audiences.member_of(group, CAROL) is None
 
 
-async def test_a_changed_membership_is_read_anew(place: Place, audiences: Audiences, group: bytes) -> None:
+async def test_a_changed_membership_is_read_anew(
+    messenger_db: MessengerDatabase, audiences: Audiences, group: bytes
+) -> None:
     """New members would be refused, and former ones let in."""
     before = await found_by(lambda then: audiences.for_member(group, ALICE, then))
-    place.write(add_members, group, ALICE, [CAROL], 1, 100)
-    place.write(remove_member, group, ALICE, BOB)
+    messenger_db.write(add_members, group, ALICE, [CAROL], 1, 100)
+    messenger_db.write(remove_member, group, ALICE, BOB)
     audiences.forget(group)
     assert audiences.member_of(group, ALICE) is None
     after = await found_by(lambda then: audiences.for_member(group, CAROL, then))
@@ -82,14 +84,14 @@ async def test_a_changed_membership_is_read_anew(place: Place, audiences: Audien
 
 
 async def test_a_change_during_a_read_reaches_those_who_wait_for_it(
-    place: Place, audiences: Audiences, group: bytes
+    messenger_db: MessengerDatabase, audiences: Audiences, group: bytes
 ) -> None:
     """Who was removed a moment ago would be told what is said after that."""
     found: Found = []
     audiences.for_chat(group, found.append)
     # The read begins, and sees the members of now; then they change
     await asyncio.sleep(0)
-    place.write(remove_member, group, ALICE, BOB)
+    messenger_db.write(remove_member, group, ALICE, BOB)
     audiences.forget(group)
     await eventually(lambda: found, "an audience")
     assert isinstance(found[0], Audience)
@@ -107,7 +109,7 @@ async def test_calls_for_one_chat_keep_their_order(audiences: Audiences, group: 
 
 
 async def test_one_who_fails_does_not_stop_the_others(
-    audiences: Audiences, place: Place, group: bytes
+    audiences: Audiences, messenger_db: MessengerDatabase, group: bytes
 ) -> None:
     """One cancelled request would end the service for all chats that are not in memory."""
 
@@ -118,19 +120,19 @@ async def test_one_who_fails_does_not_stop_the_others(
     audiences.for_member(group, ALICE, fail)
     audiences.for_member(group, ALICE, found.append)
     await eventually(lambda: found, "the second caller")
-    other = place.group([ALICE, CAROL])
+    other = messenger_db.group([ALICE, CAROL])
     assert isinstance(await found_by(lambda then: audiences.for_member(other, CAROL, then)), Audience)
 
 
 async def test_a_read_that_fails_is_told_and_tried_again(
-    place: Place, audiences: Audiences, group: bytes
+    messenger_db: MessengerDatabase, audiences: Audiences, group: bytes
 ) -> None:
     """A moment without the disk would lock chats until a restart, or call them gone."""
-    place.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
     error = await found_by(lambda then: audiences.for_member(group, ALICE, then))
     assert isinstance(error, PalaverError)
     assert error.kind is UNAVAILABLE
-    place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
     assert isinstance(await found_by(lambda then: audiences.for_member(group, ALICE, then)), Audience)
 
 
@@ -142,50 +144,54 @@ async def test_telling_is_left_out_where_there_is_no_chat(audiences: Audiences) 
     assert found == []
 
 
-async def test_a_chat_with_waiting_messages_stays_in_memory(place: Place, database: SqliteDatabase) -> None:
+async def test_a_chat_with_waiting_messages_stays_in_memory(
+    messenger_db: MessengerDatabase, database: SqliteDatabase
+) -> None:
     """Its messages would be told twice or never, because nobody knows how far it was told."""
     audiences = Audiences(database, 3, lambda: True)
-    busy = await found_by(lambda then: audiences.for_member(place.group([ALICE]), ALICE, then))
+    busy = await found_by(lambda then: audiences.for_member(messenger_db.group([ALICE]), ALICE, then))
     assert isinstance(busy, Audience)
     busy.pending = 1
     for _ in range(5):
-        await found_by(lambda then: audiences.for_member(place.group([ALICE]), ALICE, then))
+        await found_by(lambda then: audiences.for_member(messenger_db.group([ALICE]), ALICE, then))
     assert audiences.get(busy.chat_id) is busy
     # Beside those that may not go
     assert len(audiences._known) == 3 + 1
 
 
 async def test_alone_all_that_is_committed_counts_as_told(
-    place: Place, audiences: Audiences, group: bytes
+    messenger_db: MessengerDatabase, audiences: Audiences, group: bytes
 ) -> None:
     """The first message after a restart would be preceded by old ones."""
-    place.write(write_messages, group, ALICE, ["a", "b"], now_us())
+    messenger_db.write(write_messages, group, ALICE, ["a", "b"], now_us())
     found = await found_by(lambda then: audiences.for_member(group, ALICE, then))
     assert isinstance(found, Audience)
     assert found.told_seq == 2
 
 
 async def test_among_others_what_is_fresh_is_not_told_yet(
-    place: Place, database: SqliteDatabase, group: bytes
+    messenger_db: MessengerDatabase, database: SqliteDatabase, group: bytes
 ) -> None:
     """What another replica wrote a moment ago would come behind what came after it (promise P2)."""
     audiences = Audiences(database, 100, lambda: False)
-    place.write(write_messages, group, ALICE, ["old"], now_us() - 2 * HEARD_US)
-    place.write(write_messages, group, ALICE, ["new", "new"], now_us())
+    messenger_db.write(write_messages, group, ALICE, ["old"], now_us() - 2 * HEARD_US)
+    messenger_db.write(write_messages, group, ALICE, ["new", "new"], now_us())
     found = await found_by(lambda then: audiences.for_member(group, ALICE, then))
     assert isinstance(found, Audience)
     assert (found.told_seq, found.born_seq) == (1, 1)
-    first = place.group([ALICE])
-    place.write(write_messages, first, ALICE, ["new"], now_us())
+    first = messenger_db.group([ALICE])
+    messenger_db.write(write_messages, first, ALICE, ["new"], now_us())
     found = await found_by(lambda then: audiences.for_member(first, ALICE, then))
     assert isinstance(found, Audience)
     assert found.told_seq == 0
 
 
-async def test_companions_are_the_other_sides_of_direct_chats(place: Place, database: SqliteDatabase) -> None:
+async def test_companions_are_the_other_sides_of_direct_chats(
+    messenger_db: MessengerDatabase, database: SqliteDatabase
+) -> None:
     """Strangers of a large group would see when somebody is online."""
-    place.group([ALICE, CAROL])
+    messenger_db.group([ALICE, CAROL])
     assert await database.read(read_companions, ALICE, 10) == []
-    place.direct(ALICE, BOB)
+    messenger_db.direct(ALICE, BOB)
     assert await database.read(read_companions, ALICE, 10) == [BOB]
     assert await database.read(read_companions, ALICE, 0) == []

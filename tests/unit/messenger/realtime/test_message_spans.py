@@ -10,7 +10,7 @@ from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.message_spans import span_of_message
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.gateway_stream import gateway_stream
-from tests.harness.realtime import Place, eventually, running_engine
+from tests.harness.realtime import MessengerDatabase, eventually, running_engine
 from tests.harness.recorded_spans import keeping_spans
 
 ALICE, BOB = new_id(), new_id()
@@ -19,30 +19,30 @@ SAMPLED, UNSAMPLED = f"00-{TRACE}-{CALLER}-01", f"00-{TRACE}-{CALLER}-00"
 
 
 @pytest_asyncio.fixture
-async def engine(place: Place) -> AsyncIterator[Engine]:
+async def engine(messenger_db: MessengerDatabase) -> AsyncIterator[Engine]:
     """A replica."""
-    async with running_engine(place) as engine:
+    async with running_engine(messenger_db) as engine:
         yield engine
 
 
 @pytest.fixture
-def chat_id(place: Place) -> bytes:
+def chat_id(messenger_db: MessengerDatabase) -> bytes:
     """A direct chat."""
-    return place.direct(ALICE, BOB)
+    return messenger_db.direct(ALICE, BOB)
 
 
 async def test_a_sampled_message_is_followed_from_the_stream_to_the_disk(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """Nobody could see how long a message waited for the journal, nor in which batch it was written."""
     with keeping_spans() as kept:
-        async with gateway_stream(engine, place.keys) as gateway:
+        async with gateway_stream(engine, messenger_db.keys) as gateway:
             alice = await gateway.open(ALICE)
             gateway.send(alice, chat_id, "a", "b", traceparent=SAMPLED)
             await eventually(lambda: kept.named("commit batch"), "spans")
         (journalled,) = kept.named("journal message")
         (batch,) = kept.named("commit batch")
-        first = place.history(chat_id)[0]
+        first = messenger_db.history(chat_id)[0]
     assert (journalled.trace_id, journalled.parent_id) == (TRACE, CALLER)
     assert journalled.span_id == span_of_message(first.id)
     assert journalled.attributes["messaging.message.id"] == text_from_id(first.id)
@@ -55,15 +55,15 @@ async def test_a_sampled_message_is_followed_from_the_stream_to_the_disk(
 
 
 async def test_a_message_that_is_not_sampled_keeps_its_trace_id_and_has_no_span(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """Every message would cost spans, however many there are; or most could not be found in the logs."""
     with keeping_spans() as kept:
-        async with gateway_stream(engine, place.keys) as gateway:
+        async with gateway_stream(engine, messenger_db.keys) as gateway:
             alice, bob = await gateway.open(ALICE), await gateway.open(BOB)
             gateway.send(alice, chat_id, "a", traceparent=UNSAMPLED)
             await eventually(lambda: gateway.seqs(bob) == [1], "told")
-    assert [message.trace_id for message in place.history(chat_id)] == [TRACE]
+    assert [message.trace_id for message in messenger_db.history(chat_id)] == [TRACE]
     assert kept.all == []
 
 
@@ -85,16 +85,21 @@ async def test_a_slow_batch_is_kept_though_nothing_in_it_is_sampled(engine: Engi
     assert kept.named("commit batch")[0].attributes["messaging.batch.message_count"] == 1
 
 
-async def test_deliveries_carry_the_trace(place: Place, engine: Engine, chat_id: bytes) -> None:
+async def test_deliveries_carry_the_trace(
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
+) -> None:
     """A gateway could not tell the trace of a message that came from another one, or on a resume."""
-    async with gateway_stream(engine, place.keys) as one, gateway_stream(engine, place.keys) as other:
+    async with (
+        gateway_stream(engine, messenger_db.keys) as one,
+        gateway_stream(engine, messenger_db.keys) as other,
+    ):
         alice, bob = await one.open(ALICE), await other.open(BOB)
         one.send(alice, chat_id, "a", traceparent=SAMPLED)
         one.send(alice, chat_id, "b", request=2, traceparent=UNSAMPLED)
         await eventually(lambda: other.seqs(bob) == [1, 2], "told")
         other.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: other.all("resumed"), "resumed")
-        ids = [span_of_message(message.id) for message in place.history(chat_id)]
+        ids = [span_of_message(message.id) for message in messenger_db.history(chat_id)]
         assert [told.traceparent for told in other.told(bob)] == [
             f"00-{TRACE}-{ids[0]}-01",
             "",

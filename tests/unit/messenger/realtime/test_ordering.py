@@ -14,7 +14,7 @@ from palaver.messenger.realtime.ordering import OrderedDelivery
 from palaver.messenger.sequencing import Append
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.journal_rows import write_messages
-from tests.harness.realtime import Place, eventually
+from tests.harness.realtime import MessengerDatabase, eventually
 
 ALICE, BOB = new_id(), new_id()
 
@@ -22,13 +22,13 @@ ALICE, BOB = new_id(), new_id()
 class Telling:
     """A teller with one socket of Bob's. Alice writes here, and through another replica."""
 
-    def __init__(self, place: Place, database: SqliteDatabase) -> None:
-        self.place = place
+    def __init__(self, messenger_db: MessengerDatabase, database: SqliteDatabase) -> None:
+        self.messenger_db = messenger_db
         self.hub = Hub()
         self.teller = OrderedDelivery(self.hub, database)
         self.gateway = GatewayConnection()
         self.hub.add(Socket(1, self.gateway, BOB, new_id(), 1, implicit=False))
-        self.chat_id = place.direct(ALICE, BOB)
+        self.chat_id = messenger_db.direct(ALICE, BOB)
         self.audience = Audience(self.chat_id, False, 1, 0, frozenset([ALICE, BOB]))
 
     @property
@@ -39,9 +39,9 @@ class Telling:
 
     def write(self, *texts: str) -> Append:
         """Writes messages to the journal. They are another replica's, until they are given to the teller."""
-        first_seq = len(self.place.history(self.chat_id)) + 1
-        self.place.write(write_messages, self.chat_id, ALICE, texts)
-        rows = self.place.history(self.chat_id)[first_seq - 1 :]
+        first_seq = len(self.messenger_db.history(self.chat_id)) + 1
+        self.messenger_db.write(write_messages, self.chat_id, ALICE, texts)
+        rows = self.messenger_db.history(self.chat_id)[first_seq - 1 :]
         append = Append(self.audience, ALICE, [row.client_id for row in rows], list(texts))
         append.first_seq, append.ids, append.created_at = first_seq, [row.id for row in rows], 100
         return append
@@ -58,9 +58,9 @@ class Telling:
 
 
 @pytest_asyncio.fixture
-async def telling(place: Place, database: SqliteDatabase) -> Telling:
+async def telling(messenger_db: MessengerDatabase, database: SqliteDatabase) -> Telling:
     """A teller with one socket."""
-    return Telling(place, database)
+    return Telling(messenger_db, database)
 
 
 async def test_own_messages_are_told_at_once(telling: Telling) -> None:
@@ -140,10 +140,10 @@ async def test_news_of_what_counted_as_told_are_told_late(telling: Telling) -> N
 async def test_a_hole_that_cannot_be_read_is_tried_again(telling: Telling) -> None:
     """A moment without the disk would silence a chat for good."""
     telling.write("theirs")
-    telling.place.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
+    telling.messenger_db.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
     telling.hear(1, 1)
     await telling.teller.stop()
-    telling.place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
+    telling.messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
     assert telling.told == []
     telling.teller.tell_append(telling.write("mine"))
     await telling.until_told(1, 2)

@@ -12,7 +12,7 @@ from palaver.messenger.sequencing import Append, messages_of
 from palaver.messenger.store.journal import SqliteJournal, Writes, chunks
 from palaver.messenger.store.schema import chats, members, message_keys, messages, presence
 from palaver.runtime.sql.database import SqliteDatabase
-from tests.harness.realtime import Place
+from tests.harness.realtime import MessengerDatabase
 
 ALICE, BOB, STRANGER = new_id(), new_id(), new_id()
 
@@ -42,26 +42,28 @@ def read_member(connection: Connection, chat_id: bytes, user_id: bytes) -> tuple
     return row[0], row[1], row[2]
 
 
-async def test_what_is_written_is_there_for_every_connection(place: Place, journal: SqliteJournal) -> None:
+async def test_what_is_written_is_there_for_every_connection(
+    messenger_db: MessengerDatabase, journal: SqliteJournal
+) -> None:
     """An acknowledged message could be one that nobody ever reads (promise P1)."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     asked = append(chat_id, "one", "two\N{PILE OF POO}", trace_id="0af7651916cd43dd8448eb211c80319c")
     await journal.write(Writes([asked]))
-    assert place.history(chat_id) == messages_of(asked)
+    assert messenger_db.history(chat_id) == messages_of(asked)
     assert [message.created_at for message in messages_of(asked)] == [5_000, 5_000]
-    chat = place.write(lambda c: c.execute(select(chats.c.last_seq, chats.c.active_at)).one())
+    chat = messenger_db.write(lambda c: c.execute(select(chats.c.last_seq, chats.c.active_at)).one())
     assert tuple(chat) == (2, 5_000)
-    assert place.write(read_member, chat_id, ALICE) == (2, 2, 5_000)
-    assert place.write(read_member, chat_id, BOB) == (0, 0, 5_000)
+    assert messenger_db.write(read_member, chat_id, ALICE) == (2, 2, 5_000)
+    assert messenger_db.write(read_member, chat_id, BOB) == (0, 0, 5_000)
 
 
 async def test_a_message_has_the_time_at_which_the_lock_was_held(
-    place: Place, database: SqliteDatabase
+    messenger_db: MessengerDatabase, database: SqliteDatabase
 ) -> None:
     """One that waited long would look older than it is, and be left out after a broken stream."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     now = 5_000
-    other = sqlite3.connect(place.file, isolation_level=None)
+    other = sqlite3.connect(messenger_db.file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     writing = asyncio.create_task(
         SqliteJournal(database, lambda: now).write(Writes([append(chat_id, "late")]))
@@ -71,59 +73,65 @@ async def test_a_message_has_the_time_at_which_the_lock_was_held(
     other.execute("ROLLBACK")
     other.close()
     await writing
-    assert [message.created_at for message in place.history(chat_id)] == [9_000]
+    assert [message.created_at for message in messenger_db.history(chat_id)] == [9_000]
 
 
 async def test_a_client_id_that_comes_again_unannounced_gives_the_first_message(
-    place: Place, journal: SqliteJournal
+    messenger_db: MessengerDatabase, journal: SqliteJournal
 ) -> None:
     """A client that forgets to say that it repeats would double its message (promise P4)."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     first, other = append(chat_id, "first"), append(chat_id, "other")
     await journal.write(Writes([first]))
     again = append(chat_id, "again", client_ids=first.client_ids)
     await journal.write(Writes([other, again]))
     assert messages_of(again) == messages_of(first)
-    assert [message.text for message in place.history(chat_id)] == ["first", "other"]
+    assert [message.text for message in messenger_db.history(chat_id)] == ["first", "other"]
 
 
-async def test_a_repeat_sees_what_became_of_the_message(place: Place, journal: SqliteJournal) -> None:
+async def test_a_repeat_sees_what_became_of_the_message(
+    messenger_db: MessengerDatabase, journal: SqliteJournal
+) -> None:
     """A repeated send would bring back a text that was deleted since."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     first = append(chat_id, "secret")
     await journal.write(Writes([first]))
-    place.write(lambda c: c.execute(update(messages).values(text="", deleted_at=6_000)))
+    messenger_db.write(lambda c: c.execute(update(messages).values(text="", deleted_at=6_000)))
     again = append(chat_id, "secret", client_ids=first.client_ids, retry=True)
     await journal.write(Writes([again]))
     (found,) = messages_of(again)
     assert (found.seq, found.text, found.deleted_at) == (1, "", 6_000)
 
 
-async def test_two_journals_give_one_order(place: Place, journal: SqliteJournal) -> None:
+async def test_two_journals_give_one_order(messenger_db: MessengerDatabase, journal: SqliteJournal) -> None:
     """Two replicas would give one seq twice, or leave holes."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     client_ids = [new_id() for _ in range(40)]
-    second = SqliteDatabase(place.file)
+    second = SqliteDatabase(messenger_db.file)
     other = SqliteJournal(second)
     asked = [[append(chat_id, "text", client_ids=[client_id]) for client_id in client_ids] for _ in range(2)]
     for mine, theirs in zip(*asked, strict=True):
         await asyncio.gather(journal.write(Writes([mine])), other.write(Writes([theirs])))
     await second.close()
-    history = place.history(chat_id)
+    history = messenger_db.history(chat_id)
     assert [message.seq for message in history] == list(range(1, 41))
     assert {message.client_id for message in history} == set(client_ids)
     for mine, theirs in zip(*asked, strict=True):
         assert messages_of(mine)[0].seq == messages_of(theirs)[0].seq
 
 
-async def test_a_batch_larger_than_a_statement_is_written_whole(place: Place, journal: SqliteJournal) -> None:
+async def test_a_batch_larger_than_a_statement_is_written_whole(
+    messenger_db: MessengerDatabase, journal: SqliteJournal
+) -> None:
     """A burst would lose what does not fit."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     batch = [append(chat_id, *(f"{number}.{part}" for part in range(3))) for number in range(257)]
     await journal.write(Writes(batch))
     expected = [f"{number}.{part}" for number in range(257) for part in range(3)]
-    assert [message.text for message in place.history(chat_id)] == expected
-    keys = place.write(lambda c: c.execute(select(message_keys.c.seq).order_by(message_keys.c.seq)).all())
+    assert [message.text for message in messenger_db.history(chat_id)] == expected
+    keys = messenger_db.write(
+        lambda c: c.execute(select(message_keys.c.seq).order_by(message_keys.c.seq)).all()
+    )
     assert [row.seq for row in keys] == list(range(1, 772))
 
 
@@ -134,23 +142,27 @@ def test_chunks_are_few_and_cover_all(count: int) -> None:
     assert len(list(chunks(count))) <= count // 256 + 8
 
 
-async def test_a_transaction_that_fails_writes_nothing(place: Place, journal: SqliteJournal) -> None:
+async def test_a_transaction_that_fails_writes_nothing(
+    messenger_db: MessengerDatabase, journal: SqliteJournal
+) -> None:
     """Half a batch could be there, with seqs that the chat does not know of."""
-    chat_id = place.direct(ALICE, BOB)
-    place.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
+    chat_id = messenger_db.direct(ALICE, BOB)
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
     with pytest.raises(sqlite3.OperationalError):
         await journal.write(Writes([append(chat_id, "a")], {(chat_id, BOB): (1, 1)}))
-    place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
-    assert place.write(lambda c: c.execute(select(message_keys)).all()) == []
-    assert place.write(lambda c: c.execute(select(chats.c.last_seq)).scalar()) == 0
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
+    assert messenger_db.write(lambda c: c.execute(select(message_keys)).all()) == []
+    assert messenger_db.write(lambda c: c.execute(select(chats.c.last_seq)).scalar()) == 0
     asked = append(chat_id, "b")
     await journal.write(Writes([asked]))
     assert messages_of(asked)[0].seq == 1
 
 
-async def test_receipts_move_forward_and_not_beyond_the_end(place: Place, journal: SqliteJournal) -> None:
+async def test_receipts_move_forward_and_not_beyond_the_end(
+    messenger_db: MessengerDatabase, journal: SqliteJournal
+) -> None:
     """Unread counts would be wrong, or go back."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     await journal.write(Writes([append(chat_id, "a", "b", "c")]))
     key = (chat_id, BOB)
     for asked, stored, moved in [
@@ -163,25 +175,29 @@ async def test_receipts_move_forward_and_not_beyond_the_end(place: Place, journa
         writes = Writes(receipts={key: asked})
         await journal.write(writes)
         assert writes.receipts_now == {key: (*stored, moved)}
-        assert place.write(read_member, chat_id, BOB)[:2] == stored
+        assert messenger_db.write(read_member, chat_id, BOB)[:2] == stored
 
 
 async def test_receipts_of_strangers_and_former_members_move_nothing(
-    place: Place, journal: SqliteJournal
+    messenger_db: MessengerDatabase, journal: SqliteJournal
 ) -> None:
     """Somebody outside a chat would change it, or learn that it exists (promise P5)."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     await journal.write(Writes([append(chat_id, "a")]))
-    place.write(lambda c: c.execute(update(members).where(members.c.user_id == BOB).values(left_seq=0)))
+    messenger_db.write(
+        lambda c: c.execute(update(members).where(members.c.user_id == BOB).values(left_seq=0))
+    )
     writes = Writes(receipts={(chat_id, STRANGER): (1, 1), (chat_id, BOB): (1, 1), (new_id(), ALICE): (1, 1)})
     await journal.write(writes)
     assert writes.receipts_now == {}
-    assert place.write(read_member, chat_id, BOB)[:2] == (0, 0)
+    assert messenger_db.write(read_member, chat_id, BOB)[:2] == (0, 0)
 
 
-async def test_when_somebody_was_seen_does_not_go_back(place: Place, journal: SqliteJournal) -> None:
+async def test_when_somebody_was_seen_does_not_go_back(
+    messenger_db: MessengerDatabase, journal: SqliteJournal
+) -> None:
     """Two gateways would make somebody seen last earlier than they were."""
     await journal.write(Writes(seen={ALICE: 10, BOB: 20}))
     await journal.write(Writes(seen={ALICE: 5, BOB: 30}))
-    rows = place.write(lambda c: c.execute(select(presence.c.user_id, presence.c.last_seen_at)).all())
+    rows = messenger_db.write(lambda c: c.execute(select(presence.c.user_id, presence.c.last_seen_at)).all())
     assert {row.user_id: row.last_seen_at for row in rows} == {ALICE: 10, BOB: 30}

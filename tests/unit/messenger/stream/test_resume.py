@@ -16,22 +16,22 @@ from palaver.messenger.store.chats import add_members, remove_member
 from palaver.messenger.store.messages import delete_message, edit_message
 from palaver.messenger.stream import resume as module
 from tests.harness.gateway_stream import GatewayStream, gateway_stream
-from tests.harness.realtime import Place, eventually, running_engine
+from tests.harness.realtime import MessengerDatabase, eventually, running_engine
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
 
 @pytest_asyncio.fixture
-async def engine(place: Place) -> AsyncIterator[Engine]:
+async def engine(messenger_db: MessengerDatabase) -> AsyncIterator[Engine]:
     """A replica."""
-    async with running_engine(place) as engine:
+    async with running_engine(messenger_db) as engine:
         yield engine
 
 
 @pytest.fixture
-def chat_id(place: Place) -> bytes:
+def chat_id(messenger_db: MessengerDatabase) -> bytes:
     """A group of Alice and Bob."""
-    return place.group([ALICE, BOB])
+    return messenger_db.group([ALICE, BOB])
 
 
 async def say(engine: Engine, chat_id: bytes, *texts: str, sender: bytes = ALICE) -> None:
@@ -55,13 +55,13 @@ async def resume(gateway: GatewayStream, socket: int, cursors: dict[bytes, int])
 
 
 async def test_what_came_behind_the_cursors_is_told_then_the_end(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """A client that comes back would miss messages, or all history come at once (promise P3)."""
-    other = place.direct(ALICE, BOB)
+    other = messenger_db.direct(ALICE, BOB)
     await say(engine, chat_id, "a", "b", "c")
     await say(engine, other, "d")
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 1, other: 0})
         told = [(one.chat_id, one.first_seq, list(one.texts)) for one in gateway.told(bob)]
@@ -70,12 +70,12 @@ async def test_what_came_behind_the_cursors_is_told_then_the_end(
 
 
 async def test_a_long_resume_waits_for_its_reader_page_by_page(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """A client that was away for long would be sent everything at once, and be cut as a slow reader."""
     count = missed.PAGE_MESSAGES * 2 + 5
     await say(engine, chat_id, *("text" for _ in range(count)))
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         gateway.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: gateway.all("paused"), "the first page")
@@ -89,11 +89,11 @@ async def test_a_long_resume_waits_for_its_reader_page_by_page(
 
 
 async def test_what_is_said_meanwhile_comes_once_and_in_its_place(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """A busy chat would be told twice or with holes to whoever comes back."""
     await say(engine, chat_id, *("text" for _ in range(300)))
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
 
         async def talk() -> None:
@@ -108,7 +108,7 @@ async def test_what_is_said_meanwhile_comes_once_and_in_its_place(
 
 
 async def test_what_is_said_between_the_read_and_its_end_is_told(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """A message that is held back just after an empty page was read would be told to nobody (promise P3)."""
     database = engine.streams._database
@@ -118,25 +118,25 @@ async def test_what_is_said_between_the_read_and_its_end_is_told(
 
         async def read(self, work: Any, *args: Any) -> Any:
             found = await database.read(work, *args)
-            if work is missed.read_readable_page and not place.history(chat_id):
+            if work is missed.read_readable_page and not messenger_db.history(chat_id):
                 await say(engine, chat_id, "a", "b")
             return found
 
     engine.streams._database = Late()  # type: ignore[assignment] # the port's one method that is asked
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 0})
         assert gateway.seqs(bob) == [1, 2]
 
 
 async def test_a_chat_that_is_not_the_users_is_refused_and_the_others_are_told(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """A client with one chat that it left would never be told of the others; or strangers would read."""
     await say(engine, chat_id, "a")
-    foreign = place.group([ALICE, CAROL])
+    foreign = messenger_db.group([ALICE, CAROL])
     await say(engine, foreign, "secret")
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {foreign: 0, new_id(): 0, chat_id: 0})
         errors = gateway.all("errors")
@@ -147,30 +147,32 @@ async def test_a_chat_that_is_not_the_users_is_refused_and_the_others_are_told(
         assert errors[0].error == errors[1].error
         assert [one.chat_id for one in gateway.told(bob)] == [chat_id]
         # And is told live when the user becomes a member
-        place.write(add_members, foreign, ALICE, [BOB], 1, 10)
+        messenger_db.write(add_members, foreign, ALICE, [BOB], 1, 10)
         engine.forget_chat(foreign)
         await say(engine, foreign, "welcome")
         await eventually(lambda: foreign in [one.chat_id for one in gateway.told(bob)], "told live")
 
 
-async def test_who_left_resumes_up_to_their_leaving(place: Place, engine: Engine, chat_id: bytes) -> None:
+async def test_who_left_resumes_up_to_their_leaving(
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
+) -> None:
     """Former members would go on reading by resuming (promise P5)."""
     await say(engine, chat_id, "a")
-    place.write(remove_member, chat_id, ALICE, BOB)
+    messenger_db.write(remove_member, chat_id, ALICE, BOB)
     engine.forget_chat(chat_id)
     await say(engine, chat_id, "b")
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 0})
         assert gateway.seqs(bob) == [1]
 
 
 async def test_a_cursor_beyond_the_end_keeps_nothing_back(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """A client with a wrong cursor would hear nothing of the chat for a minute."""
     await say(engine, chat_id, "a")
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 2**61})
         await say(engine, chat_id, "b")
@@ -178,16 +180,16 @@ async def test_a_cursor_beyond_the_end_keeps_nothing_back(
 
 
 async def test_a_resume_that_fails_says_so_and_keeps_nothing_back(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """A moment without the disk would silence a chat for a minute, without a word."""
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await say(engine, chat_id, "a")
         await eventually(lambda: gateway.seqs(bob) == [1], "told live")
-        place.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
+        messenger_db.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
         await resume(gateway, bob, {chat_id: 0})
-        place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
+        messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
         (refused,) = gateway.all("errors")
         assert (refused.socket, refused.error.code) == (bob, "unavailable")
         await say(engine, chat_id, "b")
@@ -195,11 +197,11 @@ async def test_a_resume_that_fails_says_so_and_keeps_nothing_back(
 
 
 async def test_a_second_resume_remembers_what_the_first_has_read(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """Somebody who resumes chat by chat would be told some messages twice."""
-    other = place.direct(ALICE, BOB)
-    async with gateway_stream(engine, place.keys) as gateway:
+    other = messenger_db.direct(ALICE, BOB)
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await say(engine, chat_id, "a")
         await resume(gateway, bob, {chat_id: 1})
@@ -208,10 +210,12 @@ async def test_a_second_resume_remembers_what_the_first_has_read(
         assert socket.floors == {chat_id: 1, other: 0}
 
 
-async def test_two_resumes_at_once_are_refused(place: Place, engine: Engine, chat_id: bytes) -> None:
+async def test_two_resumes_at_once_are_refused(
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
+) -> None:
     """Pages of two resumes would be mixed."""
     await say(engine, chat_id, *("text" for _ in range(300)))
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         asked = {"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}
         gateway.say(resumes=[asked, asked])
@@ -219,10 +223,12 @@ async def test_two_resumes_at_once_are_refused(place: Place, engine: Engine, cha
         assert gateway.all("errors")[0].error.field == "cursors"
 
 
-async def test_the_resume_of_a_closed_socket_ends(place: Place, engine: Engine, chat_id: bytes) -> None:
+async def test_the_resume_of_a_closed_socket_ends(
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
+) -> None:
     """Clients that give up would leave their pages in memory for a minute (promise P9)."""
     await say(engine, chat_id, *("text" for _ in range(300)))
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         gateway.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: gateway.all("paused"), "the first page")
@@ -233,12 +239,12 @@ async def test_the_resume_of_a_closed_socket_ends(place: Place, engine: Engine, 
 
 
 async def test_a_reader_who_takes_nothing_is_given_up(
-    place: Place, engine: Engine, chat_id: bytes, monkeypatch: pytest.MonkeyPatch
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hanging client would hold its page in memory for ever (promise P9)."""
     monkeypatch.setattr(module, "DRAIN_SECONDS", 0.05)
     await say(engine, chat_id, *("text" for _ in range(300)))
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         gateway.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: gateway.all("resumed"), "given up")
@@ -249,13 +255,13 @@ async def test_a_reader_who_takes_nothing_is_given_up(
 
 
 async def test_a_gateway_is_told_what_it_missed_then_what_is_new(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """Open sockets would miss what was said while their gateway was cut off."""
     await say(engine, chat_id, "before")
     since = now_us()
     await say(engine, chat_id, "missed")
-    async with gateway_stream(engine, place.keys, since=since, opens=[(1, BOB, since)]) as gateway:
+    async with gateway_stream(engine, messenger_db.keys, since=since, opens=[(1, BOB, since)]) as gateway:
         await eventually(lambda: any(batch.clock for batch in gateway.batches), "caught up")
         await say(engine, chat_id, "new")
         await eventually(lambda: len(gateway.seqs(1)) == 2, "told live")
@@ -264,17 +270,17 @@ async def test_a_gateway_is_told_what_it_missed_then_what_is_new(
 
 
 async def test_a_gateway_is_told_what_changed_while_it_was_cut_off(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """Open sockets would show a deleted message until they are opened again."""
     await say(engine, chat_id, "kept", "edited", "deleted")
-    other = place.direct(ALICE, new_id())
+    other = messenger_db.direct(ALICE, new_id())
     await say(engine, other, "of others")
     since = now_us()
-    place.write(edit_message, chat_id, ALICE, 2, "better", since)
-    place.write(delete_message, chat_id, ALICE, 3, since)
-    place.write(edit_message, other, ALICE, 1, "nobody's business", since)
-    async with gateway_stream(engine, place.keys, since=since, opens=[(1, BOB, since)]) as gateway:
+    messenger_db.write(edit_message, chat_id, ALICE, 2, "better", since)
+    messenger_db.write(delete_message, chat_id, ALICE, 3, since)
+    messenger_db.write(edit_message, other, ALICE, 1, "nobody's business", since)
+    async with gateway_stream(engine, messenger_db.keys, since=since, opens=[(1, BOB, since)]) as gateway:
         await eventually(lambda: len(gateway.told(1)) == 2, "caught up")
         told = {one.first_seq: one for one in gateway.told(1)}
         assert all(one.changed and not one.catch_up for one in told.values())
@@ -284,12 +290,12 @@ async def test_a_gateway_is_told_what_changed_while_it_was_cut_off(
 
 
 async def test_no_time_is_said_before_a_gateway_has_caught_up(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """Where the stream breaks again, what it has not told yet would never be told."""
     since = now_us()
     await say(engine, chat_id, *("missed" for _ in range(300)))
-    async with gateway_stream(engine, place.keys, since=since, opens=[(1, BOB, since)]) as gateway:
+    async with gateway_stream(engine, messenger_db.keys, since=since, opens=[(1, BOB, since)]) as gateway:
         await eventually(lambda: any(batch.clock for batch in gateway.batches), "the time")
         first = next(index for index, batch in enumerate(gateway.batches) if batch.clock)
         before = [one for batch in gateway.batches[: first + 1] for one in batch.deliveries]
@@ -297,22 +303,22 @@ async def test_no_time_is_said_before_a_gateway_has_caught_up(
 
 
 async def test_a_gateway_that_cannot_be_caught_up_is_sent_away(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """Its sockets would hear nothing more, or never of what they missed."""
     since = now_us()
     await say(engine, chat_id, "missed")
-    place.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
-    async with gateway_stream(engine, place.keys, since=since, opens=[(1, BOB, since)]) as gateway:
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
+    async with gateway_stream(engine, messenger_db.keys, since=since, opens=[(1, BOB, since)]) as gateway:
         await eventually(lambda: gateway.ended, "the end of the stream")
         assert all(batch.clock == 0 for batch in gateway.batches)
-    place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
-    async with gateway_stream(engine, place.keys, since=since, opens=[(1, BOB, since)]) as gateway:
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
+    async with gateway_stream(engine, messenger_db.keys, since=since, opens=[(1, BOB, since)]) as gateway:
         await eventually(lambda: gateway.seqs(1) == [1], "caught up")
 
 
 async def test_a_send_that_was_stored_is_told_before_it_is_acknowledged(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """The gateway could not tell it from somebody else's, and would show it to its own sender."""
     since = now_us()
@@ -327,7 +333,7 @@ async def test_a_send_that_was_stored_is_told_before_it_is_acknowledged(
         "retry": True,
     }
     opens = [(1, ALICE, since), (2, BOB, since)]
-    async with gateway_stream(engine, place.keys, since=since, opens=opens, sends=[again]) as gateway:
+    async with gateway_stream(engine, messenger_db.keys, since=since, opens=opens, sends=[again]) as gateway:
         await eventually(lambda: gateway.all("sent"), "acknowledged")
         (reply,) = gateway.all("sent")
         assert (reply.request, list(reply.seqs)) == (9, [1])
@@ -338,32 +344,32 @@ async def test_a_send_that_was_stored_is_told_before_it_is_acknowledged(
 
 
 async def test_sockets_of_former_members_are_told_nothing_new(
-    place: Place, engine: Engine, chat_id: bytes
+    messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """A broken stream would let former members read on (promise P5)."""
     since = now_us()
-    place.write(remove_member, chat_id, ALICE, BOB)
+    messenger_db.write(remove_member, chat_id, ALICE, BOB)
     engine.forget_chat(chat_id)
     await say(engine, chat_id, "missed")
     opens = [(1, BOB, since), (2, ALICE, since)]
-    async with gateway_stream(engine, place.keys, since=since, opens=opens) as gateway:
+    async with gateway_stream(engine, messenger_db.keys, since=since, opens=opens) as gateway:
         await eventually(lambda: gateway.seqs(2) == [1], "caught up")
         assert gateway.seqs(1) == []
 
 
 async def test_users_who_are_back_at_once_were_never_gone(
-    place: Place, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    messenger_db: MessengerDatabase, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each broken stream would show everybody as offline, for good."""
     monkeypatch.setattr("palaver.messenger.realtime.presence.GONE_SECONDS", 0.05)
-    place.direct(ALICE, BOB)
-    async with gateway_stream(engine, place.keys) as watching:
+    messenger_db.direct(ALICE, BOB)
+    async with gateway_stream(engine, messenger_db.keys) as watching:
         await watching.open(ALICE)
-        async with gateway_stream(engine, place.keys) as gateway:
+        async with gateway_stream(engine, messenger_db.keys) as gateway:
             await gateway.open(BOB)
             await eventually(lambda: any(one.online for one in watching.all("presences")), "online")
         since = now_us()
-        async with gateway_stream(engine, place.keys, since=since, opens=[(1, BOB, since)]):
+        async with gateway_stream(engine, messenger_db.keys, since=since, opens=[(1, BOB, since)]):
             await asyncio.sleep(0.15)
             assert all(one.online for one in watching.all("presences"))
         await eventually(lambda: not watching.all("presences")[-1].online, "offline")
