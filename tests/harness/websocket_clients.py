@@ -10,12 +10,12 @@ from palaver.contracts.ids import new_id, text_from_id
 from tests.harness.realtime import Gateway
 
 
-class Listening(WSListener):
+class WebSocketClient(WSListener):
     """One socket of a user. `told`: payloads of its frames; `closed`: its close code, 0 without one."""
 
     def __init__(self, user_id: bytes) -> None:
         self.user_id = user_id
-        self.told: list[bytes] = []
+        self.received: list[bytes] = []
         self.closed: int | None = None
         self.transport: WSTransport | None = None
 
@@ -35,7 +35,7 @@ class Listening(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """See `WSListener`."""
         if frame.msg_type == WSMsgType.TEXT:
-            self.told.append(frame.get_payload_as_bytes())
+            self.received.append(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.CLOSE:
             self.closed = int(frame.get_close_code())
             transport.disconnect()
@@ -45,7 +45,7 @@ class Listening(WSListener):
         if self.closed is None:
             self.closed = 0
 
-    def say(self, frame: dict[str, Any]) -> None:
+    def send_frame(self, frame: dict[str, Any]) -> None:
         """Sends a frame."""
         assert self.transport is not None
         self.transport.send(WSMsgType.TEXT, json.dumps(frame).encode())
@@ -56,7 +56,7 @@ class Listening(WSListener):
         self.transport.disconnect(False)
 
 
-class ListeningV1(Listening):
+class WebSocketClientV1(WebSocketClient):
     """A socket of v1."""
 
     def send(self, chat_id: bytes, *texts: str) -> None:
@@ -65,13 +65,13 @@ class ListeningV1(Listening):
             "chat_id": text_from_id(chat_id),
             "messages": [{"text": text, "status": "created"} for text in texts],
         }
-        self.say({"topic": "messenger", "action": "send-message", "payload": json.dumps(payload)})
+        self.send_frame({"topic": "messenger", "action": "send-message", "payload": json.dumps(payload)})
 
     @property
     def texts(self) -> list[str]:
         """The texts of all messages that it was told."""
         found = []
-        for told in self.told:
+        for told in self.received:
             envelope = json.loads(told)
             if envelope["action"] == "send-message":
                 found += [message["text"] for message in json.loads(envelope["payload"])["messages"]]
@@ -80,16 +80,16 @@ class ListeningV1(Listening):
     @property
     def errors(self) -> list[bytes]:
         """Error frames."""
-        return [told for told in self.told if b'"action":"error"' in told]
+        return [told for told in self.received if b'"action":"error"' in told]
 
 
-class ListeningV2(Listening):
+class WebSocketClientV2(WebSocketClient):
     """A socket of v2."""
 
     def send(self, chat_id: bytes, text: str, client_id: bytes | None = None) -> bytes:
         """Sends a message. Returns its client id."""
         client_id = client_id or new_id()
-        self.say(
+        self.send_frame(
             {
                 "type": "send",
                 "chat_id": text_from_id(chat_id),
@@ -101,11 +101,13 @@ class ListeningV2(Listening):
 
     def resume(self, cursors: dict[bytes, int]) -> None:
         """Asks for what came behind the cursors."""
-        self.say({"type": "resume", "cursors": {text_from_id(chat): seq for chat, seq in cursors.items()}})
+        self.send_frame(
+            {"type": "resume", "cursors": {text_from_id(chat): seq for chat, seq in cursors.items()}}
+        )
 
     def frames(self, kind: str) -> list[dict[str, Any]]:
         """All frames of a type."""
-        return [frame for frame in map(json.loads, self.told) if frame["type"] == kind]
+        return [frame for frame in map(json.loads, self.received) if frame["type"] == kind]
 
     @property
     def seqs(self) -> list[int]:

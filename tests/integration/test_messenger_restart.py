@@ -9,7 +9,7 @@ import pytest
 from palaver.contracts.ids import new_id
 from tests.harness.messenger_process import MessengerProcess
 from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway
-from tests.harness.websocket_clients import ListeningV1, ListeningV2
+from tests.harness.websocket_clients import WebSocketClientV1, WebSocketClientV2
 
 CHATS = 25
 # Of each generation, of each of a chat's two users
@@ -25,8 +25,8 @@ class Conversation:
         self.chat_id = chat_id
         self.users = users
         self.number = number
-        self.v1: list[ListeningV1] = []
-        self.v2: list[ListeningV2] = []
+        self.v1: list[WebSocketClientV1] = []
+        self.v2: list[WebSocketClientV2] = []
         self.sent_v1: list[str] = []
         self.sent_v2: dict[bytes, str] = {}
 
@@ -34,8 +34,8 @@ class Conversation:
         """Opens the sockets."""
         for user_id in self.users:
             for _ in range(SOCKETS):
-                self.v1.append(await ListeningV1.open(gateway, "/messenger/ws", user_id))
-                self.v2.append(await ListeningV2.open(gateway, "/v2/ws", user_id))
+                self.v1.append(await WebSocketClientV1.open(gateway, "/messenger/ws", user_id))
+                self.v2.append(await WebSocketClientV2.open(gateway, "/v2/ws", user_id))
 
     async def talk(self) -> None:
         """Sends, without waiting for anything."""

@@ -8,7 +8,7 @@ import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
 from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, running_messenger
-from tests.harness.websocket_clients import ListeningV2
+from tests.harness.websocket_clients import WebSocketClientV2
 
 # Several pages of a resume
 BEFORE = 450
@@ -25,7 +25,7 @@ class Reader:
         self.texts: list[str] = []
         self.connections = 0
         self.cut_within_resume = 0
-        self._socket: ListeningV2 | None = None
+        self._socket: WebSocketClientV2 | None = None
 
     @property
     def cursor(self) -> int:
@@ -34,7 +34,7 @@ class Reader:
 
     async def connect(self, gateway: Gateway) -> None:
         """Connects, and resumes as soon as it may."""
-        self._socket = socket = await ListeningV2.open(gateway, "/v2/ws", self.user_id)
+        self._socket = socket = await WebSocketClientV2.open(gateway, "/v2/ws", self.user_id)
         self.connections += 1
         await eventually(lambda: socket.frames("hello") or socket.closed is not None, "hello")
         socket.resume({self.chat_id: self.cursor})
@@ -49,7 +49,7 @@ class Reader:
         assert not socket.frames("error")
         self.take(socket)
 
-    def take(self, socket: ListeningV2) -> None:
+    def take(self, socket: WebSocketClientV2) -> None:
         """Adds what one connection told: from the cursor on, without a hole, each once.
 
         What was told before the server heard of the resume may come before that.
@@ -85,7 +85,7 @@ class Reader:
 
 async def send_all(gateway: Gateway, user_id: bytes, chat_id: bytes) -> None:
     """Sends from a socket of its own, some of it at once."""
-    sender = await ListeningV2.open(gateway, "/v2/ws", user_id)
+    sender = await WebSocketClientV2.open(gateway, "/v2/ws", user_id)
     for number in range(SENDS):
         sender.send(chat_id, f"message {number}")
         if number % 10 == 0:

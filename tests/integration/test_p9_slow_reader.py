@@ -12,7 +12,7 @@ from palaver.contracts.ids import new_id, text_from_id
 from tests.harness.messenger_process import MessengerProcess
 from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
 from tests.harness.realtime import HOST, Gateway, MessengerDatabase, eventually, running_gateway
-from tests.harness.websocket_clients import ListeningV2
+from tests.harness.websocket_clients import WebSocketClientV2
 
 QUEUE_BYTES = 128 * 1024
 TEXT_CHARACTERS = 8_000
@@ -23,15 +23,15 @@ FAST = 3
 MEMORY_BYTES = 48 * 1024 * 1024
 
 
-class Fast(ListeningV2):
+class Fast(WebSocketClientV2):
     """Reads at once, and keeps no more than seqs."""
 
     def on_ws_frame(self, transport: Any, frame: Any) -> None:
         """See `WSListener`."""
         super().on_ws_frame(transport, frame)
-        if self.told and len(self.told[-1]) > TEXT_CHARACTERS:
-            message = json.loads(self.told.pop())
-            self.told.append(json.dumps({**message, "text": ""}).encode())
+        if self.received and len(self.received[-1]) > TEXT_CHARACTERS:
+            message = json.loads(self.received.pop())
+            self.received.append(json.dumps({**message, "text": ""}).encode())
 
 
 class Most:
@@ -52,12 +52,12 @@ class Most:
             await asyncio.sleep(0.002)
 
 
-async def send_all(sender: ListeningV2, chat_id: bytes) -> None:
+async def send_all(sender: WebSocketClientV2, chat_id: bytes) -> None:
     """Sends everything, about a hundred messages in flight."""
     for number in range(MESSAGES):
         sender.send(chat_id, f"{number:08}" * (TEXT_CHARACTERS // 8))
         if number % 50 == 49:
-            await eventually(lambda sent=number + 1: sent - len(sender.told) < 100, "acknowledged")
+            await eventually(lambda sent=number + 1: sent - len(sender.received) < 100, "acknowledged")
     await eventually(lambda: len(sender.acks) == MESSAGES, "all acknowledged")
 
 
@@ -75,10 +75,10 @@ async def read_to_close(socket: RawSocket) -> tuple[list[int], int | None]:
 
 async def resume(gateway: Gateway, user_id: bytes, chat_id: bytes, cursor: int) -> list[int]:
     """The seqs that a resume tells."""
-    socket = await ListeningV2.open(gateway, "/v2/ws", user_id)
+    socket = await WebSocketClientV2.open(gateway, "/v2/ws", user_id)
     await eventually(lambda: socket.frames("hello"), "hello")
     socket.resume({chat_id: cursor})
-    await eventually(lambda: any(b'"resumed"' in told[:40] for told in reversed(socket.told)), "resumed")
+    await eventually(lambda: any(b'"resumed"' in told[:40] for told in reversed(socket.received)), "resumed")
     return socket.seqs
 
 
@@ -104,7 +104,7 @@ async def test_p9_a_slow_reader_is_cut_and_harms_nobody(tmp_path: Path) -> None:
             before = most.memory
             await send_all(fast[0], chat_id)
             seqs = list(range(1, MESSAGES + 1))
-            await eventually(lambda: all(len(s.told) > MESSAGES for s in fast[1:]), "others told")
+            await eventually(lambda: all(len(s.received) > MESSAGES for s in fast[1:]), "others told")
             assert all(socket.seqs == seqs and socket.closed is None for socket in fast[1:])
             await eventually(lambda: gateway.sockets.count() == FAST, "slow readers cut")
             watching.cancel()

@@ -9,7 +9,7 @@ from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.realtime.message_spans import span_of_message
 from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, running_messenger
 from tests.harness.recorded_spans import keeping_spans
-from tests.harness.websocket_clients import ListeningV1, ListeningV2
+from tests.harness.websocket_clients import WebSocketClientV1, WebSocketClientV2
 
 ALICE, BOB = new_id(), new_id()
 V1, V2 = "/messenger/ws", "/v2/ws"
@@ -26,16 +26,16 @@ class House:
         self.chat_id = messenger_db.direct(ALICE, BOB)
         self.chat = text_from_id(self.chat_id)
 
-    async def open(self, user_id: bytes) -> ListeningV2:
+    async def open(self, user_id: bytes) -> WebSocketClientV2:
         """An attached socket of v2."""
-        socket = await ListeningV2.open(self.gateway, V2, user_id)
+        socket = await WebSocketClientV2.open(self.gateway, V2, user_id)
         await eventually(lambda: socket.frames("hello"), "hello")
         return socket
 
-    async def send(self, socket: ListeningV2, text: str, **more: str) -> str:
+    async def send(self, socket: WebSocketClientV2, text: str, **more: str) -> str:
         """Sends, waits for the acknowledgement, and returns its trace id."""
         client_id = text_from_id(new_id())
-        socket.say(dict(type="send", chat_id=self.chat, client_id=client_id, text=text, **more))
+        socket.send_frame(dict(type="send", chat_id=self.chat, client_id=client_id, text=text, **more))
         await eventually(lambda: client_id in [one["client_id"] for one in socket.frames("sent")], "sent")
         return next(str(one["trace_id"]) for one in socket.frames("sent") if one["client_id"] == client_id)
 
@@ -80,7 +80,7 @@ async def test_old_clients_messages_have_traces_too(house: House) -> None:
     """Most messages of a moved monolith come from clients that know nothing of traces."""
     with keeping_spans(per_second=100) as kept:
         bob = await house.open(BOB)
-        alice = await ListeningV1.open(house.gateway, V1, ALICE)
+        alice = await WebSocketClientV1.open(house.gateway, V1, ALICE)
         alice.send(house.chat_id, "a")
         await eventually(lambda: bob.frames("message"), "told")
         await eventually(lambda: kept.named("deliver message"), "spans")
@@ -116,7 +116,7 @@ async def test_a_resume_is_linked_to_the_messages_that_it_tells(house: House) ->
         alice = await house.open(ALICE)
         trace_ids = [await house.send(alice, text) for text in ("a", "b")]
         bob = await house.open(BOB)
-        bob.say({"type": "resume", "cursors": {house.chat: 0}, "traceparent": SAMPLED})
+        bob.send_frame({"type": "resume", "cursors": {house.chat: 0}, "traceparent": SAMPLED})
         await eventually(lambda: kept.named("resume"), "span")
         ids = [span_of_message(message.id) for message in house.messenger_db.history(house.chat_id)]
     (resumed,) = kept.named("resume")
@@ -145,7 +145,7 @@ async def test_without_traces_there_is_nothing(house: House) -> None:
     """Whoever switches traces off would still pay for them."""
     alice = await house.open(ALICE)
     client_id = text_from_id(new_id())
-    alice.say({"type": "send", "chat_id": house.chat, "client_id": client_id, "text": "a"})
+    alice.send_frame({"type": "send", "chat_id": house.chat, "client_id": client_id, "text": "a"})
     await eventually(lambda: alice.frames("sent"), "sent")
     assert "trace_id" not in alice.frames("sent")[0]
     assert house.messenger_db.history(house.chat_id)[0].trace_id == ""

@@ -25,7 +25,7 @@ from tests.harness.realtime import (
     running_gateway,
     running_messenger,
 )
-from tests.harness.websocket_clients import Listening, ListeningV1, ListeningV2
+from tests.harness.websocket_clients import WebSocketClient, WebSocketClientV1, WebSocketClientV2
 
 ALICE, BOB = new_id(), new_id()
 V1, V2 = "/messenger/ws", "/v2/ws"
@@ -40,16 +40,16 @@ class House:
         self.gateway = gateway
         self.chat_id = messenger_db.direct(ALICE, BOB)
 
-    async def v2(self, user_id: bytes) -> ListeningV2:
+    async def v2(self, user_id: bytes) -> WebSocketClientV2:
         """An attached socket of v2."""
-        socket = await ListeningV2.open(self.gateway, V2, user_id)
+        socket = await WebSocketClientV2.open(self.gateway, V2, user_id)
         await eventually(lambda: socket.frames("hello"), "hello")
         return socket
 
-    async def v1(self, user_id: bytes) -> ListeningV1:
+    async def v1(self, user_id: bytes) -> WebSocketClientV1:
         """An attached socket of v1."""
         before = len(self.engine.hub.online.get(user_id, ()))
-        socket = await ListeningV1.open(self.gateway, V1, user_id)
+        socket = await WebSocketClientV1.open(self.gateway, V1, user_id)
         await eventually(lambda: len(self.engine.hub.online.get(user_id, ())) > before, "attached")
         return socket
 
@@ -118,16 +118,16 @@ async def test_another_path_has_no_socket(house: House) -> None:
 async def test_a_user_has_so_many_sockets_and_no_more(house: House) -> None:
     """One user could open sockets until the gateway has no memory left (promise P9)."""
     sockets = await asyncio.gather(
-        *(ListeningV2.open(house.gateway, V2, ALICE) for _ in range(6)), return_exceptions=True
+        *(WebSocketClientV2.open(house.gateway, V2, ALICE) for _ in range(6)), return_exceptions=True
     )
-    opened = [socket for socket in sockets if isinstance(socket, Listening)]
+    opened = [socket for socket in sockets if isinstance(socket, WebSocketClient)]
     assert len(opened) == 3
     status, _, body = await refusal(house.gateway, V2, house.gateway.keys.token(ALICE))
     assert (status, body["code"]) == (429, "rate_limited")
-    await ListeningV2.open(house.gateway, V2, BOB)
+    await WebSocketClientV2.open(house.gateway, V2, BOB)
     opened[0].disconnect()
     await eventually(lambda: house.gateway.sockets.count() == 3, "one has closed")
-    await ListeningV2.open(house.gateway, V2, ALICE)
+    await WebSocketClientV2.open(house.gateway, V2, ALICE)
 
 
 # ---- talk ----
@@ -154,7 +154,7 @@ async def test_hello_says_who_one_is(house: House) -> None:
     socket = await house.v2(ALICE)
     (hello,) = socket.frames("hello")
     assert id_from_text(hello["user_id"], "") == ALICE
-    assert json.loads(socket.told[0]) == hello
+    assert json.loads(socket.received[0]) == hello
 
 
 async def test_a_strangers_send_is_refused_by_name(house: House) -> None:
@@ -176,10 +176,10 @@ async def test_a_strangers_send_is_refused_by_name(house: House) -> None:
 async def test_a_frame_that_is_not_understood_leaves_the_socket_open(house: House) -> None:
     """One fault of a client would cut its user off."""
     old, new = await house.v1(ALICE), await house.v2(ALICE)
-    old.say({"topic": "other"})
-    new.say({"type": "other"})
+    old.send_frame({"topic": "other"})
+    new.send_frame({"type": "other"})
     await eventually(lambda: old.errors and new.frames("error"), "refused")
-    new.say({"type": "ping", "id": "7"})
+    new.send_frame({"type": "ping", "id": "7"})
     old.send(house.chat_id, "still here")
     await eventually(lambda: new.frames("pong") and new.seqs, "told")
     assert new.frames("pong") == [{"type": "pong", "id": "7"}]
@@ -191,14 +191,14 @@ async def test_receipts_and_typing_reach_the_other_side(house: House) -> None:
     alice.send(house.chat_id, "read me")
     await eventually(lambda: bob.seqs, "told")
     chat = text_from_id(house.chat_id)
-    bob.say({"type": "receipt", "chat_id": chat, "read_seq": 1})
+    bob.send_frame({"type": "receipt", "chat_id": chat, "read_seq": 1})
     for _ in range(5):
-        bob.say({"type": "typing", "chat_id": chat})
+        bob.send_frame({"type": "typing", "chat_id": chat})
     await eventually(lambda: alice.frames("receipt") and alice.frames("typing"), "told")
     (receipt,) = alice.frames("receipt")
     assert (receipt["received_seq"], receipt["read_seq"]) == (1, 1)
     # Once a second at most, however fast somebody types
-    bob.say({"type": "ping"})
+    bob.send_frame({"type": "ping"})
     await eventually(lambda: bob.frames("pong"), "pong")
     assert len(alice.frames("typing")) == 1
     assert bob.frames("typing") == []
@@ -228,8 +228,8 @@ async def test_typing_in_one_chat_does_not_hide_typing_in_another(house: House) 
     bob = await house.v2(BOB)
     chats = [text_from_id(house.chat_id), text_from_id(group)]
     for chat in (*chats, *chats):
-        bob.say({"type": "typing", "chat_id": chat})
-    bob.say({"type": "ping"})
+        bob.send_frame({"type": "typing", "chat_id": chat})
+    bob.send_frame({"type": "ping"})
     await eventually(lambda: bob.frames("pong") and len(alice.frames("typing")) >= 2, "told")
     assert [frame["chat_id"] for frame in alice.frames("typing")] == chats
 
@@ -254,7 +254,7 @@ async def test_a_resume_that_does_not_wait_for_hello_is_done(house: House) -> No
     for number in range(5):
         alice.send(house.chat_id, f"{number}")
     await eventually(lambda: len(alice.acks) == 5, "stored")
-    bob = await ListeningV2.open(house.gateway, V2, BOB)
+    bob = await WebSocketClientV2.open(house.gateway, V2, BOB)
     bob.resume({house.chat_id: 2})
     await eventually(lambda: bob.frames("resumed"), "resumed")
     assert bob.seqs == [3, 4, 5]
@@ -282,7 +282,7 @@ async def test_a_resume_under_way_goes_on_after_a_broken_stream(tmp_path: Any) -
             part = texts[start : start + 100]
             await engine.send(chat_id, ALICE, [new_id() for _ in part], part, retry=False)
     async with running_gateway(messenger_db.keys, port) as gateway:
-        bob = await ListeningV2.open(gateway, V2, BOB)
+        bob = await WebSocketClientV2.open(gateway, V2, BOB)
         bob.resume({chat_id: 100})
         for _ in range(3):
             async with running_messenger(messenger_db, port) as (engine, _):
@@ -306,7 +306,7 @@ async def test_a_goodbye_while_the_messenger_is_away_is_said(tmp_path: Any) -> N
     async with running_messenger(messenger_db) as (_, port):
         pass
     async with running_gateway(messenger_db.keys, port) as gateway:
-        old = await ListeningV1.open(gateway, V1, ALICE)
+        old = await WebSocketClientV1.open(gateway, V1, ALICE)
         old.send(chat_id, "goodbye")
         await eventually(lambda: gateway.sockets._link.in_flight == 1, "taken")
         old.disconnect()
@@ -366,7 +366,7 @@ async def test_a_socket_whose_token_the_messenger_refuses_is_closed(tmp_path: An
         running_messenger(stranger) as (_, port),
         running_gateway(messenger_db.keys, port) as gateway,
     ):
-        socket = await ListeningV2.open(gateway, V2, ALICE)
+        socket = await WebSocketClientV2.open(gateway, V2, ALICE)
         await eventually(lambda: socket.closed is not None, "closed")
         assert socket.closed == 4001
         assert gateway.sockets.count() == 0
@@ -426,7 +426,7 @@ async def test_a_stop_answers_what_was_sent_and_closes_with_1012(tmp_path: Any) 
         running_messenger(messenger_db) as (_, port),
         running_gateway(messenger_db.keys, port, drain_seconds=5.0) as gateway,
     ):
-        sender, reader = [await ListeningV2.open(gateway, V2, user) for user in (ALICE, BOB)]
+        sender, reader = [await WebSocketClientV2.open(gateway, V2, user) for user in (ALICE, BOB)]
         await eventually(lambda: sender.frames("hello") and reader.frames("hello"), "hello")
         for number in range(50):
             sender.send(chat_id, f"{number}")
