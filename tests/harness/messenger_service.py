@@ -16,14 +16,14 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import serve
 from palaver.runtime.grpc.server import MESSAGE_BYTES, error_from_rpc
 from palaver.runtime.settings import MessengerSettings, Settings
-from tests.harness.stub_auth import SmallAuth
+from tests.harness.stub_auth import FakeAuth
 
 
 @dataclass
 class Messenger:
     """A running messenger, and whom it asks."""
 
-    auth: SmallAuth
+    auth: FakeAuth
     settings: Settings
     http_port: int
     grpc_port: int
@@ -56,7 +56,7 @@ class Messenger:
 
 
 @contextlib.asynccontextmanager
-async def running_messenger(auth: SmallAuth, directory: Path, **settings: Any) -> AsyncIterator[Messenger]:
+async def running_messenger(auth: FakeAuth, directory: Path, **settings: Any) -> AsyncIterator[Messenger]:
     """Runs a messenger on free ports during the block."""
     given = {"http_port": 0, "grpc_port": 0, "auth_url": auth.url, "rates": False, **settings}
     own = MessengerSettings(**given)

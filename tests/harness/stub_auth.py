@@ -22,7 +22,7 @@ KEY_ID = "first"
 
 
 @dataclass
-class SmallAuth:
+class FakeAuth:
     """Its users and its key. `lookups` has the ids of each look-up; `away`: it answers 503."""
 
     users: dict[bytes, tuple[str, str]] = field(default_factory=dict)
@@ -71,9 +71,9 @@ def answer(status: int, content: object) -> Response:
 
 
 @contextlib.asynccontextmanager
-async def running_small_auth() -> AsyncIterator[SmallAuth]:
+async def running_fake_auth() -> AsyncIterator[FakeAuth]:
     """Serves on a free port during the block."""
-    auth = SmallAuth()
+    auth = FakeAuth()
     app = Starlette(
         routes=[
             Route("/.well-known/jwks.json", auth.tell_keys),

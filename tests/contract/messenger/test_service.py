@@ -26,7 +26,7 @@ from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
 from palaver.runtime.startup import StartError
 from tests.harness.message_pages import messages_in
 from tests.harness.messenger_service import Messenger, client_ids, eventually, running_messenger
-from tests.harness.stub_auth import SmallAuth, running_small_auth
+from tests.harness.stub_auth import FakeAuth, running_fake_auth
 
 
 async def ask(messenger: Messenger, path: str) -> tuple[int, str]:
@@ -57,7 +57,7 @@ def break_messages(directory: Path) -> None:
 
 async def test_a_restart_keeps_everything(tmp_path: Path) -> None:
     """Without it an update of the messenger would lose chats and messages."""
-    async with running_small_auth() as auth:
+    async with running_fake_auth() as auth:
         async with running_messenger(auth, tmp_path) as messenger:
             chat_id, alice = await greet(messenger)
         async with running_messenger(auth, tmp_path) as messenger:
@@ -68,7 +68,7 @@ async def test_a_restart_keeps_everything(tmp_path: Path) -> None:
 
 async def test_health_tells_what_is_lacking(tmp_path: Path) -> None:
     """Without it nobody would know which part keeps the messenger from serving."""
-    async with running_small_auth() as auth:
+    async with running_fake_auth() as auth:
         auth.away = True
         async with running_messenger(auth, tmp_path) as messenger:
             assert await ask(messenger, "/healthz") == (200, '{"alive":true}')
@@ -82,7 +82,7 @@ async def test_health_tells_what_is_lacking(tmp_path: Path) -> None:
 
 async def test_metrics_count_calls_and_refusals(tmp_path: Path) -> None:
     """Without it a slow or refusing messenger would be seen by its users alone."""
-    async with running_small_auth() as auth, running_messenger(auth, tmp_path) as messenger:
+    async with running_fake_auth() as auth, running_messenger(auth, tmp_path) as messenger:
         await greet(messenger)
         await messenger.refusal(auth.sign_up("Eve"), "GetChat", pb.GetChatRequest(chat_id=bytes(16)))
         status, metrics = await ask(messenger, "/metrics")
@@ -93,7 +93,7 @@ async def test_metrics_count_calls_and_refusals(tmp_path: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_process(auth: SmallAuth, directory: Path) -> AsyncIterator[Messenger]:
+async def running_process(auth: FakeAuth, directory: Path) -> AsyncIterator[Messenger]:
     """Runs `palaver messenger` during the block, with its log in a file. It must end well."""
     settings = {
         "PALAVER_DATA_DIR": str(directory),
@@ -131,7 +131,7 @@ def read_log(directory: Path) -> str:
 
 async def test_an_unknown_error_tells_nothing(tmp_path: Path) -> None:
     """Without it a fault of ours would show its inside to clients, or messages to whoever reads logs."""
-    async with running_small_auth() as auth, running_process(auth, tmp_path) as messenger:
+    async with running_fake_auth() as auth, running_process(auth, tmp_path) as messenger:
         chat_id, alice = await greet(messenger)
         break_messages(tmp_path)
         listing = pb.ListMessagesRequest(chat_id=chat_id, limit=10)
@@ -148,7 +148,7 @@ async def test_an_unknown_error_tells_nothing(tmp_path: Path) -> None:
 
 async def test_auth_away_is_not_a_bad_token(tmp_path: Path) -> None:
     """Without it a restart of auth would make clients throw good tokens away."""
-    async with running_small_auth() as auth:
+    async with running_fake_auth() as auth:
         auth.away = True
         async with running_messenger(auth, tmp_path) as messenger:
             for _ in range(2):
@@ -166,13 +166,13 @@ async def test_a_taken_port_is_an_error(tmp_path: Path, taken: str) -> None:
         other.listen()
         ports = {"http_port": 0, "grpc_port": 0, taken: other.getsockname()[1]}
         with pytest.raises(OSError, match="in use"):
-            async with running_messenger(SmallAuth(url="http://127.0.0.1:9"), tmp_path, **ports):
+            async with running_messenger(FakeAuth(url="http://127.0.0.1:9"), tmp_path, **ports):
                 pass
 
 
 async def test_a_second_messenger_does_not_take_the_port(tmp_path: Path) -> None:
     """Without it half of the calls would go to a messenger with another database."""
-    async with running_small_auth() as auth, running_messenger(auth, tmp_path / "one") as messenger:
+    async with running_fake_auth() as auth, running_messenger(auth, tmp_path / "one") as messenger:
         request = pb.ListChatsRequest(limit=1)
         await messenger.call(auth.sign_up("Alice"), "ListChats", request)
         with pytest.raises(OSError, match="in use"):
@@ -182,7 +182,7 @@ async def test_a_second_messenger_does_not_take_the_port(tmp_path: Path) -> None
 
 async def test_a_stopped_messenger_is_away(tmp_path: Path) -> None:
     """Without it callers would take a restart for a fault, and not come back."""
-    async with running_small_auth() as auth, running_messenger(auth, tmp_path) as messenger:
+    async with running_fake_auth() as auth, running_messenger(auth, tmp_path) as messenger:
         port = messenger.grpc_port
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated without types
@@ -196,7 +196,7 @@ async def test_a_stopped_messenger_is_away(tmp_path: Path) -> None:
 
 async def test_an_open_stream_does_not_hold_up_a_stop(tmp_path: Path) -> None:
     """Without it each restart would take as long as the longest wait for calls."""
-    async with running_small_auth() as auth, running_messenger(auth, tmp_path) as messenger:
+    async with running_fake_auth() as auth, running_messenger(auth, tmp_path) as messenger:
         stub = MessengerStub(messenger.channel)  # type: ignore[no-untyped-call] # generated without types
         stream = stub.Attach()
         opening = pb.SocketOpen(socket=1, token=auth.token(auth.sign_up("Alice")))

@@ -17,7 +17,7 @@ from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.sql.migrations import migrate
 from tests.harness.journal_rows import write_messages
-from tests.harness.stub_auth import SmallAuth, running_small_auth
+from tests.harness.stub_auth import FakeAuth, running_fake_auth
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Noting:
 class House:
     """The use cases with a database and an auth of their own, and small limits."""
 
-    auth: SmallAuth
+    auth: FakeAuth
     database: SqliteDatabase
     live: Noting
     dialogs: UseCases
@@ -77,7 +77,7 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with running_small_auth() as auth:
+    async with running_fake_auth() as auth:
         client = RestClient(auth.url)
         database = SqliteDatabase(tmp_path / "messenger.db")
         await database.write(migrate, MIGRATIONS)
