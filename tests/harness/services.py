@@ -46,7 +46,7 @@ class Service:
             await asyncio.wait_for(task, STOP_SECONDS)
 
 
-class Whole:
+class PalaverServices:
     """A whole Palaver. `base_url` and `ws_url` as `tests.people.Door` wants them."""
 
     def __init__(self, directory: Path, **gateway: Any) -> None:
@@ -78,11 +78,11 @@ class Whole:
 
 
 @contextlib.asynccontextmanager
-async def running_whole(directory: Path, **gateway: Any) -> AsyncIterator[Whole]:
+async def running_services(directory: Path, **gateway: Any) -> AsyncIterator[PalaverServices]:
     """A whole Palaver for the block."""
-    whole = Whole(directory, **gateway)
+    services = PalaverServices(directory, **gateway)
     try:
-        await whole.start()
-        yield whole
+        await services.start()
+        yield services
     finally:
-        await whole.stop()
+        await services.stop()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from palaver.runtime.telemetry.spans import Span
-from tests.harness.services import Whole
+from tests.harness.services import PalaverServices
 from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, Kept, keeping
 from tests.harness.users import PASSWORD, ApiClient, ApiUser
 
@@ -124,29 +124,31 @@ async def test_lines_name_the_generation(api: ApiClient, kept: Kept, path: str, 
     assert (line["generation"], line["agent"]) == (generation, "old-phone/1")
 
 
-async def test_each_service_keeps_what_failed(api: ApiClient, whole: Whole) -> None:
+async def test_each_service_keeps_what_failed(api: ApiClient, services: PalaverServices) -> None:
     """The one request that failed would have no trace, because nobody had asked for one."""
     bob = await api.sign_up("Bob")
-    await whole.auth.stop()
+    await services.auth.stop()
     try:
         with keeping() as kept:
             answer = await bob.v2("GET", "/users/me", headers={"traceparent": UNSAMPLED})
     finally:
-        await whole.auth.start()
+        await services.auth.start()
     assert (answer.status, answer.json["trace_id"]) == (503, TRACE)
     client, own = kept.span("GET /users/me"), kept.span("GET /v2/users/me")
     assert (client.error, client.parent_id) == ("unavailable", own.span_id)
     assert (own.error, own.attributes["palaver.kept"]) == ("unavailable", "error")
 
 
-async def test_a_stored_message_names_the_trace_of_its_request(api: ApiClient, whole: Whole) -> None:
+async def test_a_stored_message_names_the_trace_of_its_request(
+    api: ApiClient, services: PalaverServices
+) -> None:
     """A message that is delivered later could not be traced back to the request that sent it."""
     bob, _, chat_id = await pair_of(api)
     with keeping():
         await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": "hello"}, headers=HEADERS)
         answer = await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": "again"})
     begun = answer.headers["traceresponse"].split("-")[1]
-    database = sqlite3.connect(whole.settings.data_dir / "messenger.db")
+    database = sqlite3.connect(services.settings.data_dir / "messenger.db")
     rows = database.execute(
         "SELECT trace_id FROM messages WHERE chat_id = ? ORDER BY seq",
         [bytes.fromhex(chat_id.replace("-", ""))],
