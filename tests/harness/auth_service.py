@@ -32,7 +32,7 @@ class Answer:
         return self.status, self.body["code"], self.body.get("field")
 
 
-class Rest:
+class AuthApi:
     """Calls of the private REST; `stopping` is what SIGTERM sets."""
 
     def __init__(self, session: aiohttp.ClientSession, port: int, stopping: asyncio.Event) -> None:
@@ -69,7 +69,7 @@ class Rest:
     async def refresh(self, token: str) -> Answer:
         return await self.call("POST", "/sessions/refresh", json={"refresh_token": token})
 
-    async def somebody(self, email: str, **fields: Any) -> dict[str, Any]:
+    async def signed_in_user(self, email: str, **fields: Any) -> dict[str, Any]:
         """The token pair of a new user."""
         assert (await self.sign_up(email, **fields)).status == 201
         found = await self.sign_in(email)
@@ -84,7 +84,7 @@ def settings_of(data_dir: Path, **auth: Any) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def serving(data_dir: Path, **auth: Any) -> AsyncIterator[Rest]:
+async def running_auth(data_dir: Path, **auth: Any) -> AsyncIterator[AuthApi]:
     """An auth that serves during the block, then stops as on SIGTERM."""
     stopping = asyncio.Event()
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -94,7 +94,7 @@ async def serving(data_dir: Path, **auth: Any) -> AsyncIterator[Rest]:
         await service
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{ready.result()}") as session:
-            yield Rest(session, ready.result(), stopping)
+            yield AuthApi(session, ready.result(), stopping)
     finally:
         stopping.set()
         await service
