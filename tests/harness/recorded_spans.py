@@ -7,7 +7,7 @@ from palaver.runtime.telemetry.spans import Span
 from palaver.runtime.telemetry.tracing import Sampler, tracer
 
 
-class KeptSpans:
+class SpanRecorder:
     """A sink that remembers."""
 
     def __init__(self) -> None:
@@ -23,11 +23,13 @@ class KeptSpans:
 
 
 @contextlib.contextmanager
-def keeping_spans(ratio: float = 0.0, per_second: int = 0, slow_seconds: float = 60.0) -> Iterator[KeptSpans]:
+def recording_spans(
+    ratio: float = 0.0, per_second: int = 0, slow_seconds: float = 60.0
+) -> Iterator[SpanRecorder]:
     """Traces are on during the block, and sampled so."""
-    kept = KeptSpans()
-    tracer.configure(kept, Sampler(ratio, per_second), slow_seconds)
+    recorded = SpanRecorder()
+    tracer.configure(recorded, Sampler(ratio, per_second), slow_seconds)
     try:
-        yield kept
+        yield recorded
     finally:
         tracer.configure(None, Sampler(0.0, 0), slow_seconds)

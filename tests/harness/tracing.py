@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from palaver.runtime.telemetry.spans import Span
 from palaver.runtime.telemetry.tracing import current_work
-from tests.harness.recorded_spans import keeping_spans
+from tests.harness.recorded_spans import recording_spans
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -17,7 +17,7 @@ SAMPLED = f"00-{TRACE}-{PARENT}-01"
 UNSAMPLED = f"00-{TRACE}-{PARENT}-00"
 
 
-class Kept:
+class Recorded:
     """What was kept: `spans`, and `lines` with all that their tasks had bound."""
 
     def __init__(self, spans: list[Span], lines: list[Any]) -> None:
@@ -36,14 +36,14 @@ class Kept:
 
 
 @contextlib.contextmanager
-def keeping(per_second: int = 0, slow_seconds: float = 60.0) -> Iterator[Kept]:
+def recording(per_second: int = 0, slow_seconds: float = 60.0) -> Iterator[Recorded]:
     """Keeps what is written during the block. `per_second`: traces that are sampled unasked."""
     bound = [structlog.contextvars.merge_contextvars, name_trace]
     with (
-        keeping_spans(per_second=per_second, slow_seconds=slow_seconds) as spans,
+        recording_spans(per_second=per_second, slow_seconds=slow_seconds) as spans,
         capture_logs(processors=bound) as lines,
     ):
-        yield Kept(spans.all, lines)
+        yield Recorded(spans.all, lines)
 
 
 def name_trace(_logger: Any, _method: str, line: Any) -> Any:

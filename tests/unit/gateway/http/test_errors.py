@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from palaver.contracts.errors import CATALOGUE, INTERNAL, PalaverError
 from palaver.gateway.http.errors import answer_error
 from tests.harness.scripted_upstreams import CHAT, GatewayClient
-from tests.harness.tracing import TRACE, UNSAMPLED, keeping
+from tests.harness.tracing import TRACE, UNSAMPLED, recording
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -129,14 +129,17 @@ async def test_problems_and_their_lines_name_the_trace(
         raise RuntimeError
 
     monkeypatch.setattr(gateway.services.revocations, "is_ended", fail)
-    with keeping() as kept:
+    with recording() as recorded:
         refused = await gateway.call("GET", "/v2/users", token="", traceparent=UNSAMPLED)
         failed = await gateway.call("GET", "/v2/chats", traceparent=UNSAMPLED)
         old = await gateway.call("GET", "/messenger/chats", traceparent=UNSAMPLED)
     is_problem(refused, 401, "unauthenticated")
     assert refused.json["trace_id"] == failed.json["trace_id"] == TRACE
-    assert [line["trace_id"] for line in kept.lines if line["event"] == "request_failed"] == [TRACE, TRACE]
-    assert [span.error for span in kept.spans] == ["RuntimeError", "RuntimeError"]
+    assert [line["trace_id"] for line in recorded.lines if line["event"] == "request_failed"] == [
+        TRACE,
+        TRACE,
+    ]
+    assert [span.error for span in recorded.spans] == ["RuntimeError", "RuntimeError"]
     assert old.status == 500
     is_old_error(old, 500)
     assert old.headers["traceresponse"].startswith(f"00-{TRACE}-")

@@ -15,7 +15,7 @@ from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.realtime import Ended, Keys
-from tests.harness.recorded_spans import keeping_spans
+from tests.harness.recorded_spans import recording_spans
 
 SETTINGS = GatewaySettings(sockets_per_user=1)
 USER = new_id()
@@ -99,21 +99,21 @@ async def test_a_fault_of_ours_is_internal_and_kept() -> None:
         raise ValueError("secret")
 
     door = Door(TokenVerifier(fetch))
-    with keeping_spans() as kept:
+    with recording_spans() as recorded:
         status, body = refusal(await door.ask("/v2/ws", door.keys.token(USER)))
     assert (status, body["code"]) == (500, "internal")
     assert "secret" not in json.dumps(body)
-    assert [span.error for span in kept.named("GET /v2/ws")] == ["internal"]
+    assert [span.error for span in recorded.named("GET /v2/ws")] == ["internal"]
 
 
 async def test_an_upgrade_is_a_request_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
     """Operators would not see who connects, from what, and how often that fails."""
     door = Door()
     before = REQUESTS.labels("/v2/ws", "GET", 101, "v2")._value.get()
-    with keeping_spans(per_second=1) as kept:
+    with recording_spans(per_second=1) as recorded:
         await door.ask("/v2/ws", door.keys.token(USER))
     assert REQUESTS.labels("/v2/ws", "GET", 101, "v2")._value.get() == before + 1
-    (span,) = kept.named("GET /v2/ws")
+    (span,) = recorded.named("GET /v2/ws")
     assert span.attributes["user.id"] == text_from_id(USER)
     assert span.attributes["client.address"] == "192.0.2.1"
     line = capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest_asyncio
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.realtime.message_spans import span_of_message
 from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, running_messenger
-from tests.harness.recorded_spans import keeping_spans
+from tests.harness.recorded_spans import recording_spans
 from tests.harness.websocket_clients import WebSocketClientV1, WebSocketClientV2
 
 ALICE, BOB = new_id(), new_id()
@@ -54,15 +54,15 @@ async def house(tmp_path: object) -> AsyncIterator[House]:
 
 async def test_a_message_is_followed_from_the_clients_frame_to_the_recipients_socket(house: House) -> None:
     """Nobody could answer "where is this message?" (promise P8)."""
-    with keeping_spans() as kept:
+    with recording_spans() as recorded:
         alice, bob = await house.open(ALICE), await house.open(BOB)
         assert await house.send(alice, "hello", traceparent=SAMPLED) == TRACE
         await eventually(lambda: bob.frames("message"), "told")
-        await eventually(lambda: len(kept.all) >= 4, "spans")
+        await eventually(lambda: len(recorded.all) >= 4, "spans")
         (message,) = house.messenger_db.history(house.chat_id)
-    (received,) = kept.named("receive message")
-    (journalled,) = kept.named("journal message")
-    (delivered,) = kept.named("deliver message")
+    (received,) = recorded.named("receive message")
+    (journalled,) = recorded.named("journal message")
+    (delivered,) = recorded.named("deliver message")
     assert {span.trace_id for span in (received, journalled, delivered)} == {TRACE} == {message.trace_id}
     assert received.parent_id == CLIENT
     assert journalled.parent_id == received.span_id
@@ -78,13 +78,13 @@ async def test_a_message_is_followed_from_the_clients_frame_to_the_recipients_so
 
 async def test_old_clients_messages_have_traces_too(house: House) -> None:
     """Most messages of a moved monolith come from clients that know nothing of traces."""
-    with keeping_spans(per_second=100) as kept:
+    with recording_spans(per_second=100) as recorded:
         bob = await house.open(BOB)
         alice = await WebSocketClientV1.open(house.gateway, V1, ALICE)
         alice.send(house.chat_id, "a")
         await eventually(lambda: bob.frames("message"), "told")
-        await eventually(lambda: kept.named("deliver message"), "spans")
-    (received,) = kept.named("receive message")
+        await eventually(lambda: recorded.named("deliver message"), "spans")
+    (received,) = recorded.named("receive message")
     assert received.attributes["palaver.generation"] == "v1"
     assert received.parent_id == ""
     assert house.messenger_db.history(house.chat_id)[0].trace_id == received.trace_id
@@ -92,34 +92,34 @@ async def test_old_clients_messages_have_traces_too(house: House) -> None:
 
 async def test_an_unsampled_message_has_an_id_and_no_span(house: House) -> None:
     """A client could not report which message was slow; or each message would cost spans."""
-    with keeping_spans() as kept:
+    with recording_spans() as recorded:
         alice = await house.open(ALICE)
         trace_id = await house.send(alice, "hello")
         assert house.messenger_db.history(house.chat_id)[0].trace_id == trace_id
     assert len(trace_id) == 32
-    assert kept.named("receive message") == []
+    assert recorded.named("receive message") == []
 
 
 async def test_a_slow_message_is_kept_though_it_is_not_sampled(house: House) -> None:
     """ "Why was this slow?" would be answered only for one message in a hundred."""
-    with keeping_spans(slow_seconds=0.0) as kept:
+    with recording_spans(slow_seconds=0.0) as recorded:
         alice = await house.open(ALICE)
         trace_id = await house.send(alice, "hello")
-        await eventually(lambda: kept.named("receive message"), "span")
-    (received,) = kept.named("receive message")
+        await eventually(lambda: recorded.named("receive message"), "span")
+    (received,) = recorded.named("receive message")
     assert (received.trace_id, received.attributes["palaver.kept"]) == (trace_id, "slow")
 
 
 async def test_a_resume_is_linked_to_the_messages_that_it_tells(house: House) -> None:
     """A message that reached its reader hours later could not be followed to them."""
-    with keeping_spans(per_second=100) as kept:
+    with recording_spans(per_second=100) as recorded:
         alice = await house.open(ALICE)
         trace_ids = [await house.send(alice, text) for text in ("a", "b")]
         bob = await house.open(BOB)
         bob.send_frame({"type": "resume", "cursors": {house.chat: 0}, "traceparent": SAMPLED})
-        await eventually(lambda: kept.named("resume"), "span")
+        await eventually(lambda: recorded.named("resume"), "span")
         ids = [span_of_message(message.id) for message in house.messenger_db.history(house.chat_id)]
-    (resumed,) = kept.named("resume")
+    (resumed,) = recorded.named("resume")
     assert (resumed.trace_id, resumed.parent_id) == (TRACE, CLIENT)
     assert resumed.links == list(zip(trace_ids, ids, strict=True))
     assert resumed.events is not None
@@ -128,7 +128,7 @@ async def test_a_resume_is_linked_to_the_messages_that_it_tells(house: House) ->
 
 async def test_a_refused_upgrade_says_its_trace(house: House) -> None:
     """A client that can't connect could not be told why."""
-    with keeping_spans() as kept:
+    with recording_spans() as recorded:
         headers = {"traceparent": SAMPLED, "connection": "upgrade", "upgrade": "websocket"}
         async with (
             aiohttp.ClientSession() as session,
@@ -136,7 +136,7 @@ async def test_a_refused_upgrade_says_its_trace(house: House) -> None:
         ):
             assert answer.status == 401
             assert answer.headers["traceresponse"].split("-")[1] == TRACE
-    (span,) = kept.named("GET /v2/ws")
+    (span,) = recorded.named("GET /v2/ws")
     assert span.attributes["http.response.status_code"] == 401
     assert (span.trace_id, span.parent_id, span.error) == (TRACE, CLIENT, "")
 

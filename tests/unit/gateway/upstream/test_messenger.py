@@ -9,7 +9,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.runtime.grpc.instrumentation import RETRIES
 from tests.harness.scripted_upstreams import ALICE, CHAT, GatewayClient, message, running_http_gateway
-from tests.harness.tracing import SAMPLED, keeping
+from tests.harness.tracing import SAMPLED, recording
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -47,11 +47,11 @@ async def test_both_tries_are_told_of(gateway: GatewayClient) -> None:
     """A request that waited for a restart would look slow without a reason."""
     gateway.messenger.answers["GetChat"] = [grpc.StatusCode.UNAVAILABLE, pb.Chat(id=CHAT.bytes)]
     retries = RETRIES.labels("GetChat")._value.get()
-    with keeping() as kept:
+    with recording() as recorded:
         await gateway.call("GET", f"/v2/chats/{CHAT}", traceparent=SAMPLED)
-    first, second = [span for span in kept.spans if span.name == "palaver.v1.Messenger/GetChat"]
+    first, second = [span for span in recorded.spans if span.name == "palaver.v1.Messenger/GetChat"]
     assert [span.attributes["rpc.grpc.status_code"] for span in (first, second)] == [14, 0]
-    assert first.parent_id == second.parent_id == kept.span("GET /v2/chats/{chat_id}").span_id
+    assert first.parent_id == second.parent_id == recorded.span("GET /v2/chats/{chat_id}").span_id
     assert RETRIES.labels("GetChat")._value.get() == retries + 1
 
 

@@ -11,7 +11,7 @@ from palaver.messenger.realtime.message_spans import span_of_message
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.gateway_stream import gateway_stream
 from tests.harness.realtime import MessengerDatabase, eventually, running_engine
-from tests.harness.recorded_spans import keeping_spans
+from tests.harness.recorded_spans import recording_spans
 
 ALICE, BOB = new_id(), new_id()
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -35,13 +35,13 @@ async def test_a_sampled_message_is_followed_from_the_stream_to_the_disk(
     messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """Nobody could see how long a message waited for the journal, nor in which batch it was written."""
-    with keeping_spans() as kept:
+    with recording_spans() as recorded:
         async with gateway_stream(engine, messenger_db.keys) as gateway:
             alice = await gateway.open(ALICE)
             gateway.send(alice, chat_id, "a", "b", traceparent=SAMPLED)
-            await eventually(lambda: kept.named("commit batch"), "spans")
-        (journalled,) = kept.named("journal message")
-        (batch,) = kept.named("commit batch")
+            await eventually(lambda: recorded.named("commit batch"), "spans")
+        (journalled,) = recorded.named("journal message")
+        (batch,) = recorded.named("commit batch")
         first = messenger_db.history(chat_id)[0]
     assert (journalled.trace_id, journalled.parent_id) == (TRACE, CALLER)
     assert journalled.span_id == span_of_message(first.id)
@@ -58,31 +58,31 @@ async def test_a_message_that_is_not_sampled_keeps_its_trace_id_and_has_no_span(
     messenger_db: MessengerDatabase, engine: Engine, chat_id: bytes
 ) -> None:
     """Every message would cost spans, however many there are; or most could not be found in the logs."""
-    with keeping_spans() as kept:
+    with recording_spans() as recorded:
         async with gateway_stream(engine, messenger_db.keys) as gateway:
             alice, bob = await gateway.open(ALICE), await gateway.open(BOB)
             gateway.send(alice, chat_id, "a", traceparent=UNSAMPLED)
             await eventually(lambda: gateway.seqs(bob) == [1], "told")
     assert [message.trace_id for message in messenger_db.history(chat_id)] == [TRACE]
-    assert kept.all == []
+    assert recorded.all == []
 
 
 async def test_a_message_of_a_call_is_below_the_call(engine: Engine, chat_id: bytes) -> None:
     """A message that was sent by REST could not be followed beyond the messenger's door."""
-    with keeping_spans() as kept:
+    with recording_spans() as recorded:
         with tracer.serve("a call", SAMPLED, {}, is_edge=False) as work:
             await engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False, trace_id=work.trace_id)
-        await eventually(lambda: kept.named("commit batch"), "spans")
-    (journalled,) = kept.named("journal message")
+        await eventually(lambda: recorded.named("commit batch"), "spans")
+    (journalled,) = recorded.named("journal message")
     assert (journalled.trace_id, journalled.parent_id) == (TRACE, work.span_id)
 
 
 async def test_a_slow_batch_is_kept_though_nothing_in_it_is_sampled(engine: Engine, chat_id: bytes) -> None:
     """A disk that hangs now and then would leave no trace."""
-    with keeping_spans(slow_seconds=0.0) as kept:
+    with recording_spans(slow_seconds=0.0) as recorded:
         await engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False)
-        await eventually(lambda: kept.named("commit batch"), "span")
-    assert kept.named("commit batch")[0].attributes["messaging.batch.message_count"] == 1
+        await eventually(lambda: recorded.named("commit batch"), "span")
+    assert recorded.named("commit batch")[0].attributes["messaging.batch.message_count"] == 1
 
 
 async def test_deliveries_carry_the_trace(
