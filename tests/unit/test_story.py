@@ -16,7 +16,7 @@ from palaver.runtime.sql.database import sqlite_engine
 from tests.harness import telemetry_files as kept
 from tests.harness.journal_rows import move_receipt, write_messages
 from tests.harness.realtime import MessengerDatabase
-from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, keep_request, span
+from tests.harness.telemetry_files import MS, NOON, TRACE_ID, append_request, append_rows, span
 from tests.unit.test_cli import run
 
 ALICE, BOB, CAROL = UUID(kept.ALICE).bytes, UUID(kept.BOB).bytes, b"c" * 16
@@ -26,7 +26,7 @@ TEXT = "what nobody but members reads"
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A data directory with a request in it."""
-    keep_request(tmp_path)
+    append_request(tmp_path)
     return tmp_path
 
 
@@ -58,7 +58,7 @@ def chat_id(data_dir: Path) -> bytes:
     live = [{"name": "told", "at": NOON + 5 * MS, "attributes": {**socket, "palaver.socket": 41}}]
     later = [{"name": "told", "at": NOON + 99 * MS, "attributes": {**socket, **about, "palaver.socket": 42}}]
     resume = {"trace_id": "3" * 32, "links": [[TRACE_ID, "d" * 16]], "events": later}
-    keep(
+    append_rows(
         data_dir,
         "traces/gateway.jsonl",
         [
