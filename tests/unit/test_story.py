@@ -13,13 +13,13 @@ from palaver.auth.schema import users
 from palaver.contracts.ids import text_from_id
 from palaver.messenger.store.schema import messages
 from palaver.runtime.sql.database import sqlite_engine
-from tests.harness import telemetry_files as kept
+from tests.harness import telemetry_files
 from tests.harness.journal_rows import move_receipt, write_messages
 from tests.harness.realtime import MessengerDatabase
 from tests.harness.telemetry_files import MS, NOON, TRACE_ID, append_request, append_rows, span
 from tests.unit.test_cli import run
 
-ALICE, BOB, CAROL = UUID(kept.ALICE).bytes, UUID(kept.BOB).bytes, b"c" * 16
+ALICE, BOB, CAROL = UUID(telemetry_files.ALICE).bytes, UUID(telemetry_files.BOB).bytes, b"c" * 16
 TEXT = "what nobody but members reads"
 
 
