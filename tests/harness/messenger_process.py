@@ -21,7 +21,7 @@ from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.realtime import HOST, AttachOnly, MessengerDatabase
+from tests.harness.realtime import HOST, AttachServicer, MessengerDatabase
 
 
 class MessengerProcess:
@@ -81,7 +81,7 @@ async def serve(stopping: asyncio.Event) -> None:
     database = SqliteDatabase(Path(file))
     engine = Engine(database, TokenVerifier(fetch), MessengerSettings(rates=False))
     async with serving_grpc(
-        lambda server: add_MessengerServicer_to_server(AttachOnly(engine.attach), server),
+        lambda server: add_MessengerServicer_to_server(AttachServicer(engine.attach), server),
         HOST,
         int(port),
         1.0,

@@ -138,7 +138,7 @@ def read_history(connection: Connection, chat_id: bytes) -> list[Message]:
     ]
 
 
-class AttachOnly(MessengerServicer):
+class AttachServicer(MessengerServicer):
     """The gRPC service with its one stream."""
 
     def __init__(self, attach: Callable[..., Awaitable[None]]) -> None:
@@ -171,7 +171,7 @@ async def running_messenger(
     engine = Engine(database, messenger_db.keys.verifier(), own, bus)
     try:
         async with serving_grpc(
-            lambda server: add_MessengerServicer_to_server(AttachOnly(engine.attach), server),
+            lambda server: add_MessengerServicer_to_server(AttachServicer(engine.attach), server),
             HOST,
             port,
             1.0,
@@ -185,7 +185,7 @@ async def running_messenger(
         await database.close()
 
 
-class Ended:
+class RevokedSessions:
     """Sessions that were revoked."""
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ class Ended:
         return session_id in self.sessions
 
 
-async def no_pages(_scope: Any, _receive: Any, send: Any) -> None:
+async def respond_not_found(_scope: Any, _receive: Any, send: Any) -> None:
     """An HTTP application that has nothing."""
     await send({"type": "http.response.start", "status": 404, "headers": []})
     await send({"type": "http.response.body", "body": b""})
@@ -205,7 +205,7 @@ async def no_pages(_scope: Any, _receive: Any, send: Any) -> None:
 class Gateway:
     """A gateway's sockets, on a port."""
 
-    def __init__(self, sockets: SocketServer, port: int, keys: Keys, ended: Ended) -> None:
+    def __init__(self, sockets: SocketServer, port: int, keys: Keys, ended: RevokedSessions) -> None:
         self.sockets = sockets
         self.port = port
         self.keys = keys
@@ -236,13 +236,13 @@ def channel_to(port: int) -> grpc.aio.Channel:
 @contextlib.asynccontextmanager
 async def running_gateway(keys: Keys, messenger_port: int, **settings: Any) -> AsyncIterator[Gateway]:
     """A gateway's sockets before a messenger, until the block ends."""
-    ended = Ended()
+    ended = RevokedSessions()
     own = GatewaySettings(**{"drain_seconds": 1.0, **settings})
     async with channel_to(messenger_port) as channel:
         link = MessengerStream(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
         sockets = SocketServer(own, keys.verifier(), ended, link)
         await sockets.start()
-        async with serving_http(no_pages, HOST, 0, ws=sockets.protocol) as server:
+        async with serving_http(respond_not_found, HOST, 0, ws=sockets.protocol) as server:
             try:
                 yield Gateway(sockets, server.port, keys, ended)
             finally:

@@ -40,7 +40,7 @@ from palaver.runtime.settings import GatewaySettings, MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_sockets import MemoryClient
-from tests.harness.realtime import Ended, MessengerDatabase, eventually
+from tests.harness.realtime import MessengerDatabase, RevokedSessions, eventually
 
 SETTLE_SECONDS = 5.0
 
@@ -141,7 +141,7 @@ class World:
             channel = MemoryChannel(self.replicas[number].attach)
             stream = link.Link(channel, 20_000, 64 * 1024 * 1024)
             gateway = SocketServer(
-                GatewaySettings(drain_seconds=0), self.messenger_db.keys.verifier(), Ended(), stream
+                GatewaySettings(drain_seconds=0), self.messenger_db.keys.verifier(), RevokedSessions(), stream
             )
             await gateway.start()
             self.channels.append(channel)

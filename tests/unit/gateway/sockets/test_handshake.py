@@ -14,7 +14,7 @@ from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.realtime import Ended, Keys
+from tests.harness.realtime import Keys, RevokedSessions
 from tests.harness.recorded_spans import recording_spans
 
 SETTINGS = GatewaySettings(sockets_per_user=1)
@@ -26,7 +26,7 @@ class Door:
 
     def __init__(self, verifier: TokenVerifier | None = None) -> None:
         self.keys = Keys()
-        self.ended = Ended()
+        self.ended = RevokedSessions()
         self.peers = SocketRegistry(SETTINGS)
         generations: dict[str, Generation] = {
             "/messenger/ws": SocketsV1(SETTINGS),

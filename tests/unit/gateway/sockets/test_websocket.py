@@ -18,7 +18,7 @@ from palaver.gateway.sockets.websocket import (
 )
 from palaver.runtime.http.server import serving_http
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
-from tests.harness.realtime import HOST, eventually, no_pages
+from tests.harness.realtime import HOST, eventually, respond_not_found
 
 FRAME_BYTES = 4_096
 
@@ -83,7 +83,7 @@ async def server() -> AsyncIterator[Server]:
     def protocol(*_: object, **__: object) -> UpgradeProtocol:
         return UpgradeProtocol(served.decide, FRAME_BYTES)
 
-    async with serving_http(no_pages, HOST, 0, ws=protocol) as running:
+    async with serving_http(respond_not_found, HOST, 0, ws=protocol) as running:
         served.port = running.port
         yield served
 

@@ -25,7 +25,7 @@ from palaver.gateway.upstream.delivered import MARGIN_US
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.grpc.server import serving_grpc
-from tests.harness.realtime import HOST, AttachOnly, channel_to, eventually
+from tests.harness.realtime import HOST, AttachServicer, channel_to, eventually
 
 CHAT, ALICE, BOB = new_id(), new_id(), new_id()
 MINUTE_US = 60_000_000
@@ -162,7 +162,10 @@ async def place() -> AsyncIterator[Place]:
     messenger, sockets = Messenger(), Sockets()
     async with (
         serving_grpc(
-            lambda server: add_MessengerServicer_to_server(AttachOnly(messenger.attach), server), HOST, 0, 0.0
+            lambda server: add_MessengerServicer_to_server(AttachServicer(messenger.attach), server),
+            HOST,
+            0,
+            0.0,
         ) as (_, port),
         channel_to(port) as channel,
     ):
