@@ -1,6 +1,6 @@
 """The messenger's live part and the gateway's sockets in this process: real engines, servers and sockets.
 
-A `MessengerDatabase` has the database and the keys; `running_messenger` serves a replica by gRPC, `running_gateway` the
+A `MessengerDatabase` has the database and the keys; `serving_engine` serves a replica by gRPC, `running_gateway` the
 sockets over HTTP. Chats are made by the statements that the messenger itself makes them with.
 """
 
@@ -162,7 +162,7 @@ async def running_engine(
 
 
 @contextlib.asynccontextmanager
-async def running_messenger(
+async def serving_engine(
     messenger_db: MessengerDatabase, port: int = 0, bus: Bus | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Engine, int]]:
     """A replica served by gRPC, and its port. Stops as the messenger does: the streams before the server."""

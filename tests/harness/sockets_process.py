@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import TelemetrySettings
 from palaver.runtime.telemetry.configuration import configure_telemetry
-from tests.harness.realtime import Keys, MessengerDatabase, running_gateway, running_messenger
+from tests.harness.realtime import Keys, MessengerDatabase, running_gateway, serving_engine
 
 
 async def serve(stopping: asyncio.Event) -> None:
@@ -24,7 +24,7 @@ async def serve(stopping: asyncio.Event) -> None:
         directory, Keys(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(sys.argv[2])))
     )
     async with (
-        running_messenger(messenger_db) as (_, port),
+        serving_engine(messenger_db) as (_, port),
         running_gateway(messenger_db.keys, port, sockets_per_user=1_000) as gateway,
     ):
         sys.stdout.write(f"ready {gateway.port}\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
-from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, running_messenger
+from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, serving_engine
 from tests.harness.websocket_clients import WebSocketClientV2
 
 # Several pages of a resume
@@ -103,7 +103,7 @@ async def test_p3_a_client_that_is_cut_misses_nothing_and_sees_nothing_twice(
     users = [new_id() for _ in range(READERS + 1)]
     chat_id = messenger_db.group(users)
     async with (
-        running_messenger(messenger_db) as (engine, port),
+        serving_engine(messenger_db) as (engine, port),
         running_gateway(messenger_db.keys, port) as gateway,
     ):
         for start in range(0, BEFORE, 50):

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.realtime.message_spans import span_of_message
-from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, running_messenger
+from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, serving_engine
 from tests.harness.recorded_spans import recording_spans
 from tests.harness.websocket_clients import WebSocketClientV1, WebSocketClientV2
 
@@ -45,7 +45,7 @@ async def house(tmp_path: object) -> AsyncIterator[House]:
     """One with default settings."""
     messenger_db = MessengerDatabase(tmp_path)  # type: ignore[arg-type]
     async with (
-        running_messenger(messenger_db) as (_, port),
+        serving_engine(messenger_db) as (_, port),
         running_gateway(messenger_db.keys, port) as gateway,
     ):
         yield House(messenger_db, gateway)

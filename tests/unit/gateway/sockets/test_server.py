@@ -23,7 +23,7 @@ from tests.harness.realtime import (
     MessengerDatabase,
     eventually,
     running_gateway,
-    running_messenger,
+    serving_engine,
 )
 from tests.harness.websocket_clients import WebSocketClient, WebSocketClientV1, WebSocketClientV2
 
@@ -59,7 +59,7 @@ async def house(tmp_path: Any) -> AsyncIterator[House]:
     """One with default settings, but for 3 sockets a user."""
     messenger_db = MessengerDatabase(tmp_path)
     async with (
-        running_messenger(messenger_db) as (engine, port),
+        serving_engine(messenger_db) as (engine, port),
         running_gateway(messenger_db.keys, port, sockets_per_user=3) as gateway,
     ):
         yield House(messenger_db, engine, gateway)
@@ -276,7 +276,7 @@ async def test_a_resume_under_way_goes_on_after_a_broken_stream(tmp_path: Any) -
     """Who comes back while the messenger restarts would wait for ever, or get everything twice."""
     messenger_db = MessengerDatabase(tmp_path)
     chat_id = messenger_db.direct(ALICE, BOB)
-    async with running_messenger(messenger_db) as (engine, port):
+    async with serving_engine(messenger_db) as (engine, port):
         texts = [f"{number}" * 500 for number in range(900)]
         for start in range(0, 900, 100):
             part = texts[start : start + 100]
@@ -285,13 +285,13 @@ async def test_a_resume_under_way_goes_on_after_a_broken_stream(tmp_path: Any) -
         bob = await WebSocketClientV2.open(gateway, V2, BOB)
         bob.resume({chat_id: 100})
         for _ in range(3):
-            async with running_messenger(messenger_db, port) as (engine, _):
+            async with serving_engine(messenger_db, port) as (engine, _):
                 await eventually(lambda: bob.frames("hello"), "hello")
                 if not bob.seqs:
                     await eventually(lambda: bob.seqs, "the first page")
                     continue
                 await eventually(lambda: gateway.sockets._link.is_attached, "attached")
-        async with running_messenger(messenger_db, port):
+        async with serving_engine(messenger_db, port):
             await eventually(lambda: bob.frames("resumed"), "resumed")
             assert bob.seqs == list(range(101, 901))
             assert len(bob.frames("resumed")) == 1
@@ -303,7 +303,7 @@ async def test_a_goodbye_while_the_messenger_is_away_is_said(tmp_path: Any) -> N
     """Who sends a message and locks their phone would lose it, whenever the messenger restarts."""
     messenger_db = MessengerDatabase(tmp_path)
     chat_id = messenger_db.direct(ALICE, BOB)
-    async with running_messenger(messenger_db) as (_, port):
+    async with serving_engine(messenger_db) as (_, port):
         pass
     async with running_gateway(messenger_db.keys, port) as gateway:
         old = await WebSocketClientV1.open(gateway, V1, ALICE)
@@ -311,7 +311,7 @@ async def test_a_goodbye_while_the_messenger_is_away_is_said(tmp_path: Any) -> N
         await eventually(lambda: gateway.sockets._link.in_flight == 1, "taken")
         old.disconnect()
         await eventually(lambda: gateway.sockets.count() == 0, "closed")
-        async with running_messenger(messenger_db, port):
+        async with serving_engine(messenger_db, port):
             await eventually(lambda: gateway.sockets._link.in_flight == 0, "answered")
     assert [message.text for message in messenger_db.history(chat_id)] == ["goodbye"]
     messenger_db.close()
@@ -363,7 +363,7 @@ async def test_a_socket_whose_token_the_messenger_refuses_is_closed(tmp_path: An
     """Its user would look at a screen on which nothing ever happens."""
     messenger_db, stranger = MessengerDatabase(tmp_path / "one"), MessengerDatabase(tmp_path / "two")
     async with (
-        running_messenger(stranger) as (_, port),
+        serving_engine(stranger) as (_, port),
         running_gateway(messenger_db.keys, port) as gateway,
     ):
         socket = await WebSocketClientV2.open(gateway, V2, ALICE)
@@ -378,7 +378,7 @@ async def test_a_silent_peer_is_pinged_then_closed(tmp_path: Any) -> None:
     """Dead connections would pile up, and their users seem online."""
     messenger_db = MessengerDatabase(tmp_path)
     async with (
-        running_messenger(messenger_db) as (_, port),
+        serving_engine(messenger_db) as (_, port),
         running_gateway(messenger_db.keys, port, ping_seconds=0.1) as gateway,
     ):
         dead = await RawSocket.open(HOST, gateway.port, V2, messenger_db.keys.token(ALICE))
@@ -423,7 +423,7 @@ async def test_a_stop_answers_what_was_sent_and_closes_with_1012(tmp_path: Any) 
     messenger_db = MessengerDatabase(tmp_path)
     chat_id = messenger_db.direct(ALICE, BOB)
     async with (
-        running_messenger(messenger_db) as (_, port),
+        serving_engine(messenger_db) as (_, port),
         running_gateway(messenger_db.keys, port, drain_seconds=5.0) as gateway,
     ):
         sender, reader = [await WebSocketClientV2.open(gateway, V2, user) for user in (ALICE, BOB)]
