@@ -32,7 +32,7 @@ class GatewayStream:
         """Whether the messenger has ended the stream."""
         return self._reader.done()
 
-    def say(self, **fields: Any) -> None:
+    def write(self, **fields: Any) -> None:
         """Writes a batch."""
         self.stream.up.put(GatewayBatch(**fields))
 
@@ -40,7 +40,7 @@ class GatewayStream:
         """Opens a socket of a user. Returns its number when the messenger has it."""
         self._number += 1
         number = self._number
-        self.say(opens=[self.opening(number, user_id, opened_at, implicit=implicit)])
+        self.write(opens=[self.opening(number, user_id, opened_at, implicit=implicit)])
         await eventually(lambda: any(o.socket == number for o in self.all("opened")), "opened")
         return number
 
@@ -76,14 +76,14 @@ class GatewayStream:
             "retry": retry,
             "traceparent": traceparent,
         }
-        self.say(sends=[asked])
+        self.write(sends=[asked])
         return client_ids
 
     def all(self, field: str) -> list[Any]:
         """All that came in a field of the batches."""
         return [one for batch in self.batches for one in getattr(batch, field)]
 
-    def told(self, socket: int) -> list[Delivery]:
+    def deliveries_to(self, socket: int) -> list[Delivery]:
         """The deliveries that a socket is named in."""
         return [delivery for delivery in self.all("deliveries") if socket in delivery.sockets]
 
@@ -91,7 +91,7 @@ class GatewayStream:
         """The seqs of the messages that a socket was told."""
         return [
             delivery.first_seq + index
-            for delivery in self.told(socket)
+            for delivery in self.deliveries_to(socket)
             if not delivery.changed
             for index in range(len(delivery.ids))
         ]
@@ -107,7 +107,7 @@ async def gateway_stream(
     await stream.wait_for_connection()
     one = GatewayStream(stream, keys)
     opens = [one.opening(*opening) for opening in opens or []]
-    one.say(hello={"gateway_id": "gateway", "since": since}, opens=opens, reopened=True, **first)
+    one.write(hello={"gateway_id": "gateway", "since": since}, opens=opens, reopened=True, **first)
     try:
         yield one
     finally:

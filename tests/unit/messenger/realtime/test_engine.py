@@ -53,7 +53,7 @@ async def test_a_call_returns_what_is_stored_and_members_are_told(
         bob = await gateway.open(BOB)
         assert await send(engine, chat_id, "a", "b") == [1, 2]
         await eventually(lambda: gateway.seqs(bob) == [1, 2], "told")
-        assert [list(one.texts) for one in gateway.told(bob)] == [["a", "b"]]
+        assert [list(one.texts) for one in gateway.deliveries_to(bob)] == [["a", "b"]]
 
 
 async def test_a_client_id_named_twice_is_told_once(
@@ -65,8 +65,8 @@ async def test_a_client_id_named_twice_is_told_once(
         twice = new_id()
         sent = await engine.send(chat_id, ALICE, [twice, twice], ["a", "a"], retry=False)
         assert [message.seq for message in sent] == [1, 1]
-        await eventually(lambda: gateway.told(bob), "told")
-        (one,) = gateway.told(bob)
+        await eventually(lambda: gateway.deliveries_to(bob), "told")
+        (one,) = gateway.deliveries_to(bob)
         assert (list(one.client_ids), list(one.texts), len(one.ids)) == ([twice], ["a"], 1)
 
 
@@ -116,8 +116,8 @@ async def test_changes_are_told(messenger_db: MessengerDatabase, engine: Engine,
         bob = await gateway.open(BOB)
         await send(engine, chat_id, "a")
         engine.tell_changed(messenger_db.write(edit_message, chat_id, ALICE, 1, "b", 2**51))
-        await eventually(lambda: len(gateway.told(bob)) == 2, "told")
-        changed = gateway.told(bob)[1]
+        await eventually(lambda: len(gateway.deliveries_to(bob)) == 2, "told")
+        changed = gateway.deliveries_to(bob)[1]
         assert (changed.changed, changed.first_seq, list(changed.texts)) == (True, 1, ["b"])
         assert changed.edited_at == 2**51
 

@@ -97,10 +97,10 @@ async def test_deliveries_carry_the_trace(
         one.send(alice, chat_id, "a", traceparent=SAMPLED)
         one.send(alice, chat_id, "b", request=2, traceparent=UNSAMPLED)
         await eventually(lambda: other.seqs(bob) == [1, 2], "told")
-        other.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
+        other.write(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: other.all("resumed"), "resumed")
         ids = [span_of_message(message.id) for message in messenger_db.history(chat_id)]
-        assert [told.traceparent for told in other.told(bob)] == [
+        assert [told.traceparent for told in other.deliveries_to(bob)] == [
             f"00-{TRACE}-{ids[0]}-01",
             "",
             f"00-{TRACE}-{ids[0]}-00",

@@ -42,12 +42,14 @@ async def say(engine: Engine, chat_id: bytes, *texts: str, sender: bytes = ALICE
 async def resume(gateway: GatewayStream, socket: int, cursors: dict[bytes, int]) -> None:
     """Asks for a resume, and waits for its end, taking every page."""
     ends = gateway.all("resumed").count(socket)
-    gateway.say(resumes=[{"socket": socket, "chat_ids": list(cursors), "after_seqs": list(cursors.values())}])
+    gateway.write(
+        resumes=[{"socket": socket, "chat_ids": list(cursors), "after_seqs": list(cursors.values())}]
+    )
     taken = gateway.all("paused").count(socket)
     while gateway.all("resumed").count(socket) == ends:
         if gateway.all("paused").count(socket) > taken:
             taken += 1
-            gateway.say(drained=[socket])
+            gateway.write(drained=[socket])
         await asyncio.sleep(0.001)
 
 
@@ -64,9 +66,9 @@ async def test_what_came_behind_the_cursors_is_told_then_the_end(
     async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 1, other: 0})
-        told = [(one.chat_id, one.first_seq, list(one.texts)) for one in gateway.told(bob)]
+        told = [(one.chat_id, one.first_seq, list(one.texts)) for one in gateway.deliveries_to(bob)]
         assert told == [(chat_id, 2, ["b"]), (chat_id, 3, ["c"]), (other, 1, ["d"])]
-        assert all(one.resumed for one in gateway.told(bob))
+        assert all(one.resumed for one in gateway.deliveries_to(bob))
 
 
 async def test_a_long_resume_waits_for_its_reader_page_by_page(
@@ -77,13 +79,13 @@ async def test_a_long_resume_waits_for_its_reader_page_by_page(
     await say(engine, chat_id, *("text" for _ in range(count)))
     async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
-        gateway.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
+        gateway.write(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: gateway.all("paused"), "the first page")
         await asyncio.sleep(0.02)
         assert gateway.seqs(bob) == list(range(1, missed.PAGE_MESSAGES + 1))
-        gateway.say(drained=[bob])
+        gateway.write(drained=[bob])
         await eventually(lambda: len(gateway.all("paused")) == 2, "the second page")
-        gateway.say(drained=[bob])
+        gateway.write(drained=[bob])
         await eventually(lambda: gateway.all("resumed"), "the end")
         assert gateway.seqs(bob) == list(range(1, count + 1))
 
@@ -103,7 +105,7 @@ async def test_what_is_said_meanwhile_comes_once_and_in_its_place(
         await asyncio.gather(talk(), resume(gateway, bob, {chat_id: 0}))
         await eventually(lambda: 500 in gateway.seqs(bob), "all told")
         # What is told before the replica hears of the resume is live, and the gateway's to sort out
-        live = next(index for index, told in enumerate(gateway.told(bob)) if told.resumed)
+        live = next(index for index, told in enumerate(gateway.deliveries_to(bob)) if told.resumed)
         assert gateway.seqs(bob)[live:] == list(range(1, 501))
 
 
@@ -145,12 +147,12 @@ async def test_a_chat_that_is_not_the_users_is_refused_and_the_others_are_told(
             (bob, False, "not_found"),
         ]
         assert errors[0].error == errors[1].error
-        assert [one.chat_id for one in gateway.told(bob)] == [chat_id]
+        assert [one.chat_id for one in gateway.deliveries_to(bob)] == [chat_id]
         # And is told live when the user becomes a member
         messenger_db.write(add_members, foreign, ALICE, [BOB], 1, 10)
         engine.forget_chat(foreign)
         await say(engine, foreign, "welcome")
-        await eventually(lambda: foreign in [one.chat_id for one in gateway.told(bob)], "told live")
+        await eventually(lambda: foreign in [one.chat_id for one in gateway.deliveries_to(bob)], "told live")
 
 
 async def test_who_left_resumes_up_to_their_leaving(
@@ -218,7 +220,7 @@ async def test_two_resumes_at_once_are_refused(
     async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         asked = {"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}
-        gateway.say(resumes=[asked, asked])
+        gateway.write(resumes=[asked, asked])
         await eventually(lambda: gateway.all("errors"), "refused")
         assert gateway.all("errors")[0].error.field == "cursors"
 
@@ -230,9 +232,9 @@ async def test_the_resume_of_a_closed_socket_ends(
     await say(engine, chat_id, *("text" for _ in range(300)))
     async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
-        gateway.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
+        gateway.write(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: gateway.all("paused"), "the first page")
-        gateway.say(closes=[bob])
+        gateway.write(closes=[bob])
         # The last of what it says, to nobody
         await eventually(lambda: gateway.all("resumed") == [bob], "its end")
         assert gateway.all("errors") == []
@@ -246,7 +248,7 @@ async def test_a_reader_who_takes_nothing_is_given_up(
     await say(engine, chat_id, *("text" for _ in range(300)))
     async with gateway_stream(engine, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
-        gateway.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
+        gateway.write(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: gateway.all("resumed"), "given up")
         assert [one.error.code for one in gateway.all("errors")] == ["unavailable"]
 
@@ -266,7 +268,7 @@ async def test_a_gateway_is_told_what_it_missed_then_what_is_new(
         await say(engine, chat_id, "new")
         await eventually(lambda: len(gateway.seqs(1)) == 2, "told live")
         assert gateway.seqs(1) == [2, 3]
-        assert [one.catch_up for one in gateway.told(1)] == [True, False]
+        assert [one.catch_up for one in gateway.deliveries_to(1)] == [True, False]
 
 
 async def test_a_gateway_is_told_what_changed_while_it_was_cut_off(
@@ -281,8 +283,8 @@ async def test_a_gateway_is_told_what_changed_while_it_was_cut_off(
     messenger_db.write(delete_message, chat_id, ALICE, 3, since)
     messenger_db.write(edit_message, other, ALICE, 1, "nobody's business", since)
     async with gateway_stream(engine, messenger_db.keys, since=since, opens=[(1, BOB, since)]) as gateway:
-        await eventually(lambda: len(gateway.told(1)) == 2, "caught up")
-        told = {one.first_seq: one for one in gateway.told(1)}
+        await eventually(lambda: len(gateway.deliveries_to(1)) == 2, "caught up")
+        told = {one.first_seq: one for one in gateway.deliveries_to(1)}
         assert all(one.changed and not one.catch_up for one in told.values())
         assert (list(told[2].texts), told[2].edited_at) == (["better"], since)
         assert (list(told[3].texts), told[3].deleted_at) == ([""], since)
