@@ -27,7 +27,7 @@ def read_frames(written: bytes) -> list[dict[str, Any]]:
     return found
 
 
-class MemoryClient:
+class MemoryTransport:
     """One socket's client, which stands where the TCP connection and its WebSocket would.
 
     `frames`: all that it was told. `closed`: the close code that it got, or None.
@@ -40,7 +40,7 @@ class MemoryClient:
         self._hears: Any = None
         self._gone = False
 
-    async def open(self, server: SocketServer, path: str, token: str) -> "MemoryClient":
+    async def open(self, server: SocketServer, path: str, token: str) -> "MemoryTransport":
         """Upgrades as a client with a token does."""
         wire: Any = await server.upgrades.decide(HandshakeRequest(path, {}, {"authorization": token}, ""))
         self._hears = wire._hears
@@ -57,7 +57,7 @@ class MemoryClient:
         """Whether neither side has closed it."""
         return not self._gone and self.closed is None
 
-    def say(self, **frame: Any) -> None:
+    def send_frame(self, **frame: Any) -> None:
         """Sends a frame."""
         self._hears.hear(json.dumps(frame).encode())
 
@@ -70,7 +70,7 @@ class MemoryClient:
     # ---- what the wire asks of a transport ----
 
     @property
-    def underlying_transport(self) -> "MemoryClient":
+    def underlying_transport(self) -> "MemoryTransport":
         """This is both."""
         return self
 

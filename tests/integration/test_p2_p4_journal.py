@@ -39,7 +39,7 @@ from palaver.messenger.store.schema import chats
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.memory_channel import MemoryChannel
-from tests.harness.memory_sockets import MemoryClient
+from tests.harness.memory_sockets import MemoryTransport
 from tests.harness.realtime import MessengerDatabase, RevokedSessions, eventually
 
 SETTLE_SECONDS = 5.0
@@ -72,7 +72,7 @@ class Open:
     """One socket of a user. `helloed`: the step in which its hello had come. `asked`: how often it has sent
     which client id (of a request with several, the first)."""
 
-    client: MemoryClient
+    client: MemoryTransport
     gateway: int
     user: int
     helloed: int | None = None
@@ -166,7 +166,7 @@ class World:
 
     async def open(self, gateway: int, user: int) -> None:
         token = self.messenger_db.keys.token(self.users[user])
-        client = await MemoryClient().open(self.gateways[gateway], "/v2/ws", token)
+        client = await MemoryTransport().open(self.gateways[gateway], "/v2/ws", token)
         self.sockets.append(Open(client, gateway, user))
 
     def close(self, number: int) -> None:
@@ -191,7 +191,7 @@ class World:
         opened.asked[text_from_id(client_ids[0])] += 1
         texts = [f"text of {client_id.hex()}" for client_id in client_ids]
         if len(client_ids) == 1:
-            opened.client.say(
+            opened.client.send_frame(
                 type="send",
                 chat_id=text_from_id(chat_id),
                 client_id=text_from_id(client_ids[0]),
@@ -233,7 +233,7 @@ class World:
     def resume(self, number: int, chat_id: bytes, cursor: int) -> None:
         opened = self.sockets[number]
         opened.resumed[chat_id] = (cursor, len(opened.client.frames))
-        opened.client.say(type="resume", cursors={text_from_id(chat_id): cursor})
+        opened.client.send_frame(type="resume", cursors={text_from_id(chat_id): cursor})
 
     # ---- what happens to them ----
 
