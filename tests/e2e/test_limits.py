@@ -13,9 +13,9 @@ import pytest
 from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.users import (
     PASSWORD,
-    Answer,
     ApiClient,
     ApiUser,
+    HttpResponse,
     WebSocket,
     api_client,
     profile_of,
@@ -57,7 +57,7 @@ async def pair(api: ApiClient) -> tuple[ApiUser, ApiUser, str]:
     return bob, alice, await bob.chat_with(alice)
 
 
-def check_problem(answer: Answer, status: int, code: str, field: str = "") -> None:
+def check_problem(answer: HttpResponse, status: int, code: str, field: str = "") -> None:
     """A v2 error that says which field is wrong."""
     assert answer.status == status, answer.body
     assert answer.headers["content-type"] == "application/problem+json"
@@ -242,14 +242,14 @@ def come_from(address: str) -> dict[str, str]:
     return {"x-forwarded-for": address}
 
 
-def check_rate_limited(answer: Answer, least: int = 1) -> None:
+def check_rate_limited(answer: HttpResponse, least: int = 1) -> None:
     """429, with the seconds to wait."""
     assert answer.status == 429, answer.body
     assert least <= int(answer.headers["retry-after"]) <= 60
     assert "too many" in (answer.json.get("detail") or answer.json["message"]).lower()
 
 
-async def until_refused(ask: Callable[[], Awaitable[Answer]], refilled_a_second: float) -> Answer:
+async def until_refused(ask: Callable[[], Awaitable[HttpResponse]], refilled_a_second: float) -> HttpResponse:
     """The first 429. A slow machine grants a few more before it, which its budget got back meanwhile."""
     began, granted = time.monotonic(), 0
     while (answer := await ask()).status != 429:
@@ -268,7 +268,7 @@ async def sign_up_from(api: ApiClient, address: str) -> str:
 
 async def guess(
     api: ApiClient, email: str, address: str, password: str = "wrong", *, old: bool = False
-) -> Answer:
+) -> HttpResponse:
     """A sign-in."""
     path = "/auth/sign-in" if old else "/v2/sessions"
     pair = {"email": email, "password": password}
@@ -312,7 +312,7 @@ async def test_sign_ups_of_an_address(strict_door: ApiClient) -> None:
     api = strict_door
     granted, began = 0, time.monotonic()
 
-    async def sign_up() -> Answer:
+    async def sign_up() -> HttpResponse:
         account = {
             **profile_of("Bob", "Tallor"),
             "password": PASSWORD,

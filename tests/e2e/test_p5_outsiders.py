@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.harness.users import Answer, ApiClient, ApiUser, WebSocket, v1_frame, v2_send
+from tests.harness.users import ApiClient, ApiUser, HttpResponse, WebSocket, v1_frame, v2_send
 
 FENCE = str(uuid.UUID(int=9))
 
-Ask = Callable[[ApiUser, str], Awaitable[Answer]]
+Ask = Callable[[ApiUser, str], Awaitable[HttpResponse]]
 
 
 @dataclass
@@ -47,7 +47,7 @@ async def scene(api: ApiClient) -> Scene:
 def v2(method: str, path: str, body: Any = None) -> Ask:
     """A request of v2 about a chat; `CHAT` and `ME` stand for ids."""
 
-    async def ask(user: ApiUser, chat_id: str) -> Answer:
+    async def ask(user: ApiUser, chat_id: str) -> HttpResponse:
         filled = path.replace("CHAT", chat_id).replace("ME", user.user_id)
         return await user.v2(method, filled, body)
 
@@ -90,7 +90,7 @@ FRAMES: dict[str, Callable[[str], Any]] = {
 }
 
 
-def told(answer: Answer, chat_id: str) -> tuple[int, dict[str, str], bytes]:
+def told(answer: HttpResponse, chat_id: str) -> tuple[int, dict[str, str], bytes]:
     """All that an answer tells, but for what differs between any two: time, trace, and the id asked for."""
     varying = ("date", "content-length", "traceresponse")
     headers = {name: value for name, value in answer.headers.items() if name not in varying}

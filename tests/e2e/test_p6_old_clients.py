@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.harness.users import PASSWORD, Answer, ApiClient, ApiUser, v1_frame
+from tests.harness.users import PASSWORD, ApiClient, ApiUser, HttpResponse, v1_frame
 
 ACCOUNT = {
     "password": "x",
@@ -30,7 +30,7 @@ def new_account() -> dict[str, str]:
     return {"email": f"{uuid.uuid4().hex}@example.org", **ACCOUNT}
 
 
-def check_refusal(answer: Answer, status: int) -> None:
+def check_refusal(answer: HttpResponse, status: int) -> None:
     """An error as old clients parse it: these two keys, and 0."""
     assert answer.status == status, answer.body
     assert answer.headers["content-type"] == "application/json"

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.harness.palaver_process import PalaverProcess, running_palaver
-from tests.harness.users import Answer, ApiClient, ApiUser, api_client, profile_of, v1_frame, v2_send
+from tests.harness.users import ApiClient, ApiUser, HttpResponse, api_client, profile_of, v1_frame, v2_send
 
 # All lines, all spans, all of them slow
 EVERYTHING = {
@@ -172,7 +172,9 @@ async def test_no_password_token_or_text_is_written_down(palaver: PalaverProcess
     await talk(alice, bob, chat_id, secrets)
     assert await ask_all_operations(api, alice, chat_id, secrets) > 30
     await knock(api, alice, secrets)
-    renewed: Answer = await api.call("POST", "/v2/sessions/refresh", {"refresh_token": bob.refresh_token})
+    renewed: HttpResponse = await api.call(
+        "POST", "/v2/sessions/refresh", {"refresh_token": bob.refresh_token}
+    )
     secrets.note_tokens(renewed.ok())
     # What happens when a part is away is written down too
     palaver.wait_restarted("messenger", palaver.kill("messenger"))

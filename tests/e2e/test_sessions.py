@@ -14,7 +14,7 @@ import jwt
 import pytest
 
 from tests.harness.palaver_process import PalaverProcess, running_palaver, wait_until
-from tests.harness.users import Answer, ApiClient, ApiUser, WebSocket, api_client, v1_frame, v2_send
+from tests.harness.users import ApiClient, ApiUser, HttpResponse, WebSocket, api_client, v1_frame, v2_send
 
 REVOKED_SECONDS = 2.0
 REVOKED = 4001
@@ -24,7 +24,7 @@ SOCKETS_EACH = 20
 MESSAGES = 40
 
 
-async def refresh(api: ApiClient, token: str) -> Answer:
+async def refresh(api: ApiClient, token: str) -> HttpResponse:
     """Changes a refresh token for a new pair."""
     return await api.call("POST", "/v2/sessions/refresh", {"refresh_token": token})
 

@@ -19,7 +19,7 @@ CHEAP = {"port": 0, "argon2_time_cost": 1, "argon2_memory_kib": 8}
 
 
 @dataclass
-class Answer:
+class HttpResponse:
     """What the service said."""
 
     status: int
@@ -40,14 +40,14 @@ class AuthApi:
         self.port = port
         self.stopping = stopping
 
-    async def call(self, method: str, path: str, token: str = "", **options: Any) -> Answer:
+    async def call(self, method: str, path: str, token: str = "", **options: Any) -> HttpResponse:
         headers = options.pop("headers", {}) | ({"authorization": f"Bearer {token}"} if token else {})
         async with self.session.request(method, path, headers=headers, **options) as found:
             is_json = found.content_type == "application/json"
             body = await found.json() if is_json else await found.text()
-            return Answer(found.status, body, dict(found.headers))
+            return HttpResponse(found.status, body, dict(found.headers))
 
-    async def sign_up(self, email: str, headers: dict[str, str] | None = None, **fields: Any) -> Answer:
+    async def sign_up(self, email: str, headers: dict[str, str] | None = None, **fields: Any) -> HttpResponse:
         form = {
             "email": email,
             "password": PASSWORD,
@@ -62,11 +62,11 @@ class AuthApi:
 
     async def sign_in(
         self, email: str, password: str = PASSWORD, headers: dict[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         pair = {"email": email, "password": password}
         return await self.call("POST", "/sessions", json=pair, headers=headers or {})
 
-    async def refresh(self, token: str) -> Answer:
+    async def refresh(self, token: str) -> HttpResponse:
         return await self.call("POST", "/sessions/refresh", json={"refresh_token": token})
 
     async def signed_in_user(self, email: str, **fields: Any) -> dict[str, Any]:

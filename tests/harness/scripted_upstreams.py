@@ -205,7 +205,7 @@ for one in pb.DESCRIPTOR.services_by_name["Messenger"].methods:
 
 
 @dataclass
-class Answer:
+class HttpResponse:
     """What a client got."""
 
     status: int
@@ -237,7 +237,7 @@ class GatewayClient:
 
     async def call(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str
-    ) -> Answer:
+    ) -> HttpResponse:
         """One request by Bob, or, with `token=""`, by nobody. Header names use `_` for `-`."""
         token = self.token if token is None else token
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -251,7 +251,7 @@ class GatewayClient:
         async with self.session.request(
             method, url, data=content, headers=sent, allow_redirects=False, skip_auto_headers=["content-type"]
         ) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
+            return HttpResponse(answer.status, answer.headers, await answer.read())
 
 
 @contextlib.asynccontextmanager

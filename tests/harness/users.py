@@ -19,7 +19,7 @@ WAIT_SECONDS = 10.0
 
 
 @dataclass
-class Answer:
+class HttpResponse:
     """An HTTP answer. Names of headers are in lower case."""
 
     status: int
@@ -49,11 +49,11 @@ class ApiUser:
     refresh_token: str
     name: str
 
-    async def v2(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
+    async def v2(self, method: str, path: str, body: Any = None, **options: Any) -> HttpResponse:
         """A request of v2, `path` behind `/v2`."""
         return await self.api.call(method, "/v2" + path, body, token="Bearer " + self.token, **options)
 
-    async def legacy(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
+    async def legacy(self, method: str, path: str, body: Any = None, **options: Any) -> HttpResponse:
         """A request of v1 or v0: the token has no prefix."""
         return await self.api.call(method, path, body, token=self.token, **options)
 
@@ -165,7 +165,7 @@ class ApiClient:
         token: str = "",
         headers: dict[str, str] | None = None,
         data: bytes | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """One request. `body` goes as JSON, `data` as it is; `token` is the authorization header."""
         given = {"content-type": "application/json", **(headers or {})}
         if token:
@@ -176,7 +176,7 @@ class ApiClient:
         content = None if data is None else io.BytesIO(data)
         async with self.http.request(method, self.url + path, data=content, headers=given) as response:
             told = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, told, await response.read())
+            return HttpResponse(response.status, told, await response.read())
 
     async def sign_up(self, name: str = "Bob", surname: str = "Tallor", email: str = "") -> ApiUser:
         """A new user, signed in."""
