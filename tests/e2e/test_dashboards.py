@@ -13,8 +13,9 @@ import yaml
 
 from palaver.contracts.errors import CATALOGUE
 from tests.harness.metrics_page import metrics_by_section
-from tests.harness.palaver_process import running_palaver, wait_until
+from tests.harness.palaver_process import running_palaver
 from tests.harness.prometheus import DEPLOYED, REPOSITORY, Prometheus, metrics_addresses, running_prometheus
+from tests.harness.waiting import wait_until
 from tests.harness.workload import ENVIRONMENT, lose_the_messenger, use_everything
 
 DASHBOARD = REPOSITORY / "deploy" / "grafana" / "palaver.json"

@@ -12,14 +12,8 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.harness.palaver_process import (
-    SERVICES,
-    PalaverProcess,
-    is_gone,
-    running_palaver,
-    start_palaver,
-    wait_until,
-)
+from tests.harness.palaver_process import SERVICES, PalaverProcess, is_gone, running_palaver, start_palaver
+from tests.harness.waiting import wait_until
 
 ALICE = {
     "email": "alice@example.org",

@@ -12,7 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.harness.palaver_process import PalaverProcess, running_palaver, wait_until
+from tests.harness.palaver_process import PalaverProcess, running_palaver
+from tests.harness.waiting import wait_until
 from tests.harness.walkthrough import (
     KEPT,
     ORIGINAL,

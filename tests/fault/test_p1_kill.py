@@ -12,8 +12,9 @@ import pytest
 
 from palaver.client import Client, Message, PalaverError, Sent, Socket
 from palaver.client.backoff import Backoff
-from tests.harness.palaver_process import SERVICES, PalaverProcess, running_palaver, wait_until
+from tests.harness.palaver_process import SERVICES, PalaverProcess, running_palaver
 from tests.harness.users import PASSWORD
+from tests.harness.waiting import wait_until
 
 PAIRS = 4
 IN_FLIGHT = 4

@@ -26,8 +26,10 @@ from palaver.contracts.errors import CATALOGUE
 from palaver.contracts.frames import ServerFrame
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.store.chats import create_group
+from tests.harness.keys import Keys
+from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
-from tests.harness.realtime import HOST, Keys, MessengerDatabase
+from tests.harness.realtime import HOST
 
 FRAME_BYTES = 262_144
 FRAMES_AT_ONCE = 25

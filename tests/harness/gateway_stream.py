@@ -8,8 +8,9 @@ from typing import Any
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch, MessengerBatch
 from palaver.messenger.realtime.engine import Engine
+from tests.harness.keys import Keys
 from tests.harness.memory_channel import MemoryChannel, MemoryStream
-from tests.harness.realtime import Keys, eventually
+from tests.harness.waiting import eventually
 
 
 class GatewayStream:

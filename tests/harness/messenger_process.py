@@ -21,7 +21,8 @@ from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.realtime import HOST, AttachServicer, MessengerDatabase
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import HOST, AttachServicer
 
 
 class MessengerProcess:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,12 +80,3 @@ async def running_messenger(auth: FakeAuth, directory: Path, **settings: Any) ->
 def client_ids(count: int) -> list[bytes]:
     """As many new client ids."""
     return [new_id() for _ in range(count)]
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 10.0) -> None:
-    """Returns once `condition()` is true. Fails after `seconds`, saying what was waited for."""
-    end = asyncio.get_running_loop().time() + seconds
-    while not await condition():
-        if asyncio.get_running_loop().time() > end:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        await asyncio.sleep(0.01)

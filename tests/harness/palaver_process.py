@@ -6,27 +6,18 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-START_SECONDS = 30.0
+from tests.harness.waiting import wait_until
+
 STOP_SECONDS = 30.0
 SERVICES = ("gateway", "messenger", "auth")
 # Passwords hashed so cheaply would be unsafe, and make tests quick
 CHEAP_PASSWORDS = {"PALAVER_AUTH__ARGON2_TIME_COST": "1", "PALAVER_AUTH__ARGON2_MEMORY_KIB": "64"}
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
-    """Returns once `condition()` is true. Fails after `seconds`, saying what was waited for."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.01)
 
 
 @dataclass

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.harness.palaver_process import PalaverProcess, wait_until
+from tests.harness.palaver_process import PalaverProcess
+from tests.harness.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOYED = REPOSITORY / "deploy" / "prometheus"

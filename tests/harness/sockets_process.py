@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from palaver.runtime.lifecycle import run_service
 from palaver.runtime.settings import TelemetrySettings
 from palaver.runtime.telemetry.configuration import configure_telemetry
-from tests.harness.realtime import Keys, MessengerDatabase, running_gateway, serving_engine
+from tests.harness.keys import Keys
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import running_gateway, serving_engine
 
 
 async def serve(stopping: asyncio.Event) -> None:

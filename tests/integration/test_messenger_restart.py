@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from palaver.contracts.ids import new_id
+from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.messenger_process import MessengerProcess
-from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway
+from tests.harness.realtime import Gateway, running_gateway
+from tests.harness.waiting import eventually
 from tests.harness.websocket_clients import WebSocketClientV1, WebSocketClientV2
 
 CHATS = 25

@@ -17,7 +17,8 @@ from typing import Any
 
 import palaver
 from tests.harness.otlp_receiver import Receiver, running_receiver, values_of
-from tests.harness.palaver_process import CHEAP_PASSWORDS, wait_until
+from tests.harness.palaver_process import CHEAP_PASSWORDS
+from tests.harness.waiting import wait_until
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN_ID = "00f067aa0ba902b7"

@@ -40,7 +40,9 @@ from palaver.runtime.settings import GatewaySettings, MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_sockets import MemoryTransport
-from tests.harness.realtime import MessengerDatabase, RevokedSessions, eventually
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import RevokedSessions
+from tests.harness.waiting import eventually
 
 SETTLE_SECONDS = 5.0
 

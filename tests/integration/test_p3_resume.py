@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
-from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, serving_engine
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import Gateway, running_gateway, serving_engine
+from tests.harness.waiting import eventually
 from tests.harness.websocket_clients import WebSocketClientV2
 
 # Several pages of a resume

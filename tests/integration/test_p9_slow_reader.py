@@ -9,9 +9,11 @@ import psutil
 
 from palaver.contracts.errors import SLOW_READER
 from palaver.contracts.ids import new_id, text_from_id
+from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.messenger_process import MessengerProcess
 from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
-from tests.harness.realtime import HOST, Gateway, MessengerDatabase, eventually, running_gateway
+from tests.harness.realtime import HOST, Gateway, running_gateway
+from tests.harness.waiting import eventually
 from tests.harness.websocket_clients import WebSocketClientV2
 
 QUEUE_BYTES = 128 * 1024

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.palaver_process import wait_until
 from tests.harness.telemetry_files import ALICE, BOB, TRACE_ID, append_request, append_rows, line, span
+from tests.harness.waiting import wait_until
 from tests.unit.test_cli import run
 
 COMMAND = [sys.executable, "-m", "palaver"]

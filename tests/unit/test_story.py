@@ -15,7 +15,7 @@ from palaver.messenger.store.schema import messages
 from palaver.runtime.sql.database import sqlite_engine
 from tests.harness import telemetry_files
 from tests.harness.journal_rows import move_receipt, write_messages
-from tests.harness.realtime import MessengerDatabase
+from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.telemetry_files import MS, NOON, TRACE_ID, append_request, append_rows, span
 from tests.unit.test_cli import run
 

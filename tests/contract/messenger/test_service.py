@@ -25,8 +25,9 @@ from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
 from palaver.runtime.startup import StartError
 from tests.harness.message_pages import messages_in
-from tests.harness.messenger_service import Messenger, client_ids, eventually, running_messenger
+from tests.harness.messenger_service import Messenger, client_ids, running_messenger
 from tests.harness.stub_auth import FakeAuth, running_fake_auth
+from tests.harness.waiting import eventually
 
 
 async def ask(messenger: Messenger, path: str) -> tuple[int, str]:

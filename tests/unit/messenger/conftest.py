@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
 from palaver.runtime.sql.migrations import migrate
-from tests.harness.realtime import MessengerDatabase
+from tests.harness.messenger_database import MessengerDatabase
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.realtime import Keys, RevokedSessions
+from tests.harness.keys import Keys
+from tests.harness.realtime import RevokedSessions
 from tests.harness.recorded_spans import recording_spans
 
 SETTINGS = GatewaySettings(sockets_per_user=1)

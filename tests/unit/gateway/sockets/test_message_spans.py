@@ -7,8 +7,10 @@ import pytest_asyncio
 
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.realtime.message_spans import span_of_message
-from tests.harness.realtime import Gateway, MessengerDatabase, eventually, running_gateway, serving_engine
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import Gateway, running_gateway, serving_engine
 from tests.harness.recorded_spans import recording_spans
+from tests.harness.waiting import eventually
 from tests.harness.websocket_clients import WebSocketClientV1, WebSocketClientV2
 
 ALICE, BOB = new_id(), new_id()

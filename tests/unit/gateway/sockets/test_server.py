@@ -16,15 +16,10 @@ from palaver.gateway.sockets.registry import CLOSE_SECONDS, TYPING_CHATS, Socket
 from palaver.messenger.realtime.engine import Engine
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims
+from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
-from tests.harness.realtime import (
-    HOST,
-    Gateway,
-    MessengerDatabase,
-    eventually,
-    running_gateway,
-    serving_engine,
-)
+from tests.harness.realtime import HOST, Gateway, running_gateway, serving_engine
+from tests.harness.waiting import eventually
 from tests.harness.websocket_clients import WebSocketClient, WebSocketClientV1, WebSocketClientV2
 
 ALICE, BOB = new_id(), new_id()

@@ -18,7 +18,8 @@ from palaver.gateway.sockets.websocket import (
 )
 from palaver.runtime.http.server import serving_http
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
-from tests.harness.realtime import HOST, eventually, respond_not_found
+from tests.harness.realtime import HOST, respond_not_found
+from tests.harness.waiting import eventually
 
 FRAME_BYTES = 4_096
 

@@ -25,7 +25,8 @@ from palaver.gateway.upstream.delivered import MARGIN_US
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.grpc.server import serving_grpc
-from tests.harness.realtime import HOST, AttachServicer, channel_to, eventually
+from tests.harness.realtime import HOST, AttachServicer, channel_to
+from tests.harness.waiting import eventually
 
 CHAT, ALICE, BOB = new_id(), new_id(), new_id()
 MINUTE_US = 60_000_000

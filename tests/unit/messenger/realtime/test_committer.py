@@ -17,7 +17,8 @@ from palaver.messenger.sequencing import Append
 from palaver.messenger.store.journal import SqliteJournal, Writes
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
-from tests.harness.realtime import MessengerDatabase, eventually
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.waiting import eventually
 
 ALICE, BOB = new_id(), new_id()
 

@@ -14,7 +14,9 @@ from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.store.chats import remove_member
 from palaver.messenger.store.messages import edit_message
 from tests.harness.gateway_stream import gateway_stream
-from tests.harness.realtime import MessengerDatabase, eventually, running_engine
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import running_engine
+from tests.harness.waiting import eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 

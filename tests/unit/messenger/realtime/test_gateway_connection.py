@@ -14,7 +14,7 @@ from palaver.messenger.realtime.gateway_connection import GatewayConnection, Soc
 from palaver.messenger.realtime.hub import add_delivery, tell_new
 from palaver.messenger.realtime.memberships import Audience
 from palaver.messenger.sequencing import Append
-from tests.harness.realtime import eventually
+from tests.harness.waiting import eventually
 
 
 class Writer:

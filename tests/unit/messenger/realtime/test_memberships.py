@@ -14,7 +14,8 @@ from palaver.messenger.realtime.memberships import HEARD_US, Audience, Audiences
 from palaver.messenger.store.chats import add_members, remove_member
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.journal_rows import write_messages
-from tests.harness.realtime import MessengerDatabase, eventually
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.waiting import eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 

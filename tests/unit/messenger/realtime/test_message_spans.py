@@ -10,8 +10,10 @@ from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.message_spans import span_of_message
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.gateway_stream import gateway_stream
-from tests.harness.realtime import MessengerDatabase, eventually, running_engine
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import running_engine
 from tests.harness.recorded_spans import recording_spans
+from tests.harness.waiting import eventually
 
 ALICE, BOB = new_id(), new_id()
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -14,7 +14,8 @@ from palaver.messenger.realtime.ordering import OrderedDelivery
 from palaver.messenger.sequencing import Append
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.journal_rows import write_messages
-from tests.harness.realtime import MessengerDatabase, eventually
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.waiting import eventually
 
 ALICE, BOB = new_id(), new_id()
 

@@ -12,7 +12,7 @@ from palaver.messenger.store.messages import delete_message, edit_message
 from palaver.runtime.settings import Settings
 from palaver.runtime.startup import StartError
 from tests.harness.journal_rows import move_receipt, write_messages
-from tests.harness.realtime import MessengerDatabase
+from tests.harness.messenger_database import MessengerDatabase
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 

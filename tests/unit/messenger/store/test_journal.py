@@ -12,7 +12,7 @@ from palaver.messenger.sequencing import Append, messages_of
 from palaver.messenger.store.journal import SqliteJournal, Writes, chunks
 from palaver.messenger.store.schema import chats, members, message_keys, messages, presence
 from palaver.runtime.sql.database import SqliteDatabase
-from tests.harness.realtime import MessengerDatabase
+from tests.harness.messenger_database import MessengerDatabase
 
 ALICE, BOB, STRANGER = new_id(), new_id(), new_id()
 

@@ -16,7 +16,9 @@ from palaver.messenger.store.chats import add_members, remove_member
 from palaver.messenger.store.messages import delete_message, edit_message
 from palaver.messenger.stream import resume as module
 from tests.harness.gateway_stream import GatewayStream, gateway_stream
-from tests.harness.realtime import MessengerDatabase, eventually, running_engine
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import running_engine
+from tests.harness.waiting import eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
