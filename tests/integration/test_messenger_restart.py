@@ -8,8 +8,8 @@ import pytest
 
 from palaver.contracts.ids import new_id
 from tests.harness.messenger_database import MessengerDatabase
-from tests.harness.messenger_process import MessengerProcess
 from tests.harness.realtime import Gateway, running_gateway
+from tests.harness.realtime_process import RealtimeProcess
 from tests.harness.waiting import eventually
 from tests.harness.websocket_clients import WebSocketClientV1, WebSocketClientV2
 
@@ -88,7 +88,7 @@ async def test_restarts_drop_no_socket_and_lose_and_double_nothing(
 ) -> None:
     """Everybody would be thrown out by each update of the messenger, and find messages missing or twice."""
     messenger_db = MessengerDatabase(tmp_path)
-    messenger = MessengerProcess(messenger_db)
+    messenger = RealtimeProcess(messenger_db)
     with messenger.running():
         async with running_gateway(messenger_db.keys, messenger.port) as gateway:
             conversations = []

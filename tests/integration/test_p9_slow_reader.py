@@ -10,9 +10,9 @@ import psutil
 from palaver.contracts.errors import SLOW_READER
 from palaver.contracts.ids import new_id, text_from_id
 from tests.harness.messenger_database import MessengerDatabase
-from tests.harness.messenger_process import MessengerProcess
 from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
 from tests.harness.realtime import HOST, Gateway, running_gateway
+from tests.harness.realtime_process import RealtimeProcess
 from tests.harness.waiting import eventually
 from tests.harness.websocket_clients import WebSocketClientV2
 
@@ -89,7 +89,7 @@ async def test_p9_a_slow_reader_is_cut_and_harms_nobody(tmp_path: Path) -> None:
     messenger_db = MessengerDatabase(tmp_path)
     users = [new_id() for _ in range(SLOW + FAST)]
     chat_id = messenger_db.group(users)
-    with MessengerProcess(messenger_db).running() as messenger:
+    with RealtimeProcess(messenger_db).running() as messenger:
         async with running_gateway(
             messenger_db.keys, messenger.port, socket_queue_bytes=QUEUE_BYTES
         ) as gateway:
@@ -128,7 +128,7 @@ async def test_p9_a_resume_waits_for_its_reader(tmp_path: Path) -> None:
     messenger_db = MessengerDatabase(tmp_path)
     users = [new_id(), new_id()]
     chat_id = messenger_db.direct(*users)
-    with MessengerProcess(messenger_db).running() as messenger:
+    with RealtimeProcess(messenger_db).running() as messenger:
         async with running_gateway(
             messenger_db.keys, messenger.port, socket_queue_bytes=QUEUE_BYTES * 8
         ) as gateway:
