@@ -11,8 +11,8 @@ import aiohttp
 
 from palaver.auth.bootstrap import serve
 from palaver.runtime.settings import AuthSettings, Settings
+from tests.harness.services import running_service
 
-START_SECONDS = 20.0
 PASSWORD = "correct horse"
 # A password then costs a tenth of a millisecond, and is not safe
 CHEAP = {"port": 0, "argon2_time_cost": 1, "argon2_memory_kib": 8}
@@ -86,15 +86,8 @@ def settings_of(data_dir: Path, **auth: Any) -> Settings:
 @contextlib.asynccontextmanager
 async def running_auth(data_dir: Path, **auth: Any) -> AsyncIterator[AuthApi]:
     """An auth that serves during the block, then stops as on SIGTERM."""
-    stopping = asyncio.Event()
-    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    service = asyncio.create_task(serve(settings_of(data_dir, **auth), stopping, ready.set_result))
-    await asyncio.wait((service, ready), timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    if service.done():
-        await service
-    try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{ready.result()}") as session:
-            yield AuthApi(session, ready.result(), stopping)
-    finally:
-        stopping.set()
-        await service
+    async with (
+        running_service(serve, settings_of(data_dir, **auth)) as (service, (port,)),
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+    ):
+        yield AuthApi(session, port, service.stopping)

@@ -1,6 +1,5 @@
 """A messenger as it runs: real gRPC, a real journal file, real tokens."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -16,32 +15,31 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import serve
 from palaver.runtime.grpc.server import MESSAGE_BYTES, error_from_rpc
 from palaver.runtime.settings import MessengerSettings, Settings
+from tests.harness.services import Service, running_service
 from tests.harness.stub_auth import FakeAuth
 
 
 @dataclass
 class Messenger:
-    """A running messenger, and whom it asks."""
+    """A running messenger, and its auth. `service`: where it runs in the test's own process."""
 
     auth: FakeAuth
     settings: Settings
     http_port: int
     grpc_port: int
     channel: grpc.aio.Channel
-    # Where it runs in the test's own process
-    stopping: asyncio.Event | None = None
-    service: "asyncio.Task[None] | None" = None
+    service: Service | None = None
     tokens: dict[bytes, str] = field(default_factory=dict)
 
     async def call(self, user_id: bytes, method: str, request: Any, **metadata: str) -> Any:
-        """What a unary call of the user's answers. Raises the `PalaverError` that was meant."""
+        """The reply to a unary call of a user. Raises the `PalaverError` that the status carries."""
         token = self.tokens.setdefault(user_id, self.auth.token(user_id))
         return await self.call_with(
             (("authorization", f"Bearer {token}"), *metadata.items()), method, request
         )
 
     async def call_with(self, metadata: tuple[tuple[str, str], ...], method: str, request: Any) -> Any:
-        """The same with any metadata."""
+        """The reply to a call with any metadata."""
         stub = MessengerStub(self.channel)  # type: ignore[no-untyped-call] # generated without types
         try:
             return await getattr(stub, method)(request, timeout=10, metadata=metadata)
@@ -49,7 +47,7 @@ class Messenger:
             raise error_from_rpc(error) from error
 
     async def refusal(self, user_id: bytes, method: str, request: Any) -> PalaverError:
-        """The error that a unary call of the user's must end with."""
+        """The error that a unary call of a user must end with."""
         with pytest.raises(PalaverError) as caught:
             await self.call(user_id, method, request)
         return caught.value
@@ -59,22 +57,19 @@ class Messenger:
 async def running_messenger(auth: FakeAuth, directory: Path, **settings: Any) -> AsyncIterator[Messenger]:
     """Runs a messenger on free ports during the block."""
     given = {"http_port": 0, "grpc_port": 0, "auth_url": auth.url, "rates": False, **settings}
-    own = MessengerSettings(**given)
-    whole = Settings(data_dir=directory, messenger=own)
-    ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
-    stopping = asyncio.Event()
-    service = asyncio.create_task(serve(whole, stopping, lambda *found: ports.set_result(found)))
-    try:
-        await asyncio.wait((service, ports), return_when=asyncio.FIRST_COMPLETED)
-        if service.done():
-            service.result()
-        http_port, grpc_port = ports.result()
-        options = [("grpc.max_receive_message_length", MESSAGE_BYTES)]
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}", options) as channel:
-            yield Messenger(auth, whole, http_port, grpc_port, channel, stopping, service)
-    finally:
-        stopping.set()
-        await service
+    whole = Settings(data_dir=directory, messenger=MessengerSettings(**given))
+    async with (
+        running_service(serve, whole) as (service, (http_port, grpc_port)),
+        open_channel(grpc_port) as channel,
+    ):
+        yield Messenger(auth, whole, http_port, grpc_port, channel, service)
+
+
+def open_channel(grpc_port: int) -> grpc.aio.Channel:
+    """A channel that takes messages as large as the messenger's."""
+    return grpc.aio.insecure_channel(
+        f"127.0.0.1:{grpc_port}", [("grpc.max_receive_message_length", MESSAGE_BYTES)]
+    )
 
 
 def client_ids(count: int) -> list[bytes]:

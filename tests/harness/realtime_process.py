@@ -1,7 +1,8 @@
 """The messenger's engine, alone or with a gateway's sockets, as a process that a test may kill or measure.
 
-`python -m tests.harness.realtime_process PART DIRECTORY KEYS PORT` runs the part `messenger` or `sockets` on the
-database in DIRECTORY, and prints `ready PORT`. KEYS is `Keys.hex`. The messenger listens on PORT, 0 being any.
+`python -m tests.harness.realtime_process PART DIRECTORY KEYS PORT` runs the part `messenger` or `sockets` on
+the database in DIRECTORY, and prints `ready PORT`. KEYS is `Keys.hex`. The messenger listens on PORT, 0 being
+any.
 """
 
 import asyncio

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -25,9 +24,9 @@ from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
 from palaver.runtime.startup import StartError
 from tests.harness.message_pages import messages_in
-from tests.harness.messenger_service import Messenger, client_ids, running_messenger
+from tests.harness.messenger_service import Messenger, client_ids, open_channel, running_messenger
+from tests.harness.processes import ChildProcess
 from tests.harness.stub_auth import FakeAuth, running_fake_auth
-from tests.harness.waiting import eventually
 
 
 async def ask(messenger: Messenger, path: str) -> tuple[int, str]:
@@ -95,39 +94,28 @@ async def test_metrics_count_calls_and_refusals(tmp_path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def running_process(auth: FakeAuth, directory: Path) -> AsyncIterator[Messenger]:
-    """Runs `palaver messenger` during the block, with its log in a file. It must end well."""
+    """Runs `palaver messenger` during the block, with its log in `directory/out`. It must exit with 0."""
     settings = {
         "PALAVER_DATA_DIR": str(directory),
-        "PALAVER_TELEMETRY__LOG_TO": "file",
         "PALAVER_MESSENGER__AUTH_URL": auth.url,
         "PALAVER_MESSENGER__HTTP_PORT": "0",
         "PALAVER_MESSENGER__GRPC_PORT": "0",
     }
-    command = (sys.executable, "-m", "palaver", "messenger")
-    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **settings})
+    child = ChildProcess.start([sys.executable, "-m", "palaver", "messenger"], directory / "out", settings)
     try:
-
-        async def is_listening() -> bool:
-            assert process.returncode is None
-            return '"listening"' in read_log(directory)
-
-        await eventually(is_listening, "the messenger listens", 30)
-        listening = next(line for line in read_log(directory).splitlines() if '"listening"' in line)
-        ports = json.loads(listening)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{ports['grpc_port']}") as channel:
+        listening = await asyncio.to_thread(child.wait_for, r'^.*"listening".*$')
+        ports = json.loads(listening[0])
+        async with open_channel(ports["grpc_port"]) as channel:
             yield Messenger(
                 auth, Settings(data_dir=directory), ports["http_port"], ports["grpc_port"], channel
             )
     finally:
-        if process.returncode is None:
-            process.terminate()
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.to_thread(child.stop) == 0, child.output
 
 
 def read_log(directory: Path) -> str:
     """All that the messenger's process has logged."""
-    path = directory / "logs" / "messenger.log"
-    return path.read_text() if path.exists() else ""
+    return (directory / "out").read_text()
 
 
 async def test_an_unknown_error_tells_nothing(tmp_path: Path) -> None:
@@ -205,10 +193,8 @@ async def test_an_open_stream_does_not_hold_up_a_stop(tmp_path: Path) -> None:
         await stream.write(pb.GatewayBatch(hello=hello, opens=[opening]))
         assert (await stream.read()).opened
         began = asyncio.get_running_loop().time()
-        assert messenger.stopping is not None
         assert messenger.service is not None
-        messenger.stopping.set()
-        await asyncio.wait_for(messenger.service, 30)
+        await messenger.service.stop()
         took = asyncio.get_running_loop().time() - began
         assert took < GRACE_SECONDS / 2
 
