@@ -10,12 +10,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.harness.http_client import HttpResponse
 from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.users import (
     PASSWORD,
     ApiClient,
     ApiUser,
-    HttpResponse,
     WebSocket,
     api_client,
     profile_of,

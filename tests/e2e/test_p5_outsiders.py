@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.users import ApiClient, ApiUser, HttpResponse, WebSocket, v1_frame, v2_send
+from tests.harness.http_client import HttpResponse
+from tests.harness.users import ApiClient, ApiUser, WebSocket, v1_frame, v2_send
 
 FENCE = str(uuid.UUID(int=9))
 

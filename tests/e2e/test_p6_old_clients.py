@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.harness.users import PASSWORD, ApiClient, ApiUser, HttpResponse, v1_frame
+from tests.harness.http_client import HttpResponse
+from tests.harness.users import PASSWORD, ApiClient, ApiUser, v1_frame
 
 ACCOUNT = {
     "password": "x",

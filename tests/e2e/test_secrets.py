@@ -11,8 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.harness.http_client import HttpResponse
 from tests.harness.palaver_process import PalaverProcess, running_palaver
-from tests.harness.users import ApiClient, ApiUser, HttpResponse, api_client, profile_of, v1_frame, v2_send
+from tests.harness.users import ApiClient, ApiUser, api_client, profile_of, v1_frame, v2_send
 
 # All lines, all spans, all of them slow
 EVERYTHING = {

@@ -13,8 +13,9 @@ from pathlib import Path
 import jwt
 import pytest
 
+from tests.harness.http_client import HttpResponse
 from tests.harness.palaver_process import PalaverProcess, running_palaver
-from tests.harness.users import ApiClient, ApiUser, HttpResponse, WebSocket, api_client, v1_frame, v2_send
+from tests.harness.users import ApiClient, ApiUser, WebSocket, api_client, v1_frame, v2_send
 from tests.harness.waiting import wait_until
 
 REVOKED_SECONDS = 2.0

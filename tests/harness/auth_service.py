@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import aiohttp
 
 from palaver.auth.bootstrap import serve
 from palaver.runtime.settings import AuthSettings, Settings
+from tests.harness.http_client import HttpClient, HttpResponse
 from tests.harness.services import running_service
 
 PASSWORD = "correct horse"
@@ -18,34 +19,29 @@ PASSWORD = "correct horse"
 CHEAP = {"port": 0, "argon2_time_cost": 1, "argon2_memory_kib": 8}
 
 
-@dataclass
-class HttpResponse:
-    """What the service said."""
+class AuthApi(HttpClient):
+    """The private REST of auth. `stopping` is what SIGTERM sets."""
 
-    status: int
-    body: Any
-    headers: dict[str, str]
-
-    @property
-    def refusal(self) -> tuple[int, str, str | None]:
-        """Status, kind and field of an error."""
-        return self.status, self.body["code"], self.body.get("field")
-
-
-class AuthApi:
-    """Calls of the private REST; `stopping` is what SIGTERM sets."""
-
-    def __init__(self, session: aiohttp.ClientSession, port: int, stopping: asyncio.Event) -> None:
-        self.session = session
+    def __init__(self, http: aiohttp.ClientSession, port: int, stopping: asyncio.Event) -> None:
+        super().__init__(http, f"http://127.0.0.1:{port}")
         self.port = port
         self.stopping = stopping
 
-    async def call(self, method: str, path: str, token: str = "", **options: Any) -> HttpResponse:
-        headers = options.pop("headers", {}) | ({"authorization": f"Bearer {token}"} if token else {})
-        async with self.session.request(method, path, headers=headers, **options) as found:
-            is_json = found.content_type == "application/json"
-            body = await found.json() if is_json else await found.text()
-            return HttpResponse(found.status, body, dict(found.headers))
+    async def call(
+        self,
+        method: str,
+        path: str,
+        token: str = "",
+        *,
+        json: Any = None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> HttpResponse:
+        """One request. `json` goes as JSON in ASCII, which can spell lone surrogates; `data` as it is."""
+        given = (headers or {}) | ({"authorization": f"Bearer {token}"} if token else {})
+        body = data if json is None else dumps(json).encode()
+        return await self.request(method, path, body, given, params)
 
     async def sign_up(self, email: str, headers: dict[str, str] | None = None, **fields: Any) -> HttpResponse:
         form = {
@@ -74,7 +70,7 @@ class AuthApi:
         assert (await self.sign_up(email, **fields)).status == 201
         found = await self.sign_in(email)
         assert found.status == 201, found
-        pair: dict[str, Any] = found.body
+        pair: dict[str, Any] = found.json
         return pair
 
 
@@ -88,6 +84,6 @@ async def running_auth(data_dir: Path, **auth: Any) -> AsyncIterator[AuthApi]:
     """An auth that serves during the block, then stops as on SIGTERM."""
     async with (
         running_service(serve, settings_of(data_dir, **auth)) as (service, (port,)),
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+        aiohttp.ClientSession() as http,
     ):
-        yield AuthApi(session, port, service.stopping)
+        yield AuthApi(http, port, service.stopping)

@@ -1,36 +1,60 @@
-"""What the messenger needs of auth, and no more: users' names, and a key that tokens are verified with."""
+"""A fake auth: an HTTP server with users' names and the key of their tokens, which answers by a script."""
 
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from jwt.algorithms import OKPAlgorithm
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from palaver.contracts.accounts import UserLookup
+from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError, error_to_wire
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.runtime.http.server import serving_http
-from palaver.runtime.tokens import Claims, sign_token
+from tests.harness.keys import Keys
 
-KEY_ID = "first"
+
+@dataclass
+class AuthRequest:
+    """One request that auth got."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
 
 
 @dataclass
 class FakeAuth:
-    """Its users and its key. `lookups` has the ids of each look-up; `away`: it answers 503."""
+    """An ASGI application. `answers["METHOD /path"]` is a JSON object, a status with one, an error of the
+    catalogue, a function of the request that returns one of those; or a list of them, to be taken in turn.
 
+    `calls`: all requests. `lookups`: the ids of each look-up of names. `away`: it answers 503 to everything.
+    """
+
+    keys: Keys = field(default_factory=Keys)
     users: dict[bytes, tuple[str, str]] = field(default_factory=dict)
-    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    answers: dict[str, Any] = field(default_factory=dict)
+    calls: list[AuthRequest] = field(default_factory=list)
     lookups: list[list[bytes]] = field(default_factory=list)
-    key_reads: int = 0
     away: bool = False
     url: str = ""
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets its script and requests. It answers readiness, keys, revocations and names."""
+        self.calls.clear()
+        self.answers = {
+            "GET /.well-known/jwks.json": self.keys.jwks,
+            "GET /readyz": {"ready": True},
+            "GET /revocations": {"session_ids": [], "position": 0},
+            "POST /users/names": self.find_names,
+        }
 
     def sign_up(self, name: str, surname: str = "Smith") -> bytes:
         """A new user's id."""
@@ -38,49 +62,58 @@ class FakeAuth:
         self.users[user_id] = (name, surname)
         return user_id
 
-    def token(self, user_id: bytes, key: Ed25519PrivateKey | None = None, seconds: int = 600) -> str:
-        """An access token of a new session."""
-        now = int(time.time())
-        return sign_token(Claims(user_id, new_id(), now, now + seconds), key or self.key, KEY_ID)
+    def token(self, user_id: bytes, session_id: bytes | None = None, seconds: int = 600) -> str:
+        """An access token of a session, by default of a new one. It expires in `seconds`."""
+        return self.keys.token(user_id, session_id, seconds)
 
-    async def tell_keys(self, _: Request) -> Response:
-        """`GET /.well-known/jwks.json`."""
-        self.key_reads += 1
-        if self.away:
-            return answer(503, {"code": "unavailable", "message": "away"})
-        entry = OKPAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
-        return answer(200, {"keys": [{**entry, "kid": KEY_ID}]})
-
-    async def tell_names(self, request: Request) -> Response:
-        """`POST /users/names`."""
-        ids = [user.bytes for user in UserLookup.model_validate_json(await request.body()).ids]
+    def find_names(self, request: AuthRequest) -> Any:
+        """The names of those users that it knows."""
+        ids = [user.bytes for user in UserLookup.model_validate(request.body).ids]
         self.lookups.append(ids)
-        if self.away:
-            return answer(503, {"code": "unavailable", "message": "away"})
-        found = [
-            {"id": text_from_id(user), "name": self.users[user][0], "surname": self.users[user][1]}
-            for user in ids
-            if user in self.users
-        ]
-        return answer(200, {"users": found})
+        known = [(user, *self.users[user]) for user in ids if user in self.users]
+        return {
+            "users": [
+                {"id": text_from_id(user), "name": name, "surname": surname} for user, name, surname in known
+            ]
+        }
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = await read_request(Request(scope, receive))
+        self.calls.append(request)
+        answer = self.answers.get(f"{request.method} {request.path}")
+        if isinstance(answer, list):
+            answer = answer.pop(0)
+        if callable(answer):
+            answer = answer(request)
+        await response_of(PalaverError(UNAVAILABLE) if self.away else answer)(scope, receive, send)
 
 
-def answer(status: int, content: object) -> Response:
-    """JSON."""
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+async def read_request(request: Request) -> AuthRequest:
+    """A request, with its JSON body decoded."""
+    body = await request.body()
+    return AuthRequest(
+        request.method,
+        request.url.path,
+        dict(request.query_params),
+        dict(request.headers),
+        msgspec.json.decode(body) if body else None,
+    )
+
+
+def response_of(answer: Any) -> Response:
+    """The response for an entry of a script. Without an entry: an internal error, which fails the test."""
+    if answer is None:
+        answer = PalaverError(INTERNAL)
+    if isinstance(answer, PalaverError):
+        return Response(msgspec.json.encode(error_to_wire(answer)), answer.kind.http)
+    status, body = answer if isinstance(answer, tuple) else (200, answer)
+    return Response(b"" if status == 204 else msgspec.json.encode(body), status)
 
 
 @contextlib.asynccontextmanager
-async def running_fake_auth() -> AsyncIterator[FakeAuth]:
-    """Serves on a free port during the block."""
+async def running_fake_auth(**options: Any) -> AsyncIterator[FakeAuth]:
+    """Serves on a free port during the block. `options`: see `serving_http`."""
     auth = FakeAuth()
-    app = Starlette(
-        routes=[
-            Route("/.well-known/jwks.json", auth.tell_keys),
-            Route("/users/names", auth.tell_names, methods=["POST"]),
-        ]
-    )
-    async with serving_http(app, "127.0.0.1", 0) as server:
-        port = server.servers[0].sockets[0].getsockname()[1]
-        auth.url = f"http://127.0.0.1:{port}"
+    async with serving_http(auth, "127.0.0.1", 0, **options) as server:
+        auth.url = f"http://127.0.0.1:{server.port}"
         yield auth

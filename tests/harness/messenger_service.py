@@ -15,8 +15,8 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import serve
 from palaver.runtime.grpc.server import MESSAGE_BYTES, error_from_rpc
 from palaver.runtime.settings import MessengerSettings, Settings
+from tests.harness.fake_auth import FakeAuth
 from tests.harness.services import Service, running_service
-from tests.harness.stub_auth import FakeAuth
 
 
 @dataclass

@@ -3,7 +3,6 @@ client. What servers answer is kept as bytes, because old clients parse bytes.""
 
 import asyncio
 import contextlib
-import io
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -12,29 +11,12 @@ from typing import Any
 
 import aiohttp
 
+from tests.harness.http_client import HttpClient, HttpResponse
 from tests.harness.palaver_process import PalaverProcess
+from tests.harness.services import PalaverServices
 
 PASSWORD = "correct horse"
 WAIT_SECONDS = 10.0
-
-
-@dataclass
-class HttpResponse:
-    """An HTTP answer. Names of headers are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body, decoded."""
-        return json.loads(self.body)
-
-    def ok(self, status: int = 200) -> Any:
-        """The body, where the status is the one that was hoped for."""
-        assert self.status == status, (self.status, self.body)
-        return self.json if self.body else None
 
 
 @dataclass
@@ -148,13 +130,12 @@ class WebSocket:
         transport.abort()
 
 
-class ApiClient:
+class ApiClient(HttpClient):
     """The public address of a running Palaver."""
 
-    def __init__(self, http: aiohttp.ClientSession, running: PalaverProcess) -> None:
-        self.http = http
-        self.url = running.base_url
-        self.ws_url = running.ws_url
+    def __init__(self, http: aiohttp.ClientSession, url: str, ws_url: str) -> None:
+        super().__init__(http, url)
+        self.ws_url = ws_url
 
     async def call(
         self,
@@ -170,13 +151,8 @@ class ApiClient:
         given = {"content-type": "application/json", **(headers or {})}
         if token:
             given["authorization"] = token
-        if body is not None:
-            data = json.dumps(body, ensure_ascii=False).encode()
-        # aiohttp takes large bodies only as files
-        content = None if data is None else io.BytesIO(data)
-        async with self.http.request(method, self.url + path, data=content, headers=given) as response:
-            told = {name.lower(): value for name, value in response.headers.items()}
-            return HttpResponse(response.status, told, await response.read())
+        content = data if body is None else body
+        return await self.request(method, path, content, given, follow_redirects=True)
 
     async def sign_up(self, name: str = "Bob", surname: str = "Tallor", email: str = "") -> ApiUser:
         """A new user, signed in."""
@@ -200,11 +176,11 @@ class ApiClient:
 
 
 @contextlib.asynccontextmanager
-async def api_client(running: PalaverProcess) -> AsyncIterator[ApiClient]:
+async def api_client(running: PalaverProcess | PalaverServices) -> AsyncIterator[ApiClient]:
     """The public address of a running Palaver, for the block."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
-        yield ApiClient(http, running)
+        yield ApiClient(http, running.base_url, running.ws_url)
 
 
 def profile_of(name: str, surname: str) -> dict[str, str]:

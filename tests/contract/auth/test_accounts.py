@@ -14,11 +14,11 @@ async def test_sign_up_makes_a_user(auth_api: AuthApi) -> None:
     """Nobody could join."""
     made = await auth_api.sign_up("  Alice@Email.COM ", name=" Alice ")
     assert made.status == 201
-    user = User.model_validate(made.body)
+    user = User.model_validate(made.json)
     assert user.id.version == 7
     assert (user.email, user.name, user.surname) == ("alice@email.com", "Alice", "Liddell")
-    token = (await auth_api.sign_in("ALICE@email.com")).body["access_token"]
-    assert (await auth_api.call("GET", "/users/me", token)).body == made.body
+    token = (await auth_api.sign_in("ALICE@email.com")).json["access_token"]
+    assert (await auth_api.call("GET", "/users/me", token)).json == made.json
 
 
 async def test_email_is_taken_in_every_spelling(auth_api: AuthApi) -> None:
@@ -73,12 +73,12 @@ async def test_old_rules_take_short_passwords(auth_api: AuthApi) -> None:
 async def test_profile_changes_field_by_field(auth_api: AuthApi) -> None:
     """A change of city would lose the birthday."""
     token = (await auth_api.signed_in_user("alice@email.com"))["access_token"]
-    before = (await auth_api.call("GET", "/users/me", token)).body
+    before = (await auth_api.call("GET", "/users/me", token)).json
     change = {"name": " Alicia ", "city": "", "birthday": "1991-01-01"}
     changed = await auth_api.call("PATCH", "/users/me", token, json=change)
     assert changed.status == 200
-    assert changed.body == before | change | {"name": "Alicia"}
-    assert (await auth_api.call("GET", "/users/me", token)).body == changed.body
+    assert changed.json == before | change | {"name": "Alicia"}
+    assert (await auth_api.call("GET", "/users/me", token)).json == changed.json
     bad = await auth_api.call("PATCH", "/users/me", token, json={"surname": " "})
     assert bad.refusal == (422, "invalid", "surname")
     assert (await auth_api.call("PATCH", "/users/me", token, json={"email": "x@y.test"})).refusal[
@@ -89,10 +89,10 @@ async def test_profile_changes_field_by_field(auth_api: AuthApi) -> None:
 async def test_others_are_found_by_email_and_id(auth_api: AuthApi) -> None:
     """Nobody could start a chat."""
     token = (await auth_api.signed_in_user("alice@email.com"))["access_token"]
-    bob = (await auth_api.sign_up("bob@email.com", name="Bob")).body
+    bob = (await auth_api.sign_up("bob@email.com", name="Bob")).json
     found = await auth_api.call("GET", "/users/by-email", token, params={"email": " BOB@email.com"})
-    assert (found.status, found.body) == (200, bob)
-    assert (await auth_api.call("GET", f"/users/{bob['id'].upper()}", token)).body == bob
+    assert (found.status, found.json) == (200, bob)
+    assert (await auth_api.call("GET", f"/users/{bob['id'].upper()}", token)).json == bob
     unknown = await auth_api.call("GET", "/users/by-email", token, params={"email": "carol@email.com"})
     assert unknown.refusal[:2] == (404, "not_found")
     nobody = "01a20a41-b88a-715f-b816-a5a5fb134163"
@@ -109,7 +109,7 @@ async def test_search_pages_by_cursor(auth_api: AuthApi) -> None:
     query = {"q": "ANN", "limit": "2"}
     for _ in range(3):
         page = UserPage.model_validate(
-            (await auth_api.call("GET", "/users/search", token, params=query)).body
+            (await auth_api.call("GET", "/users/search", token, params=query)).json
         )
         found += [user.surname for user in page.users]
         query["cursor"] = page.next_cursor or ""
@@ -125,10 +125,10 @@ async def test_search_by_offset_tells_the_total(auth_api: AuthApi) -> None:
     for number in range(5):
         await auth_api.sign_up(f"{number}@email.com", name="Ann", surname=f"S{number}")
     query = {"q": "ann s", "limit": "2", "offset": "3", "with_total": "true"}
-    page = (await auth_api.call("GET", "/users/search", token, params=query)).body
+    page = (await auth_api.call("GET", "/users/search", token, params=query)).json
     assert [user["surname"] for user in page["users"]] == ["S3", "S4"]
     assert page["total"] == 5
-    everybody = (await auth_api.call("GET", "/users/all", token, params={"limit": "2", "offset": "4"})).body
+    everybody = (await auth_api.call("GET", "/users/all", token, params={"limit": "2", "offset": "4"})).json
     assert ([user["surname"] for user in everybody["users"]], everybody["total"]) == (["S4"], 5)
 
 
@@ -154,13 +154,13 @@ async def test_bad_query_is_named(auth_api: AuthApi, query: dict[str, str], fiel
 
 async def test_names_of_those_who_exist(auth_api: AuthApi) -> None:
     """The messenger could not tell members' names, nor refuse unknown ones."""
-    alice = (await auth_api.sign_up("alice@email.com")).body
+    alice = (await auth_api.sign_up("alice@email.com")).json
     nobody = "01a20a41-b88a-715f-b816-a5a5fb134163"
     found = await auth_api.call("POST", "/users/names", json={"ids": [alice["id"], nobody, alice["id"]]})
     wanted = {"id": alice["id"], "name": "Alice", "surname": "Liddell"}
-    assert (found.status, found.body) == (200, {"users": [wanted]})
+    assert (found.status, found.json) == (200, {"users": [wanted]})
     many = await auth_api.call("POST", "/users/names", json={"ids": [nobody] * 1_000})
-    assert (many.status, many.body) == (200, {"users": []})
+    assert (many.status, many.json) == (200, {"users": []})
     assert (await auth_api.call("POST", "/users/names", json={"ids": [nobody] * 1_001})).refusal[2] == "ids"
 
 

@@ -23,8 +23,8 @@ async def test_health_and_numbers(auth_api: AuthApi) -> None:
     await auth_api.signed_in_user("alice@email.com")
     await auth_api.sign_in("alice@email.com", "wrong password")
     assert (await auth_api.call("GET", "/healthz")).status == 200
-    assert (await auth_api.call("GET", "/readyz")).body == {"ready": True, "lacks": []}
-    numbers = (await auth_api.call("GET", "/metrics")).body
+    assert (await auth_api.call("GET", "/readyz")).json == {"ready": True, "lacks": []}
+    numbers = (await auth_api.call("GET", "/metrics")).text
     assert 'palaver_auth_sign_ins_total{outcome="ok"}' in numbers
     assert 'palaver_auth_sign_ins_total{outcome="unauthenticated"}' in numbers
     assert "palaver_auth_hashing_seconds_count" in numbers
@@ -37,12 +37,12 @@ async def test_not_ready_without_a_key(auth_api: AuthApi, tmp_path: Path) -> Non
     database.execute("DELETE FROM signing_keys")
     answer = await auth_api.call("GET", "/readyz")
     assert answer.refusal[:2] == (503, "unavailable")
-    assert (answer.body["ready"], answer.body["lacks"]) == (False, ["signing key"])
+    assert (answer.json["ready"], answer.json["lacks"]) == (False, ["signing key"])
     database.execute("DROP TABLE signing_keys")
     database.close()
     with capture_logs() as logs:
         answer = await auth_api.call("GET", "/readyz")
-    assert (answer.status, answer.body["lacks"]) == (503, ["database"])
+    assert (answer.status, answer.json["lacks"]) == (503, ["database"])
     assert "not_ready" in [line["event"] for line in logs]
     assert (await auth_api.call("GET", "/healthz")).status == 200
 
@@ -53,7 +53,7 @@ async def test_not_ready_where_nothing_can_be_written(auth_api: AuthApi, tmp_pat
     other.execute("BEGIN IMMEDIATE")
     with capture_logs() as logs:
         answer = await auth_api.call("GET", "/readyz")
-    assert (answer.status, answer.body["lacks"]) == (503, ["database"])
+    assert (answer.status, answer.json["lacks"]) == (503, ["database"])
     assert "database_not_usable" in [line["event"] for line in logs]
     other.close()
     assert (await auth_api.call("GET", "/readyz")).status == 200
@@ -66,13 +66,13 @@ async def test_running_auth_notices_a_rotation(tmp_path: Path) -> None:
         kid = await asyncio.to_thread(rotate_keys, settings_of(tmp_path))
         end = time.monotonic() + NOTICED_SECONDS
         while kid not in [
-            one["kid"] for one in (await auth_api.call("GET", "/.well-known/jwks.json")).body["keys"]
+            one["kid"] for one in (await auth_api.call("GET", "/.well-known/jwks.json")).json["keys"]
         ]:
             assert time.monotonic() < end, "the rotation was not noticed"
-        new = (await auth_api.sign_in("alice@email.com")).body
+        new = (await auth_api.sign_in("alice@email.com")).json
         for token in (pair["access_token"], new["access_token"]):
             assert (await auth_api.call("GET", "/users/me", token)).status == 200
-        assert len((await auth_api.call("GET", "/.well-known/jwks.json")).body["keys"]) == 2
+        assert len((await auth_api.call("GET", "/.well-known/jwks.json")).json["keys"]) == 2
 
 
 async def test_files_belong_to_the_owner_alone(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ async def test_requests_in_flight_are_answered_before_the_stop(tmp_path: Path) -
         signing_in = asyncio.create_task(auth_api.sign_in("nobody@email.com"))
         numbers = ""
         while "palaver_auth_passwords_waiting 1.0" not in numbers:
-            numbers = (await auth_api.call("GET", "/metrics")).body
+            numbers = (await auth_api.call("GET", "/metrics")).text
             assert not signing_in.done(), "the hash is too quick for this test"
         auth_api.stopping.set()
         assert (await signing_in).status == 401

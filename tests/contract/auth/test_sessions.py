@@ -19,7 +19,7 @@ async def test_sign_in_gives_a_verifiable_pair(auth_api: AuthApi) -> None:
     pair = TokenPair.model_validate(await auth_api.signed_in_user("alice@email.com"))
 
     async def keys() -> dict[str, object]:
-        found: dict[str, object] = (await auth_api.call("GET", "/.well-known/jwks.json")).body
+        found: dict[str, object] = (await auth_api.call("GET", "/.well-known/jwks.json")).json
         return found
 
     claims = await TokenVerifier(keys).verify(pair.access_token)
@@ -33,7 +33,7 @@ async def test_wrong_pair_tells_nothing(auth_api: AuthApi, email: str) -> None:
     await auth_api.sign_up("alice@email.com")
     answer = await auth_api.sign_in(email, "wrong password")
     assert answer.status == 401
-    assert answer.body == {"code": "unauthenticated", "message": "the email or the password is wrong"}
+    assert answer.json == {"code": "unauthenticated", "message": "the email or the password is wrong"}
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ async def test_bad_field_is_named(auth_api: AuthApi, email: str, password: str, 
 async def test_devices_are_listed_with_what_they_are(auth_api: AuthApi) -> None:
     """A user could not see a stranger's session; a new device would sign the old one out."""
     first = await auth_api.signed_in_user("alice@email.com")
-    second = (await auth_api.sign_in("alice@email.com", headers=DEVICE)).body
-    listed = (await auth_api.call("GET", "/sessions", first["access_token"])).body["sessions"]
+    second = (await auth_api.sign_in("alice@email.com", headers=DEVICE)).json
+    listed = (await auth_api.call("GET", "/sessions", first["access_token"])).json["sessions"]
     sessions = [Session.model_validate(one) for one in listed]
     assert [str(one.id) for one in sessions] == [second["session_id"], first["session_id"]]
     assert [one.current for one in sessions] == [False, True]
@@ -61,17 +61,17 @@ async def test_refresh_rotates(auth_api: AuthApi) -> None:
     for _ in range(3):
         answer = await auth_api.refresh(pair["refresh_token"])
         assert answer.status == 200
-        assert answer.body["session_id"] == pair["session_id"]
-        assert answer.body["refresh_token"] != pair["refresh_token"]
-        pair = answer.body
+        assert answer.json["session_id"] == pair["session_id"]
+        assert answer.json["refresh_token"] != pair["refresh_token"]
+        pair = answer.json
         assert (await auth_api.call("GET", "/users/me", pair["access_token"])).status == 200
 
 
 async def test_used_refresh_token_ends_the_session(auth_api: AuthApi) -> None:
     """Whoever stole a token could use it beside its owner for ever."""
     first = await auth_api.signed_in_user("alice@email.com")
-    other = (await auth_api.sign_in("alice@email.com")).body
-    second = (await auth_api.refresh(first["refresh_token"])).body
+    other = (await auth_api.sign_in("alice@email.com")).json
+    second = (await auth_api.refresh(first["refresh_token"])).json
     assert (await auth_api.refresh(first["refresh_token"])).refusal[:2] == (401, "session_revoked")
     assert (await auth_api.refresh(second["refresh_token"])).refusal[:2] == (401, "session_revoked")
     for token in (first["access_token"], second["access_token"]):
@@ -87,7 +87,7 @@ async def test_same_token_twice_at_once(auth_api: AuthApi) -> None:
         pair = await auth_api.signed_in_user(f"{number}@email.com")
         answers = await asyncio.gather(*(auth_api.refresh(pair["refresh_token"]) for _ in range(2)))
         assert sorted(answer.status for answer in answers) == [200, 401]
-        winner = next(answer.body for answer in answers if answer.status == 200)
+        winner = next(answer.json for answer in answers if answer.status == 200)
         assert (await auth_api.refresh(winner["refresh_token"])).refusal[:2] == (401, "session_revoked")
 
 
@@ -100,7 +100,7 @@ async def test_unknown_refresh_token_is_refused(auth_api: AuthApi, token: str) -
 async def test_sign_out_ends_this_device_alone(auth_api: AuthApi) -> None:
     """Users could not sign out, or would sign out everywhere."""
     first = await auth_api.signed_in_user("alice@email.com")
-    second = (await auth_api.sign_in("alice@email.com")).body
+    second = (await auth_api.sign_in("alice@email.com")).json
     assert (await auth_api.call("DELETE", "/sessions/current", first["access_token"])).status == 204
     assert (await auth_api.call("GET", "/users/me", first["access_token"])).refusal[1] == "session_revoked"
     assert (await auth_api.refresh(first["refresh_token"])).refusal[1] == "session_revoked"
@@ -110,7 +110,7 @@ async def test_sign_out_ends_this_device_alone(auth_api: AuthApi) -> None:
 async def test_only_own_sessions_are_revoked(auth_api: AuthApi) -> None:
     """Anybody could sign others out; a lost phone would stay signed in."""
     alice = await auth_api.signed_in_user("alice@email.com")
-    phone = (await auth_api.sign_in("alice@email.com")).body
+    phone = (await auth_api.sign_in("alice@email.com")).json
     bob = await auth_api.signed_in_user("bob@email.com")
     path = f"/sessions/{phone['session_id']}"
     assert (await auth_api.call("DELETE", path, bob["access_token"])).refusal[:2] == (404, "not_found")
@@ -127,15 +127,15 @@ async def test_only_own_sessions_are_revoked(auth_api: AuthApi) -> None:
 async def test_ended_sessions_are_told_by_position(auth_api: AuthApi) -> None:
     """Sockets of a revoked session would stay open."""
     pairs = [await auth_api.signed_in_user(f"{number}@email.com") for number in range(3)]
-    assert (await auth_api.call("GET", "/revocations?after=-1")).body == {"session_ids": [], "position": 0}
+    assert (await auth_api.call("GET", "/revocations?after=-1")).json == {"session_ids": [], "position": 0}
     for pair in pairs:
         await auth_api.call("DELETE", "/sessions/current", pair["access_token"])
     ids = [pair["session_id"] for pair in pairs]
-    assert (await auth_api.call("GET", "/revocations?after=1")).body == {
+    assert (await auth_api.call("GET", "/revocations?after=1")).json == {
         "session_ids": ids[1:],
         "position": 3,
     }
-    assert (await auth_api.call("GET", "/revocations?after=-1")).body == {"session_ids": [], "position": 3}
+    assert (await auth_api.call("GET", "/revocations?after=-1")).json == {"session_ids": [], "position": 3}
     assert (await auth_api.call("GET", "/revocations?after=-2")).refusal == (422, "invalid", "after")
     assert (await auth_api.call("GET", f"/revocations?after={2**64}")).refusal == (422, "invalid", "after")
 
@@ -191,8 +191,8 @@ async def test_wrong_passwords_are_limited_per_account(tmp_path: Path) -> None:
         assert sorted(answer.status for answer in answers) == [401] * 3 + [429] * 7
         right = await auth_api.sign_in("Alice@email.com")
         assert right.refusal[:2] == (429, "rate_limited")
-        assert 0 < right.body["retry_after"] <= 20
-        assert 1 <= int(right.headers["Retry-After"]) <= 20
+        assert 0 < right.json["retry_after"] <= 20
+        assert 1 <= int(right.headers["retry-after"]) <= 20
         assert (await auth_api.sign_in("bob@email.com")).status == 201
 
 
@@ -226,8 +226,8 @@ async def test_flood_of_sign_ins_is_refused_and_not_queued(tmp_path: Path) -> No
         statuses = {answer.status for answer in answers}
         assert statuses == {401, 503}
         refused = next(answer for answer in answers if answer.status == 503)
-        assert refused.body["code"] == "overloaded"
-        assert refused.body["retry_after"] > 0
+        assert refused.json["code"] == "overloaded"
+        assert refused.json["retry_after"] > 0
 
 
 async def test_session_ends_when_nobody_refreshes_it(tmp_path: Path) -> None:

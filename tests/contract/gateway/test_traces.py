@@ -87,7 +87,7 @@ async def test_a_page_of_history_is_followed_over_the_stream(api: ApiClient) -> 
     bob, _, chat_id = await pair_of(api)
     for path in (f"/v2/chats/{chat_id}/messages", f"/messenger/messages?chat_id={chat_id}"):
         with recording() as recorded:
-            call = bob.v2 if path.startswith("/v2") else bob.old
+            call = bob.v2 if path.startswith("/v2") else bob.legacy
             await call("GET", path.removeprefix("/v2"), headers=HEADERS)
         client, served = [span for span in by_start(recorded) if span.name == RPC + "ListMessages"]
         assert (client.kind, served.kind, served.parent_id) == ("client", "server", client.span_id)

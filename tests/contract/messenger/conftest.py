@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.harness.fake_auth import FakeAuth, running_fake_auth
 from tests.harness.messenger_service import Messenger, running_messenger
-from tests.harness.stub_auth import FakeAuth, running_fake_auth
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -23,10 +23,10 @@ from palaver.runtime.settings import MessengerSettings, Settings
 from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
 from palaver.runtime.startup import StartError
+from tests.harness.fake_auth import FakeAuth, running_fake_auth
 from tests.harness.message_pages import messages_in
 from tests.harness.messenger_service import Messenger, client_ids, open_channel, running_messenger
 from tests.harness.processes import ChildProcess
-from tests.harness.stub_auth import FakeAuth, running_fake_auth
 
 
 async def ask(messenger: Messenger, path: str) -> tuple[int, str]:

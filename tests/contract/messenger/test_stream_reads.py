@@ -11,8 +11,8 @@ from palaver.contracts.errors import error_to_wire
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.realtime import gateway_connection as gateway
+from tests.harness.fake_auth import FakeAuth
 from tests.harness.messenger_service import Messenger, client_ids
-from tests.harness.stub_auth import FakeAuth
 from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

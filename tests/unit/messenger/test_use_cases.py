@@ -16,8 +16,8 @@ from palaver.runtime.http.server import RestClient
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.sql.migrations import migrate
+from tests.harness.fake_auth import FakeAuth, running_fake_auth
 from tests.harness.journal_rows import write_messages
-from tests.harness.stub_auth import FakeAuth, running_fake_auth
 
 
 @dataclass

@@ -8,7 +8,7 @@ from palaver.contracts.errors import INVALID, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.user_directory import Name, UserDirectory
 from palaver.runtime.http.server import RestClient
-from tests.harness.stub_auth import FakeAuth, running_fake_auth
+from tests.harness.fake_auth import FakeAuth, running_fake_auth
 
 
 class Clock:

@@ -4,7 +4,8 @@ import pytest
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.ids import new_id, text_from_id
-from tests.harness.scripted_upstreams import BOB, GatewayClient, ScriptedAuth, running_http_gateway
+from tests.harness.fake_auth import FakeAuth
+from tests.harness.scripted_upstreams import BOB, GatewayClient, running_http_gateway
 from tests.unit.gateway.http.test_errors import is_old_error, is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -23,7 +24,7 @@ def wrong_headers(token: str) -> dict[str, str]:
         "garbage in the signature": f"Bearer {token[:-3]}.{token[-3:]}",
         "not ascii": f"Bearer {token[:-3]}é{token[-3:]}",
         "unsigned": "Bearer eyJhbGciOiJub25lIn0.e30.",
-        "other key": f"Bearer {ScriptedAuth().token()}",
+        "other key": f"Bearer {FakeAuth().token(BOB.bytes)}",
         "old": f"Bearer {token}",
     }
 
@@ -31,7 +32,7 @@ def wrong_headers(token: str) -> dict[str, str]:
 @pytest.mark.parametrize("wrong", wrong_headers("a.b.c"))
 async def test_wrong_tokens_are_401(gateway: GatewayClient, wrong: str) -> None:
     """Anybody could act as anybody; or a client could not tell that it must sign in again."""
-    token = gateway.auth.token(seconds=-60) if wrong == "old" else gateway.token
+    token = gateway.auth.token(BOB.bytes, seconds=-60) if wrong == "old" else gateway.token
     header = wrong_headers(token)[wrong]
     is_problem(await gateway.call("GET", "/v2/chats", token="", authorization=header), 401, "unauthenticated")
     is_old_error(await gateway.call("GET", "/messenger/chats", token="", authorization=header), 401)
@@ -56,7 +57,7 @@ async def test_v2_wants_the_scheme(gateway: GatewayClient) -> None:
 async def test_an_ended_session_is_told_so(gateway: GatewayClient) -> None:
     """A stolen device would go on reading for as long as its access token lives."""
     session = new_id()
-    token = gateway.auth.token(BOB, session)
+    token = gateway.auth.token(BOB.bytes, session)
     gateway.messenger.answers["ListChats"] = pb.ChatPage()
     assert (await gateway.call("GET", "/v2/chats", token=token)).status == 200
     gateway.auth.answers["GET /revocations"] = {"session_ids": [text_from_id(session)], "position": 7}
@@ -71,4 +72,4 @@ async def test_without_auth_known_keys_still_serve() -> None:
         gateway.messenger.answers["ListChats"] = pb.ChatPage()
         assert (await gateway.call("GET", "/v2/chats")).status == 200
         gateway.auth.answers.clear()
-        assert (await gateway.call("GET", "/v2/chats", token=gateway.auth.token())).status == 200
+        assert (await gateway.call("GET", "/v2/chats", token=gateway.auth.token(BOB.bytes))).status == 200

@@ -25,7 +25,7 @@ def is_problem(answer: Any, status: int, code: str) -> None:
 
 def is_old_error(answer: Any, status: int) -> None:
     """Asserts that an answer is an error as v0 and v1 know it."""
-    assert answer.status == status, answer.content
+    assert answer.status == status, answer.body
     assert answer.headers["content-type"] == "application/json"
     assert answer.json.keys() == {"code", "message"}
     assert answer.json["code"] == 0
@@ -115,8 +115,8 @@ async def test_our_own_failures_are_told_to_nobody(
         with capture_logs() as lines:
             answer = await gateway.call("GET", path)
         assert answer.status == 500
-        assert b"secret" not in answer.content
-        assert INTERNAL.title.encode() in answer.content
+        assert b"secret" not in answer.body
+        assert INTERNAL.title.encode() in answer.body
         assert [(line["event"], line["path"]) for line in lines] == [("request_failed", path)]
 
 
@@ -167,7 +167,7 @@ ODD_BODIES = [
 async def test_odd_bodies_are_the_clients_mistake(gateway: GatewayClient, path: str, body: bytes) -> None:
     """Garbage from anybody would raise alarms as our failure, or break the answer that tells of it."""
     answer = await gateway.call("POST", path, body)
-    assert answer.status in (400, 422), answer.content
+    assert answer.status in (400, 422), answer.body
     assert answer.json["code"] in (0, "invalid", "malformed")
 
 

@@ -68,7 +68,7 @@ async def test_old_clients_say_any_content_type(gateway: GatewayClient, content_
     """Old clients that never set the header, which the original did not read, could not sign in."""
     gateway.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
     answer = await gateway.call("POST", "/auth/sign-in", PAIR, content_type=content_type)
-    assert (answer.status, answer.content) == (200, b'{"access_token":"a.b.c","refresh_token":"refresh"}')
+    assert (answer.status, answer.body) == (200, b'{"access_token":"a.b.c","refresh_token":"refresh"}')
 
 
 async def test_a_trusted_proxy_tells_the_clients_address(gateway: GatewayClient) -> None:

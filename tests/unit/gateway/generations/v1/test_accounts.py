@@ -41,7 +41,7 @@ async def test_sign_up(gateway: GatewayClient, birthday: str, day: str) -> None:
     answer = await gateway.call(
         "POST", "/auth/sign-up", {**NEW_BOB, "birthday": birthday, "unknown": 1}, token=""
     )
-    assert (answer.status, answer.content) == (200, b"{}")
+    assert (answer.status, answer.body) == (200, b"{}")
     assert gateway.auth.calls[-1].body == {**NEW_BOB, "birthday": day, "old_rules": True}
 
 
@@ -81,7 +81,7 @@ async def test_tokens(gateway: GatewayClient, method: str, path: str, asked: str
     """Old clients could not sign in, or would be signed out after half an hour."""
     gateway.auth.answers[asked] = TOKEN_PAIR
     answer = await gateway.call(method, path, body, token="")
-    assert (answer.status, answer.content) == (200, b'{"access_token":"a.b.c","refresh_token":"refresh"}')
+    assert (answer.status, answer.body) == (200, b'{"access_token":"a.b.c","refresh_token":"refresh"}')
     gateway.auth.answers[asked] = PalaverError(UNAUTHENTICATED)
     is_old_error(await gateway.call(method, path, body, token=""), 401)
     is_old_error(await gateway.call(method, path, {}, token=""), 400)
@@ -92,7 +92,7 @@ async def test_find_by_email(gateway: GatewayClient, path: str) -> None:
     """Old clients could not find whom to talk to, by either generation's path."""
     gateway.auth.answers["GET /users/by-email"] = ALICE_ACCOUNT
     answer = await gateway.call("GET", f"{path}?email=alice@email.com")
-    assert (answer.status, answer.content) == (200, f'{{"user_id":"{ALICE}"}}'.encode())
+    assert (answer.status, answer.body) == (200, f'{{"user_id":"{ALICE}"}}'.encode())
     gateway.auth.answers["GET /users/by-email"] = PalaverError(NOT_FOUND, "there is no such user")
     is_old_error(await gateway.call("GET", f"{path}?email=nobody@email.com"), 400)
     is_old_error(await gateway.call("GET", path), 400)
@@ -102,7 +102,7 @@ async def test_find_by_email(gateway: GatewayClient, path: str) -> None:
 async def test_the_caller(gateway: GatewayClient) -> None:
     """Old clients could not show their user's profile."""
     gateway.auth.answers["GET /users/me"] = ALICE_ACCOUNT
-    assert (await gateway.call("GET", "/auth/user/get-by-token")).content == OLD_ALICE
+    assert (await gateway.call("GET", "/auth/user/get-by-token")).body == OLD_ALICE
 
 
 async def test_search(gateway: GatewayClient) -> None:
@@ -110,7 +110,7 @@ async def test_search(gateway: GatewayClient) -> None:
     gateway.auth.answers["GET /users/search"] = {"users": [ALICE_ACCOUNT], "next_cursor": None, "total": 21}
     path = "/social/profile/search-by-anthroponym?anthroponym=al%20sw"
     answer = await gateway.call("GET", path)
-    assert answer.content == b'{"count":21,"users":[' + OLD_ALICE + b"]}"
+    assert answer.body == b'{"count":21,"users":[' + OLD_ALICE + b"]}"
     await gateway.call("GET", f"{path}&limit=5000&offset=20")
     first, second = [asked.query for asked in gateway.auth.calls if asked.path == "/users/search"]
     assert first == {"q": "al sw", "limit": "10", "offset": "0", "with_total": "true"}

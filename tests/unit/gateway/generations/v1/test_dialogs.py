@@ -21,7 +21,7 @@ async def test_create_chat(gateway: GatewayClient) -> None:
     """Old clients could not begin to talk."""
     gateway.messenger.answers["OpenDirectChat"] = pb.Chat(id=CHAT.bytes)
     answer = await gateway.call("POST", "/messenger/create-chat", {"companion_id": str(ALICE)})
-    assert (answer.status, answer.content) == (200, f'{{"chat_id":"{CHAT}"}}'.encode())
+    assert (answer.status, answer.body) == (200, f'{{"chat_id":"{CHAT}"}}'.encode())
 
 
 async def test_create_chat_refuses_with_400(gateway: GatewayClient) -> None:
@@ -46,9 +46,9 @@ async def test_list_chats(gateway: GatewayClient) -> None:
         f'"create_time":"2024-12-27T20:24:40.100248Z",'
         f'"participants":[{{"id":"{ALICE}","name":"Alice","surname":"Swift"}}]}}]}}'
     )
-    assert (await gateway.call("GET", "/messenger/chats")).content == (expected % (10, 0)).encode()
+    assert (await gateway.call("GET", "/messenger/chats")).body == (expected % (10, 0)).encode()
     answer = await gateway.call("GET", "/messenger/chats?limit=3&offset=30")
-    assert answer.content == (expected % (3, 30)).encode()
+    assert answer.body == (expected % (3, 30)).encode()
     asked = gateway.messenger.requests("ListChats")[-1]
     assert asked == pb.ListChatsRequest(limit=3, offset=30, with_total=True)
 
@@ -79,7 +79,7 @@ async def test_list_messages(gateway: GatewayClient) -> None:
         f'"user_id":"{BOB}","chat_id":"{CHAT}"}}'
     )
     entries = entry % (UUID(int=1), "read") + "," + entry % (UUID(int=2), "received")
-    assert answer.content == f'{{"total":9,"limit":2,"offset":0,"messages":[{entries}]}}'.encode()
+    assert answer.body == f'{{"total":9,"limit":2,"offset":0,"messages":[{entries}]}}'.encode()
     asked = gateway.messenger.requests("ListMessages")[0]
     assert asked == pb.ListMessagesRequest(
         chat_id=CHAT.bytes, limit=2, after_seq=0, from_start=True, mark_read=True

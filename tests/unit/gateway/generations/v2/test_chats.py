@@ -154,5 +154,5 @@ async def test_members(gateway: GatewayClient) -> None:
     assert list(gateway.messenger.requests("AddMembers")[0].user_ids) == [ALICE.bytes]
     gateway.messenger.answers["RemoveMember"] = pb.Empty()
     answer = await gateway.call("DELETE", f"/v2/chats/{CHAT}/members/{ALICE}")
-    assert (answer.status, answer.content) == (204, b"")
+    assert (answer.status, answer.body) == (204, b"")
     assert gateway.messenger.requests("RemoveMember")[0].user_id == ALICE.bytes

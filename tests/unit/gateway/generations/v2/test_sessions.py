@@ -55,7 +55,7 @@ async def test_sign_out(gateway: GatewayClient) -> None:
     """A device could not be signed out, its own or a lost one."""
     gateway.auth.answers["DELETE /sessions/current"] = (204, None)
     answer = await gateway.call("DELETE", "/v2/sessions/current")
-    assert (answer.status, answer.content) == (204, b"")
+    assert (answer.status, answer.body) == (204, b"")
     gateway.auth.answers[f"DELETE /sessions/{CHAT}"] = (204, None)
     assert (await gateway.call("DELETE", f"/v2/sessions/{str(CHAT).upper()}")).status == 204
     gateway.auth.answers[f"DELETE /sessions/{CHAT}"] = PalaverError(NOT_FOUND)
