@@ -5,23 +5,14 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
 
-import aiohttp
 import pytest
+from picows import WSInvalidStatusError
 
 from tests.harness.http_client import HttpResponse
 from tests.harness.palaver_process import PalaverProcess, running_palaver
-from tests.harness.users import (
-    PASSWORD,
-    ApiClient,
-    ApiUser,
-    WebSocket,
-    api_client,
-    profile_of,
-    v1_frame,
-    v2_send,
-)
+from tests.harness.users import PASSWORD, ApiClient, ApiUser, api_client, profile_of, v1_frame, v2_send
+from tests.harness.websocket_client import WebSocketClient
 
 TEXT = 16_384
 MESSAGES = 100
@@ -82,7 +73,7 @@ async def test_longest_text(api: ApiClient, character: str) -> None:
     # A frame holds fewer of the large ones
     longest = character * min(TEXT, (FRAME - 1000) // len(character.encode()))
     async with alice.socket_v2() as a, bob.socket_v2() as b:
-        await b.send(v2_send(chat_id, longest))
+        b.send(v2_send(chat_id, longest))
         assert (await a.receive_type("message"))["text"] == longest
         await bob.send(chat_id, character * TEXT)
         assert (await a.receive_type("message"))["text"] == character * TEXT
@@ -100,10 +91,10 @@ async def test_a_longer_text_is_refused(api: ApiClient) -> None:
     check_problem(await bob.v2("PATCH", path + "/1", {"text": longer}), 422, "invalid", "text")
     async with bob.socket_v2() as wire, bob.socket_v1() as old:
         frame = v2_send(chat_id, longer)
-        await wire.send(frame)
+        wire.send(frame)
         error = await wire.receive_type("error")
         assert (error["code"], error["field"]) == ("invalid", "text")
-        await old.send(v1_frame(chat_id, longer))
+        old.send(v1_frame(chat_id, longer))
         check_old_error(await old.receive(), "16,384")
     assert len(await bob.history(chat_id)) == 1
 
@@ -114,10 +105,10 @@ async def test_empty_text_and_nul_are_refused(api: ApiClient, text: str) -> None
     bob, _, chat_id = await pair(api)
     check_problem(await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": text}), 422, "invalid", "text")
     async with bob.socket_v2() as wire, bob.socket_v1() as old:
-        await wire.send(v2_send(chat_id, text))
+        wire.send(v2_send(chat_id, text))
         error = await wire.receive_type("error")
         assert (error["code"], error["field"]) == ("invalid", "text")
-        await old.send(v1_frame(chat_id, text))
+        old.send(v1_frame(chat_id, text))
         check_old_error(await old.receive(), "text")
 
 
@@ -126,7 +117,7 @@ async def test_any_unicode_comes_back_as_it_was(api: ApiClient) -> None:
     bob, alice, chat_id = await pair(api)
     text = f'\u202eتجربة\u202c {FAMILY} e\u0301 \U0010ffff \ufeff\u2028 "\\ \x01\x7f\r\n\t <b>&amp;</b> ﷽ 𝄞'
     async with alice.socket_v2() as a, alice.socket_v1() as old, bob.socket_v2() as b:
-        await b.send(v2_send(chat_id, text))
+        b.send(v2_send(chat_id, text))
         assert (await a.receive_type("message"))["text"] == text
         payload = json.loads(json.loads(await old.receive())["payload"])
         assert payload["messages"][0]["text"] == text
@@ -147,7 +138,7 @@ async def test_too_many_messages_of_a_request(api: ApiClient, number: int) -> No
     body = {"messages": [{"text": "text"}] * number}
     check_problem(await bob.v2("POST", f"/chats/{chat_id}/messages", body), 422, "invalid", "messages")
     async with bob.socket_v1() as old:
-        await old.send(v1_frame(chat_id, *["text"] * number))
+        old.send(v1_frame(chat_id, *["text"] * number))
         check_old_error(await old.receive(), "messages must be 1 to 100")
     assert await bob.history(chat_id) == []
 
@@ -181,12 +172,12 @@ async def test_frames(api: ApiClient) -> None:
         return frame + " " * (size - len(frame))
 
     async with bob.socket_v2() as wire:
-        await wire.send(padded(FRAME))
+        wire.send(padded(FRAME))
         await wire.receive_type("sent")
-        await wire.send(padded(FRAME + 1))
+        wire.send(padded(FRAME + 1))
         assert await wire.receive_close() == 1009
     async with bob.socket_v1() as old:
-        await old.send(v1_frame(chat_id, "fits") + " " * FRAME)
+        old.send(v1_frame(chat_id, "fits") + " " * FRAME)
         assert await old.receive_close() == 1009
     assert len(await bob.history(chat_id)) == 1
 
@@ -215,16 +206,16 @@ async def test_members_of_a_group(api: ApiClient) -> None:
 async def test_sockets_of_a_user(api: ApiClient) -> None:
     """One user could take all sockets, or an app that leaks them would not be told."""
     bob, other = await api.sign_up("Bob"), await api.sign_up("Other")
-    open_sockets: list[Any] = []
+    open_sockets: list[WebSocketClient] = []
     try:
         for number in range(SOCKETS):
             path = f"/v2/ws?token={bob.token}" if number % 2 else f"/messenger/ws?token={bob.token}"
-            open_sockets.append(await api.http.ws_connect(api.ws_url + path))
+            open_sockets.append(await WebSocketClient.connect(api.ws_url + path))
         for path in ("/v2/ws", "/messenger/ws"):
-            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await api.http.ws_connect(f"{api.ws_url}{path}?token={bob.token}")
-            assert refused.value.status == 429
-            assert int(refused.value.headers["retry-after"]) >= 1
+            with pytest.raises(WSInvalidStatusError) as refused:
+                await WebSocketClient.connect(f"{api.ws_url}{path}?token={bob.token}")
+            assert refused.value.response.status == 429
+            assert int(refused.value.response.headers["retry-after"]) >= 1
         async with other.socket_v2():
             await open_sockets.pop().close()
         async with bob.socket_v2():
@@ -343,7 +334,7 @@ async def test_messages_of_a_user(strict_door: ApiClient) -> None:
         assert (error["code"], error["chat_id"]) == ("rate_limited", chat_id)
         assert 0 < error["retry_after"] <= 1
         for _ in range(BURST):
-            await old.send(v1_frame(chat_id, "text"))
+            old.send(v1_frame(chat_id, "text"))
         # It hears what the other socket sent, too
         await old.receive_matching(
             lambda frame: frame["action"] == "error" and "too many" in frame["payload"]
@@ -351,15 +342,15 @@ async def test_messages_of_a_user(strict_door: ApiClient) -> None:
         # The other one is not held up
         await alice.send(chat_id, "mine")
         await asyncio.sleep(error["retry_after"] + 0.5)
-        await wire.send(v2_send(chat_id, "back again"))
+        wire.send(v2_send(chat_id, "back again"))
         await wire.receive_matching(lambda frame: frame["type"] == "sent")
     assert await bob.history(chat_id)
 
 
-async def flood(wire: WebSocket, chat_id: str) -> None:
+async def flood(wire: WebSocketClient, chat_id: str) -> None:
     """Sends far more than what may be sent."""
     for _ in range(BURST):
-        await wire.send(v2_send(chat_id, "text"))
+        wire.send(v2_send(chat_id, "text"))
 
 
 async def test_a_refused_message_was_not_stored(strict_door: ApiClient) -> None:
@@ -369,7 +360,7 @@ async def test_a_refused_message_was_not_stored(strict_door: ApiClient) -> None:
     sent, refused = set(), set()
     async with bob.socket_v2() as wire:
         for frame in frames:
-            await wire.send(frame)
+            wire.send(frame)
         while len(sent) + len(refused) < len(frames):
             frame = await wire.receive_matching(lambda frame: frame["type"] in ("sent", "error"))
             (sent if frame["type"] == "sent" else refused).add(frame["client_id"])

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.harness.http_client import HttpResponse
-from tests.harness.users import ApiClient, ApiUser, WebSocket, v1_frame, v2_send
+from tests.harness.users import ApiClient, ApiUser, v1_frame, v2_send
+from tests.harness.websocket_client import WebSocketClient
 
 FENCE = str(uuid.UUID(int=9))
 
@@ -160,11 +161,11 @@ async def heard_after(user: ApiUser, name: str, chat_id: str) -> list[str]:
     """The frames that answer one on a new socket, up to that which answers the receipt behind it."""
     heard: list[str] = []
     async with user.socket_v1() if name.startswith("v1") else user.socket_v2() as wire:
-        await wire.send(FRAMES[name](chat_id))
+        wire.send(FRAMES[name](chat_id))
         # Typing is refused in silence. What else is asked may be answered behind the fence
         least = {"v2 typing": 0, "v2 resume": 2}.get(name, 1)
         if not name.startswith("v1"):
-            await wire.send({"type": "receipt", "chat_id": FENCE, "read_seq": 1})
+            wire.send({"type": "receipt", "chat_id": FENCE, "read_seq": 1})
             least += 1
         while len(heard) < least:
             heard.append(without_trace(await wire.receive()).replace(chat_id, "CHAT"))
@@ -193,16 +194,16 @@ async def test_outsiders_get_no_frames(scene: Scene) -> None:
             assert not [f for f in wire.skipped if f.get("user_id") == scene.alice.user_id]
 
 
-async def stir(scene: Scene, bob: WebSocket, alice: WebSocket, chat_id: str) -> None:
+async def stir(scene: Scene, bob: WebSocketClient, alice: WebSocketClient, chat_id: str) -> None:
     """Everything that tells members something."""
-    await bob.send(v2_send(chat_id, "secret"))
+    bob.send(v2_send(chat_id, "secret"))
     sent = await bob.receive_type("sent")
     await alice.receive_matching(lambda frame: frame.get("text") == "secret")
     async with scene.alice.socket_v2() as another:
         # A socket tells of typing once a second
-        await another.send({"type": "typing", "chat_id": chat_id})
+        another.send({"type": "typing", "chat_id": chat_id})
         await bob.receive_type("typing")
-    await alice.send({"type": "receipt", "chat_id": chat_id, "read_seq": sent["seq"]})
+    alice.send({"type": "receipt", "chat_id": chat_id, "read_seq": sent["seq"]})
     await bob.receive_type("receipt")
     path = f"/chats/{chat_id}/messages/{sent['seq']}"
     (await scene.bob.v2("PATCH", path, {"text": "edited"})).ok()

@@ -290,15 +290,15 @@ async def test_frames_byte_for_byte(api: ApiClient) -> None:
         texts = r"{\"status\":\"read\", \"text\":\"Привет 👋🏽 \\\"you\\\"\"}, {\"text\":\"second\"}"
         payload = r"{ \"messages\": [ " + texts + r"], \"chat_id\": \"" + chat_id + r"\", \"more\": 1 }"
         loose = '{"payload": "' + payload + '", "topic": "messenger", "action": "send-message", "more": 0}'
-        await b.send(loose)
+        b.send(loose)
         expected = v1_frame(chat_id, 'Привет 👋🏽 "you"', "second")
         assert await a.receive() == expected
         assert await a_too.receive() == expected
         # The sender hears no acknowledgement: the next thing that it hears is the answer
-        await a.send(v1_frame(chat_id, "Hello, Bob!"))
+        a.send(v1_frame(chat_id, "Hello, Bob!"))
         assert await b.receive() == v1_frame(chat_id, "Hello, Bob!")
         assert await a_too.receive() == v1_frame(chat_id, "Hello, Bob!")
-        await b.send(v1_frame(chat_id, "Bye"))
+        b.send(v1_frame(chat_id, "Bye"))
         assert await a.receive() == v1_frame(chat_id, "Bye")
 
 
@@ -325,13 +325,13 @@ async def test_a_bad_frame_is_answered_and_the_socket_stays(api: ApiClient, fram
     """One bad frame would cut an old app off, or vanish without a trace as it used to."""
     bob, alice, chat_id = await pair(api)
     async with bob.socket_v1() as b, alice.socket_v1() as a:
-        await b.send(frame)
+        b.send(frame)
         error = await b.receive()
         assert re.fullmatch(
             r'\{"topic":"messenger","action":"error","payload":"\{\\"code\\":0,\\"message\\":\\".+\\"\}"\}',
             error,
         )
-        await b.send(v1_frame(chat_id, "still here"))
+        b.send(v1_frame(chat_id, "still here"))
         assert await a.receive() == v1_frame(chat_id, "still here")
 
 
@@ -351,7 +351,7 @@ async def test_a_frame_reaches_new_clients_too(api: ApiClient) -> None:
     """Old and new apps could not talk to each other."""
     bob, alice, chat_id = await pair(api)
     async with bob.socket_v1() as b, alice.socket_v2() as a:
-        await b.send(v1_frame(chat_id, "one", "two"))
+        b.send(v1_frame(chat_id, "one", "two"))
         frames = [await a.receive_type("message"), await a.receive_type("message")]
         assert [(f["text"], f["seq"], f["sender_id"]) for f in frames] == [
             ("one", 1, bob.user_id),

@@ -64,13 +64,13 @@ async def test_a_message_is_followed_from_a_frame_to_every_socket(
     alice, bob, chat_id = await two_people(api)
     async with alice.socket_v2() as hers:
         async with bob.socket_v1() as his:
-            await hers.send(v2_send(chat_id, "hello"))
+            hers.send(v2_send(chat_id, "hello"))
             sent = await hers.receive_type("sent")
             assert "hello" in await his.receive()
         async with bob.socket_v2() as later:
-            await later.send({"type": "resume", "cursors": {chat_id: 0}})
+            later.send({"type": "resume", "cursors": {chat_id: 0}})
             await later.receive_type("resumed")
-            await later.send({"type": "receipt", "chat_id": chat_id, "read_seq": 1})
+            later.send({"type": "receipt", "chat_id": chat_id, "read_seq": 1})
             await hers.receive_matching(lambda frame: frame["type"] == "receipt" and frame["read_seq"] == 1)
     story = follow(shared_palaver, "--message", chat_id, "1")
     message = story["message"]
@@ -94,7 +94,7 @@ async def test_old_clients_and_rest_are_followed_too(shared_palaver: PalaverProc
     """Messages of clients that never update, and of bots, would be lost sight of at the first door."""
     alice, bob, chat_id = await two_people(api)
     async with bob.socket_v2() as his, alice.socket_v1() as hers:
-        await hers.send(v1_frame(chat_id, "by v1"))
+        hers.send(v1_frame(chat_id, "by v1"))
         await his.receive_type("message")
         answer = await alice.v2("POST", f"/chats/{chat_id}/messages", {"messages": [{"text": "by REST"}]})
         await his.receive_type("message")
@@ -140,6 +140,6 @@ async def test_a_refusal_names_the_trace_under_which_it_is_found(
     found = follow(shared_palaver, refused.json["trace_id"])
     assert [line["status"] for line in found["lines"] if line["service"] == "gateway"] == [404]
     async with alice.socket_v2() as hers:
-        await hers.send(v2_send(outsider.user_id, "to no chat"))
+        hers.send(v2_send(outsider.user_id, "to no chat"))
         error = await hers.receive_type("error")
     assert len(error["trace_id"]) == 32

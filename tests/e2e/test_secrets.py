@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
+from picows import WSHandshakeError
 
 from tests.harness.http_client import HttpResponse
 from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.users import ApiClient, ApiUser, api_client, profile_of, v1_frame, v2_send
+from tests.harness.websocket_client import WebSocketClient
 
 # All lines, all spans, all of them slow
 EVERYTHING = {
@@ -135,7 +136,7 @@ async def talk(alice: ApiUser, bob: ApiUser, chat_id: str, secrets: Secrets) -> 
             v1_frame(chat_id, secrets.new("text"))[:-9],
             secrets.new("text"),
         ):
-            await old.send(frame)
+            old.send(frame)
         await new.receive_type("message")
         for frame in (
             v2_send(chat_id, secrets.new("text")),
@@ -145,7 +146,7 @@ async def talk(alice: ApiUser, bob: ApiUser, chat_id: str, secrets: Secrets) -> 
             f'{{"type": "send", "text": "{secrets.new("text")}"',
             {"type": "resume", "cursors": {chat_id: 0}},
         ):
-            await new.send(frame)
+            new.send(frame)
         await new.receive_type("resumed")
     await alice.send(chat_id, secrets.new("text"))
     changed = {"text": secrets.new("text")}
@@ -157,12 +158,13 @@ async def knock(api: ApiClient, caller: ApiUser, secrets: Secrets) -> None:
     for path in ("/messenger/ws", "/v2/ws", "/nowhere"):
         for token in (secrets.new("bad token"), caller.token[:-3] + "abc"):
             secrets.all[token.rpartition(".")[2]] = "bad token"
-            with contextlib.suppress(aiohttp.WSServerHandshakeError):
-                await api.http.ws_connect(f"{api.ws_url}{path}?token={token}")
-    async with api.http.ws_connect(f"{api.ws_url}/v2/ws?token={caller.token}") as socket:
-        # What no WebSocket says: the library complains of it
-        socket._response.connection.transport.write(b"\xff\xff" + secrets.new("text").encode())
-        await asyncio.sleep(0.1)
+            with contextlib.suppress(WSHandshakeError):
+                await WebSocketClient.connect(f"{api.ws_url}{path}?token={token}")
+    socket = await WebSocketClient.connect(f"{api.ws_url}/v2/ws?token={caller.token}")
+    # No WebSocket frame: the server's library logs an error
+    socket.transport.underlying_transport.write(b"\xff\xff" + secrets.new("text").encode())
+    await asyncio.sleep(0.1)
+    await socket.close()
 
 
 async def test_no_password_token_or_text_is_written_down(palaver: PalaverProcess, api: ApiClient) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,8 +16,9 @@ import pytest
 
 from tests.harness.http_client import HttpResponse
 from tests.harness.palaver_process import PalaverProcess, running_palaver
-from tests.harness.users import ApiClient, ApiUser, WebSocket, api_client, v1_frame, v2_send
+from tests.harness.users import ApiClient, ApiUser, api_client, v1_frame, v2_send
 from tests.harness.waiting import wait_until
+from tests.harness.websocket_client import WebSocketClient
 
 REVOKED_SECONDS = 2.0
 REVOKED = 4001
@@ -58,7 +60,7 @@ async def test_an_ended_session_loses_its_sockets(api: ApiClient, path: str) -> 
         assert time.monotonic() - began <= REVOKED_SECONDS
         assert codes == [REVOKED, REVOKED]
         await check_ended(bob)
-        await spared.send({"type": "ping", "id": "1"})
+        spared.send({"type": "ping", "id": "1"})
         await spared.receive_type("pong")
     assert (await other.v2("GET", "/users/me")).status == 200
 
@@ -151,9 +153,9 @@ async def test_keys_rotate_while_running(shared_palaver: PalaverProcess, api: Ap
             await user.send(chat_id, "Hello")
             assert (await wire.receive_type("message"))["text"] == "Hello"
             async with user.socket_v1() as old, user.socket_v2() as new:
-                await old.send(v1_frame(chat_id, "old"))
+                old.send(v1_frame(chat_id, "old"))
                 assert (await wire.receive_type("message"))["text"] == "old"
-                await new.send(v2_send(chat_id, "new"))
+                new.send(v2_send(chat_id, "new"))
                 assert (await wire.receive_type("message"))["text"] == "new"
         assert (await refresh(api, bob.refresh_token)).status == 200
 
@@ -212,7 +214,7 @@ async def test_ctrl_c_answers_what_was_sent_and_says_come_back(tmp_path: Path) -
             async with bob.socket_v2() as b, alice.socket_v1() as a:
                 sent = [v2_send(chat_id, f"text {number}") for number in range(100)]
                 for frame in sent:
-                    await b.send(frame)
+                    b.send(frame)
                 # Whatever the gateway has heard by then must be acked before the close
                 await b.receive_type("sent")
                 running.process.send_signal(signal.SIGINT)
@@ -228,14 +230,13 @@ async def test_ctrl_c_answers_what_was_sent_and_says_come_back(tmp_path: Path) -
     assert acked + 1 == len(stored)
 
 
-async def drain(wire: WebSocket) -> tuple[int, int]:
+async def drain(wire: WebSocketClient) -> tuple[int, int]:
     """Counts `sent` frames up to the close, and gives its code."""
     count = 0
-    while True:
-        message = await asyncio.wait_for(wire.ws.receive(), 10)
-        if message.type.name != "TEXT":
-            return count, int(message.data)
-        count += message.json()["type"] == "sent"
+    async with asyncio.timeout(10):
+        while (frame := await wire.next_frame()) is not None:
+            count += json.loads(frame)["type"] == "sent"
+    return count, wire.closed or 0
 
 
 @pytest.mark.parametrize("service", ["messenger", "auth"])
@@ -262,20 +263,20 @@ async def test_a_restart_behind_the_gateway_drops_no_socket(tmp_path: Path, serv
                 assert [(await wire.receive_type("message"))["seq"] for _ in texts] == list(
                     range(1, MESSAGES + 1)
                 )
-            assert not [wire for wire in (*old, *new, sender) if wire.ws.closed]
+            assert not [wire for wire in (*old, *new, sender) if wire.closed is not None]
             assert (await others[0].v2("GET", "/users/me")).status == 200
 
 
 async def send_around_kill(
-    running: PalaverProcess, service: str, sender: WebSocket, chat_id: str, texts: list[str]
+    running: PalaverProcess, service: str, sender: WebSocketClient, chat_id: str, texts: list[str]
 ) -> int:
     """Sends texts, kills a service among them, and checks the acknowledgements. Returns the victim's id."""
     frames = [v2_send(chat_id, text) for text in texts]
     for frame in frames[: MESSAGES // 2]:
-        await sender.send(frame)
+        sender.send(frame)
     victim = running.kill(service)
     for frame in frames[MESSAGES // 2 :]:
-        await sender.send(frame)
+        sender.send(frame)
     acks = [await sender.receive_type("sent") for _ in frames]
     places = {ack["client_id"]: ack["seq"] for ack in acks}
     assert [places.get(frame["client_id"]) for frame in frames] == list(range(1, MESSAGES + 1))

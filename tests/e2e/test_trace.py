@@ -82,13 +82,13 @@ async def test_a_message_is_followed_from_one_socket_to_others(traced: PalaverPr
         alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
         chat_id = await alice.chat_with(bob)
         async with alice.socket_v2() as sender, bob.socket_v2() as receiver:
-            await sender.send(v2_send(chat_id, "a secret of two"))
+            sender.send(v2_send(chat_id, "a secret of two"))
             sent = await sender.receive_type("sent")
             await receiver.receive_type("message")
-            await receiver.send({"type": "receipt", "chat_id": chat_id, "received_seq": 1, "read_seq": 1})
+            receiver.send({"type": "receipt", "chat_id": chat_id, "received_seq": 1, "read_seq": 1})
             await sender.receive_type("receipt")
         async with bob.socket_v2() as later:
-            await later.send({"type": "resume", "cursors": {chat_id: 0}})
+            later.send({"type": "resume", "cursors": {chat_id: 0}})
             await later.receive_type("message")
             await later.receive_type("resumed")
     found = trace_of(traced.data_dir, "--message", chat_id, "1")

@@ -8,12 +8,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import psutil
 import pytest
 
 from tests.harness.palaver_process import SERVICES, PalaverProcess, is_gone, running_palaver, start_palaver
 from tests.harness.waiting import wait_until
+from tests.harness.websocket_client import WebSocketClient
 
 ALICE = {
     "email": "alice@example.org",
@@ -176,9 +176,8 @@ async def test_stopping_tells_sockets_to_come_back(palaver: PalaverProcess) -> N
     assert call(palaver, "POST", "/auth/sign-up", ALICE)[0] == 200
     token = sign_in(palaver)
     url = f"{palaver.ws_url}/messenger/ws?token={token}"
-    async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
-        palaver.process.send_signal(signal.SIGTERM)
-        frame = await ws.receive(20)
-        assert frame.type is aiohttp.WSMsgType.CLOSE
-        assert frame.data == 1012
+    socket = await WebSocketClient.connect(url)
+    palaver.process.send_signal(signal.SIGTERM)
+    assert await socket.receive_close(20) == 1012
+    await socket.close()
     wait_until(lambda: palaver.process.poll() == 0, "a clean end")

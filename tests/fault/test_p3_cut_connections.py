@@ -1,17 +1,18 @@
 """Promise P3: a client that reconnects with its cursors gets every message that it missed, once."""
 
 import asyncio
+import json
 import random
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import aiohttp
 import pytest
 
 from palaver.client import Client, Message
 from tests.harness.palaver_process import PalaverProcess
-from tests.harness.users import ApiUser, WebSocket, api_client, v2_send
+from tests.harness.users import ApiUser, api_client, v2_send
+from tests.harness.websocket_client import WebSocketClient
 
 READERS = 6
 WRITERS = 3
@@ -41,66 +42,62 @@ class Reader:
         return {chat_id: len(self.seen.get(chat_id, ())) for chat_id in self.chat_ids}
 
     async def read(self, ending: Callable[[], bool], chance: random.Random) -> None:
-        """Connects and is cut, again and again; at last reads until nothing is missing."""
+        """Connects and is cut, again and again."""
         while not ending():
             wire = await self.connect()
             uncut = chance.uniform(*SECONDS_UNCUT)
-            hearing = asyncio.create_task(self.hear(wire))
-            await asyncio.wait((hearing,), timeout=uncut)
-            if not hearing.done():
+            reading = asyncio.create_task(self.read_frames(wire))
+            await asyncio.wait((reading,), timeout=uncut)
+            if not reading.done():
                 self.cut += 1
-                wire.cut()
-            await hearing
+                wire.disconnect()
+            await reading
             await asyncio.sleep(chance.uniform(*SECONDS_AWAY))
 
     async def finish(self, last_seqs: dict[str, int]) -> None:
-        """One last connection, until everything was told."""
+        """One last connection, until nothing is missing."""
         wire = await self.connect()
-        hearing = asyncio.create_task(self.hear(wire, last_seqs))
-        await asyncio.wait((hearing,), timeout=20)
-        wire.cut()
-        await hearing
+        reading = asyncio.create_task(self.read_frames(wire, last_seqs))
+        await asyncio.wait((reading,), timeout=20)
+        wire.disconnect()
+        await reading
 
-    async def connect(self) -> WebSocket:
-        """A new socket, and at once a resume. The `pong` tells that it was heard."""
+    async def connect(self) -> WebSocketClient:
+        """A new socket, and at once a resume. The `pong` shows that the server has it."""
         self.connections += 1
-        headers = {"authorization": "Bearer " + self.user.token}
-        wire = WebSocket(
-            await self.user.api.http.ws_connect(self.user.api.ws_url + "/v2/ws", headers=headers)
-        )
-        await wire.send({"type": "resume", "cursors": self.cursors})
-        await wire.send({"type": "ping"})
+        wire = await WebSocketClient.connect(self.user.api.ws_url + "/v2/ws", "Bearer " + self.user.token)
+        wire.send({"type": "resume", "cursors": self.cursors})
+        wire.send({"type": "ping"})
         return wire
 
-    async def hear(self, wire: WebSocket, until: dict[str, int] | None = None) -> None:
-        """Takes what is told until the connection ends, or until the cursors are there.
+    async def read_frames(self, wire: WebSocketClient, until: dict[str, int] | None = None) -> None:
+        """Takes frames until the connection ends, or until the cursors are `until`.
 
-        What is told before the resume was heard may leave a hole, which the resume fills, or come again with
-        it. From then on each message must come once, and in order. Nothing comes before `hello`, but answers
-        of the gateway alone.
+        A message before the `pong` may leave a hole, which the resume fills, or come again with it. From then
+        on each message must come once, and in order. Before `hello` only the gateway's own replies come.
         """
-        greeted = heard = False
+        greeted = resumed = False
         early: set[str] = set()
         while until is None or self.cursors != until:
-            message = await wire.ws.receive()
-            if message.type is not aiohttp.WSMsgType.TEXT:
+            text = await wire.next_frame()
+            if text is None:
                 return
-            frame = message.json()
+            frame = json.loads(text)
             if (frame["type"] == "hello") == greeted and frame["type"] != "pong":
                 self.wrong.append(f"connection {self.connections}: {frame['type']}, greeted: {greeted}")
             greeted = greeted or frame["type"] == "hello"
-            heard = heard or frame["type"] == "pong"
+            resumed = resumed or frame["type"] == "pong"
             if frame["type"] == "message":
                 is_next = self.take(frame)
-                if not heard:
+                if not resumed:
                     early.add(frame["id"])
                 elif not is_next and frame["id"] not in early:
                     self.wrong.append(f"connection {self.connections}: seq {frame['seq']} in {self.cursors}")
             elif frame["type"] == "error":
-                self.wrong.append(message.data)
+                self.wrong.append(text)
 
     def take(self, frame: dict[str, object]) -> bool:
-        """Notes a message if it is the next one of its chat; tells whether it was."""
+        """Notes a message if it is the next one of its chat. Returns whether it was."""
         seen = self.seen.setdefault(str(frame["chat_id"]), [])
         if frame["seq"] != len(seen) + 1:
             return False
@@ -117,7 +114,7 @@ async def write(
         while not ending():
             many = chance.randint(1, 5)
             for _ in range(many):
-                await wire.send(v2_send(chance.choice(chat_ids), uuid.uuid4().hex))
+                wire.send(v2_send(chance.choice(chat_ids), uuid.uuid4().hex))
             for _ in range(many):
                 await wire.receive_type("sent")
             written += many

@@ -1,12 +1,10 @@
-"""People of a running Palaver, as any HTTP and WebSocket client is one: requests, sockets, nothing of our own
-client. What servers answer is kept as bytes, because old clients parse bytes."""
+"""Users of a running Palaver, by HTTP and WebSocket clients that know nothing of Palaver's own client."""
 
-import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -14,9 +12,9 @@ import aiohttp
 from tests.harness.http_client import HttpClient, HttpResponse
 from tests.harness.palaver_process import PalaverProcess
 from tests.harness.services import PalaverServices
+from tests.harness.websocket_client import WebSocketClient
 
 PASSWORD = "correct horse"
-WAIT_SECONDS = 10.0
 
 
 @dataclass
@@ -62,72 +60,25 @@ class ApiUser:
                 return found
 
     @contextlib.asynccontextmanager
-    async def socket_v1(self) -> AsyncIterator["WebSocket"]:
-        """A socket of v1, attached: what is sent from now on gets there."""
-        url = f"{self.api.ws_url}/messenger/ws?token={self.token}"
-        async with self.api.http.ws_connect(url) as ws:
-            wire = WebSocket(ws)
-            await wire.send("is anybody there?")
-            assert "error" in await wire.receive()
-            yield wire
+    async def socket_v1(self) -> AsyncIterator[WebSocketClient]:
+        """A socket of v1, attached: it gets all that is sent from now on."""
+        socket = await WebSocketClient.connect(f"{self.api.ws_url}/messenger/ws?token={self.token}")
+        try:
+            socket.send("no frame of v1")
+            assert "error" in await socket.receive()
+            yield socket
+        finally:
+            await socket.close()
 
     @contextlib.asynccontextmanager
-    async def socket_v2(self) -> AsyncIterator["WebSocket"]:
-        """A socket of v2, attached, its `hello` heard."""
-        headers = {"authorization": "Bearer " + self.token}
-        async with self.api.http.ws_connect(self.api.ws_url + "/v2/ws", headers=headers) as ws:
-            wire = WebSocket(ws)
-            await wire.receive_type("hello")
-            yield wire
-
-
-@dataclass
-class WebSocket:
-    """One open WebSocket, with bounded waits."""
-
-    ws: aiohttp.ClientWebSocketResponse
-    skipped: list[dict[str, Any]] = field(default_factory=list)
-
-    async def send(self, frame: Any) -> None:
-        """Sends a text frame: a string as it is, anything else as JSON."""
-        await self.ws.send_str(frame if isinstance(frame, str) else json.dumps(frame, ensure_ascii=False))
-
-    async def receive(self) -> str:
-        """The next text frame, as it came."""
-        message = await asyncio.wait_for(self.ws.receive(), WAIT_SECONDS)
-        assert message.type is aiohttp.WSMsgType.TEXT, message
-        return str(message.data)
-
-    async def receive_json(self) -> dict[str, Any]:
-        """The next text frame, decoded."""
-        found: dict[str, Any] = json.loads(await self.receive())
-        return found
-
-    async def receive_type(self, kind: str) -> dict[str, Any]:
-        """The next frame of v2 of this type. Others are passed over, and kept in `skipped`."""
-        return await self.receive_matching(lambda frame: frame["type"] == kind)
-
-    async def receive_matching(self, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next frame that `is_it`. Others are passed over, and kept in `skipped`."""
-        while True:
-            frame = await self.receive_json()
-            if is_it(frame):
-                return frame
-            self.skipped.append(frame)
-
-    async def receive_close(self, seconds: float = WAIT_SECONDS) -> int:
-        """The code with which the server closes the socket; text frames before it are passed over."""
-        async with asyncio.timeout(seconds):
-            while True:
-                message = await self.ws.receive()
-                if message.type is not aiohttp.WSMsgType.TEXT:
-                    assert message.type is aiohttp.WSMsgType.CLOSE, message
-                    return int(message.data)
-
-    def cut(self) -> None:
-        """Resets the TCP connection, as a network does: no close frame, nothing said."""
-        transport = self.ws._response.connection.transport
-        transport.abort()
+    async def socket_v2(self) -> AsyncIterator[WebSocketClient]:
+        """A socket of v2, attached, its `hello` received."""
+        socket = await WebSocketClient.connect(self.api.ws_url + "/v2/ws", "Bearer " + self.token)
+        try:
+            await socket.receive_type("hello")
+            yield socket
+        finally:
+            await socket.close()
 
 
 class ApiClient(HttpClient):

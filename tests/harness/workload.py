@@ -6,7 +6,8 @@ import json
 from palaver.contracts.errors import OVERLOADED, SLOW_READER
 from tests.harness.palaver_process import PalaverProcess
 from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
-from tests.harness.users import PASSWORD, WAIT_SECONDS, ApiClient, ApiUser, api_client, v1_frame, v2_send
+from tests.harness.users import PASSWORD, ApiClient, ApiUser, api_client, v1_frame, v2_send
+from tests.harness.waiting import WAIT_SECONDS
 
 # Small enough to be overrun: each refusal is a series that the dashboard shows
 ENVIRONMENT = {
@@ -59,17 +60,17 @@ async def fail_to_sign_in(api: ApiClient, user: ApiUser) -> None:
 async def talk(alice: ApiUser, bob: ApiUser, chat_id: str) -> None:
     """Messages over sockets of both generations, frames that are refused, and a socket that comes back."""
     async with alice.socket_v1() as old, bob.socket_v2() as new:
-        await old.send(v1_frame(chat_id, "by v1"))
+        old.send(v1_frame(chat_id, "by v1"))
         seq = (await new.receive_type("message"))["seq"]
         sent = v2_send(chat_id, "by v2")
-        await new.send(sent)
+        new.send(sent)
         await new.receive_type("sent")
-        await new.send(sent)
+        new.send(sent)
         await new.receive_type("sent")
-        await new.send({"type": "nonsense"})
+        new.send({"type": "nonsense"})
         await new.receive_type("error")
     async with bob.socket_v2() as again:
-        await again.send({"type": "resume", "cursors": {chat_id: seq - 1}})
+        again.send({"type": "resume", "cursors": {chat_id: seq - 1}})
         await again.receive_type("resumed")
     async with bob.socket_v1() as old:
         await alice.send(chat_id, "to v1")

@@ -11,7 +11,7 @@ from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import Gateway, running_gateway
 from tests.harness.realtime_process import RealtimeProcess
 from tests.harness.waiting import eventually
-from tests.harness.websocket_clients import WebSocketClientV1, WebSocketClientV2
+from tests.harness.websocket_client import WebSocketClientV1, WebSocketClientV2
 
 CHATS = 25
 # Of each generation, of each of a chat's two users
@@ -44,9 +44,9 @@ class Conversation:
         for number in range(MESSAGES):
             text = f"{self.number}: {number} of v1"
             self.sent_v1.append(text)
-            self.v1[0].send(self.chat_id, text)
+            self.v1[0].send_message(self.chat_id, text)
             text = f"{self.number}: {number} of v2"
-            self.sent_v2[self.v2[-1].send(self.chat_id, text)] = text
+            self.sent_v2[self.v2[-1].send_message(self.chat_id, text)] = text
             await asyncio.sleep(0.05)
 
     def is_told(self) -> bool:

@@ -10,7 +10,7 @@ from palaver.contracts.ids import new_id, text_from_id
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import Gateway, running_gateway, serving_engine
 from tests.harness.waiting import eventually
-from tests.harness.websocket_clients import WebSocketClientV2
+from tests.harness.websocket_client import WebSocketClientV2
 
 # Several pages of a resume
 BEFORE = 450
@@ -89,7 +89,7 @@ async def send_all(gateway: Gateway, user_id: bytes, chat_id: bytes) -> None:
     """Sends from a socket of its own, some of it at once."""
     sender = await WebSocketClientV2.open(gateway, "/v2/ws", user_id)
     for number in range(SENDS):
-        sender.send(chat_id, f"message {number}")
+        sender.send_message(chat_id, f"message {number}")
         if number % 10 == 0:
             await asyncio.sleep(0.05)
     await eventually(lambda: len(sender.acks) == SENDS, "all acknowledged")

@@ -14,7 +14,7 @@ from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
 from tests.harness.realtime import HOST, Gateway, running_gateway
 from tests.harness.realtime_process import RealtimeProcess
 from tests.harness.waiting import eventually
-from tests.harness.websocket_clients import WebSocketClientV2
+from tests.harness.websocket_client import WebSocketClientV2
 
 QUEUE_BYTES = 128 * 1024
 TEXT_CHARACTERS = 8_000
@@ -57,7 +57,7 @@ class Most:
 async def send_all(sender: WebSocketClientV2, chat_id: bytes) -> None:
     """Sends everything, about a hundred messages in flight."""
     for number in range(MESSAGES):
-        sender.send(chat_id, f"{number:08}" * (TEXT_CHARACTERS // 8))
+        sender.send_message(chat_id, f"{number:08}" * (TEXT_CHARACTERS // 8))
         if number % 50 == 49:
             await eventually(lambda sent=number + 1: sent - len(sender.received) < 100, "acknowledged")
     await eventually(lambda: len(sender.acks) == MESSAGES, "all acknowledged")

@@ -102,7 +102,7 @@ async def test_a_history(api: ApiClient) -> None:
     bob, alice, henry = [await api.sign_up(name) for name in ("Bob", "Alice", "Henry")]
     chat_id = await old_chat(bob, alice)
     async with alice.socket_v1() as told, bob.socket_v1() as wire:
-        await wire.send(v1_frame(chat_id, "one", "two"))
+        wire.send(v1_frame(chat_id, "one", "two"))
         assert await told.receive() == v1_frame(chat_id, "one", "two")
     await bob.send(chat_id, "three")
     path = f"/messenger/messages?chat_id={chat_id}"

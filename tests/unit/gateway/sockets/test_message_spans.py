@@ -11,7 +11,7 @@ from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import Gateway, running_gateway, serving_engine
 from tests.harness.recorded_spans import recording_spans
 from tests.harness.waiting import eventually
-from tests.harness.websocket_clients import WebSocketClientV1, WebSocketClientV2
+from tests.harness.websocket_client import WebSocketClientV1, WebSocketClientV2
 
 ALICE, BOB = new_id(), new_id()
 V1, V2 = "/messenger/ws", "/v2/ws"
@@ -37,7 +37,7 @@ class House:
     async def send(self, socket: WebSocketClientV2, text: str, **more: str) -> str:
         """Sends, waits for the acknowledgement, and returns its trace id."""
         client_id = text_from_id(new_id())
-        socket.send_frame(dict(type="send", chat_id=self.chat, client_id=client_id, text=text, **more))
+        socket.send(dict(type="send", chat_id=self.chat, client_id=client_id, text=text, **more))
         await eventually(lambda: client_id in [one["client_id"] for one in socket.frames("sent")], "sent")
         return next(str(one["trace_id"]) for one in socket.frames("sent") if one["client_id"] == client_id)
 
@@ -83,7 +83,7 @@ async def test_old_clients_messages_have_traces_too(house: House) -> None:
     with recording_spans(per_second=100) as recorded:
         bob = await house.open(BOB)
         alice = await WebSocketClientV1.open(house.gateway, V1, ALICE)
-        alice.send(house.chat_id, "a")
+        alice.send_message(house.chat_id, "a")
         await eventually(lambda: bob.frames("message"), "told")
         await eventually(lambda: recorded.named("deliver message"), "spans")
     (received,) = recorded.named("receive message")
@@ -118,7 +118,7 @@ async def test_a_resume_is_linked_to_the_messages_that_it_tells(house: House) ->
         alice = await house.open(ALICE)
         trace_ids = [await house.send(alice, text) for text in ("a", "b")]
         bob = await house.open(BOB)
-        bob.send_frame({"type": "resume", "cursors": {house.chat: 0}, "traceparent": SAMPLED})
+        bob.send({"type": "resume", "cursors": {house.chat: 0}, "traceparent": SAMPLED})
         await eventually(lambda: recorded.named("resume"), "span")
         ids = [span_of_message(message.id) for message in house.messenger_db.history(house.chat_id)]
     (resumed,) = recorded.named("resume")
@@ -147,7 +147,7 @@ async def test_without_traces_there_is_nothing(house: House) -> None:
     """Whoever switches traces off would still pay for them."""
     alice = await house.open(ALICE)
     client_id = text_from_id(new_id())
-    alice.send_frame({"type": "send", "chat_id": house.chat, "client_id": client_id, "text": "a"})
+    alice.send({"type": "send", "chat_id": house.chat, "client_id": client_id, "text": "a"})
     await eventually(lambda: alice.frames("sent"), "sent")
     assert "trace_id" not in alice.frames("sent")[0]
     assert house.messenger_db.history(house.chat_id)[0].trace_id == ""

@@ -20,7 +20,7 @@ from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
 from tests.harness.realtime import HOST, Gateway, running_gateway, serving_engine
 from tests.harness.waiting import eventually
-from tests.harness.websocket_clients import WebSocketClient, WebSocketClientV1, WebSocketClientV2
+from tests.harness.websocket_client import WebSocketClient, WebSocketClientV1, WebSocketClientV2
 
 ALICE, BOB = new_id(), new_id()
 V1, V2 = "/messenger/ws", "/v2/ws"
@@ -131,9 +131,9 @@ async def test_a_user_has_so_many_sockets_and_no_more(house: House) -> None:
 async def test_both_generations_hear_each_other(house: House) -> None:
     """Who updated their client would lose those who did not (promise P6)."""
     old, new, sender = await house.v1(BOB), await house.v2(BOB), await house.v2(ALICE)
-    sender.send(house.chat_id, "from v2")
+    sender.send_message(house.chat_id, "from v2")
     await eventually(lambda: old.texts and new.seqs and sender.acks, "told")
-    old.send(house.chat_id, "from v1", "and more")
+    old.send_message(house.chat_id, "from v1", "and more")
     await eventually(lambda: len(sender.seqs) == 2 and len(new.seqs) == 3, "told")
     assert old.texts == ["from v2"]
     assert [frame["text"] for frame in sender.frames("message")] == ["from v1", "and more"]
@@ -157,7 +157,7 @@ async def test_a_strangers_send_is_refused_by_name(house: House) -> None:
     stranger = await house.v2(new_id())
     errors = []
     for chat_id in (house.chat_id, new_id()):
-        client_id = stranger.send(chat_id, "let me in")
+        client_id = stranger.send_message(chat_id, "let me in")
         await eventually(lambda: len(stranger.frames("error")) > len(errors), "refused")
         error = stranger.frames("error")[-1]
         assert error.pop("client_id") == text_from_id(client_id)
@@ -171,11 +171,11 @@ async def test_a_strangers_send_is_refused_by_name(house: House) -> None:
 async def test_a_frame_that_is_not_understood_leaves_the_socket_open(house: House) -> None:
     """One fault of a client would cut its user off."""
     old, new = await house.v1(ALICE), await house.v2(ALICE)
-    old.send_frame({"topic": "other"})
-    new.send_frame({"type": "other"})
+    old.send({"topic": "other"})
+    new.send({"type": "other"})
     await eventually(lambda: old.errors and new.frames("error"), "refused")
-    new.send_frame({"type": "ping", "id": "7"})
-    old.send(house.chat_id, "still here")
+    new.send({"type": "ping", "id": "7"})
+    old.send_message(house.chat_id, "still here")
     await eventually(lambda: new.frames("pong") and new.seqs, "told")
     assert new.frames("pong") == [{"type": "pong", "id": "7"}]
 
@@ -183,17 +183,17 @@ async def test_a_frame_that_is_not_understood_leaves_the_socket_open(house: Hous
 async def test_receipts_and_typing_reach_the_other_side(house: House) -> None:
     """Nobody would see what was read, or that somebody is typing."""
     alice, bob = await house.v2(ALICE), await house.v2(BOB)
-    alice.send(house.chat_id, "read me")
+    alice.send_message(house.chat_id, "read me")
     await eventually(lambda: bob.seqs, "told")
     chat = text_from_id(house.chat_id)
-    bob.send_frame({"type": "receipt", "chat_id": chat, "read_seq": 1})
+    bob.send({"type": "receipt", "chat_id": chat, "read_seq": 1})
     for _ in range(5):
-        bob.send_frame({"type": "typing", "chat_id": chat})
+        bob.send({"type": "typing", "chat_id": chat})
     await eventually(lambda: alice.frames("receipt") and alice.frames("typing"), "told")
     (receipt,) = alice.frames("receipt")
     assert (receipt["received_seq"], receipt["read_seq"]) == (1, 1)
     # Once a second at most, however fast somebody types
-    bob.send_frame({"type": "ping"})
+    bob.send({"type": "ping"})
     await eventually(lambda: bob.frames("pong"), "pong")
     assert len(alice.frames("typing")) == 1
     assert bob.frames("typing") == []
@@ -223,8 +223,8 @@ async def test_typing_in_one_chat_does_not_hide_typing_in_another(house: House) 
     bob = await house.v2(BOB)
     chats = [text_from_id(house.chat_id), text_from_id(group)]
     for chat in (*chats, *chats):
-        bob.send_frame({"type": "typing", "chat_id": chat})
-    bob.send_frame({"type": "ping"})
+        bob.send({"type": "typing", "chat_id": chat})
+    bob.send({"type": "ping"})
     await eventually(lambda: bob.frames("pong") and len(alice.frames("typing")) >= 2, "told")
     assert [frame["chat_id"] for frame in alice.frames("typing")] == chats
 
@@ -247,7 +247,7 @@ async def test_a_resume_that_does_not_wait_for_hello_is_done(house: House) -> No
     """A client in a hurry would get an error, or its messages twice."""
     alice = await house.v2(ALICE)
     for number in range(5):
-        alice.send(house.chat_id, f"{number}")
+        alice.send_message(house.chat_id, f"{number}")
     await eventually(lambda: len(alice.acks) == 5, "stored")
     bob = await WebSocketClientV2.open(house.gateway, V2, BOB)
     bob.resume({house.chat_id: 2})
@@ -302,7 +302,7 @@ async def test_a_goodbye_while_the_messenger_is_away_is_said(tmp_path: Any) -> N
         pass
     async with running_gateway(messenger_db.keys, port) as gateway:
         old = await WebSocketClientV1.open(gateway, V1, ALICE)
-        old.send(chat_id, "goodbye")
+        old.send_message(chat_id, "goodbye")
         await eventually(lambda: gateway.sockets._link.in_flight == 1, "taken")
         old.disconnect()
         await eventually(lambda: gateway.sockets.count() == 0, "closed")
@@ -424,7 +424,7 @@ async def test_a_stop_answers_what_was_sent_and_closes_with_1012(tmp_path: Any) 
         sender, reader = [await WebSocketClientV2.open(gateway, V2, user) for user in (ALICE, BOB)]
         await eventually(lambda: sender.frames("hello") and reader.frames("hello"), "hello")
         for number in range(50):
-            sender.send(chat_id, f"{number}")
+            sender.send_message(chat_id, f"{number}")
         await eventually(lambda: gateway.sockets._link.in_flight or sender.acks, "some are taken")
         await gateway.sockets.stop()
         await eventually(lambda: sender.closed is not None and reader.closed is not None, "closed")
