@@ -15,7 +15,7 @@ import pytest
 from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.waiting import wait_until
 from tests.harness.walkthrough import (
-    KEPT,
+    COPY,
     ORIGINAL,
     SEPARATOR,
     Terminal,
@@ -99,7 +99,7 @@ def test_kept_commands_are_the_originals() -> None:
     """A checkout without the original would prove a walkthrough that nobody reads."""
     if not ORIGINAL.exists():
         pytest.skip("the original walkthrough is not beside this checkout")
-    assert KEPT.read_text(encoding="utf-8").split(SEPARATOR) == blocks_of_page(
+    assert COPY.read_text(encoding="utf-8").split(SEPARATOR) == blocks_of_page(
         ORIGINAL.read_text(encoding="utf-8")
     )
 

@@ -1,4 +1,4 @@
-"""A gateway's end of `Attach`, which says to a replica what a test tells it to, and keeps what it hears."""
+"""A gateway's end of `Attach`, which writes what a test decides, and records what a replica sends."""
 
 import asyncio
 import contextlib
@@ -68,7 +68,7 @@ class GatewayStream:
     ) -> list[bytes]:
         """Sends messages. Returns their client ids."""
         client_ids = client_ids or [new_id() for _ in texts]
-        asked = {
+        send = {
             "socket": socket,
             "request": request,
             "chat_id": chat_id,
@@ -77,7 +77,7 @@ class GatewayStream:
             "retry": retry,
             "traceparent": traceparent,
         }
-        self.write(sends=[asked])
+        self.write(sends=[send])
         return client_ids
 
     def all(self, field: str) -> list[Any]:
@@ -89,7 +89,7 @@ class GatewayStream:
         return [delivery for delivery in self.all("deliveries") if socket in delivery.sockets]
 
     def seqs(self, socket: int) -> list[int]:
-        """The seqs of the messages that a socket was told."""
+        """The seqs of the messages that a socket received."""
         return [
             delivery.first_seq + index
             for delivery in self.deliveries_to(socket)
@@ -102,8 +102,8 @@ class GatewayStream:
 async def gateway_stream(
     engine: Engine, keys: Keys, *, since: int = 0, opens: list[Any] | None = None, **first: Any
 ) -> AsyncIterator[GatewayStream]:
-    """A gateway's stream during the block. `since`, `opens` and what else its first batch says are as after
-    a broken stream."""
+    """A gateway's stream during the block. `since`, `opens` and the other fields of its first batch
+    are as after a broken stream."""
     stream = MemoryStream(MemoryChannel(engine.attach))
     await stream.wait_for_connection()
     one = GatewayStream(stream, keys)

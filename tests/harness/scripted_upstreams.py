@@ -162,7 +162,7 @@ class GatewayClient(HttpClient):
     async def call(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str
     ) -> HttpResponse:
-        """One request of Bob's, or, with `token=""`, of nobody's. Names of headers use `_` for `-`."""
+        """One request of Bob's, or, with `token=""`, without a token. Names of headers use `_` for `-`."""
         token = self.token if token is None else token
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token and "authorization" not in sent:
@@ -177,10 +177,10 @@ async def running_http_gateway(**settings: Any) -> AsyncIterator[GatewayClient]:
     own = GatewaySettings(**settings)
     messenger = ScriptedMessenger()
     async with contextlib.AsyncExitStack() as stack:
-        # Its event loop stands still while other files' tests run on theirs: a kept connection would be
+        # Its event loop stands still while other files' tests run on theirs: an idle connection would be
         # closed by a timer that is long due, in the moment in which a test uses it again
-        kept = {"timeout_keep_alive": 3600}
-        auth = await stack.enter_async_context(running_fake_auth(**kept))
+        keep_alive = {"timeout_keep_alive": 3600}
+        auth = await stack.enter_async_context(running_fake_auth(**keep_alive))
         rest = RestClient(auth.url)
         stack.push_async_callback(rest.close)
         grpc_server = grpc.aio.server()
@@ -190,7 +190,7 @@ async def running_http_gateway(**settings: Any) -> AsyncIterator[GatewayClient]:
         stack.push_async_callback(grpc_server.stop, None)
         channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{grpc_port}"))
         link = MessengerStream(channel, 1, 1)
-        link.start(NoSockets())  # type: ignore[arg-type] # it hears of nothing else
+        link.start(NoSockets())  # type: ignore[arg-type] # it calls no other method
         stack.push_async_callback(link.stop)
         accounts = AuthClient(rest)
         revocations = Revocations(accounts, 600)
@@ -204,7 +204,11 @@ async def running_http_gateway(**settings: Any) -> AsyncIterator[GatewayClient]:
             (Upstream("auth", rest),),
             lambda: link.is_attached,
         )
-        options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
+        options: dict[str, Any] = {
+            **keep_alive,
+            "proxy_headers": True,
+            "forwarded_allow_ips": own.trusted_proxies,
+        }
         app = Requests(build_app(services), is_edge=True, access_log=False, generation_of=generation_of)
         server = await stack.enter_async_context(serving_http(app, "127.0.0.1", 0, **options))
         http = await stack.enter_async_context(aiohttp.ClientSession())

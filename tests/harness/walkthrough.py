@@ -13,7 +13,7 @@ from queue import Queue
 
 REPOSITORY = Path(__file__).parents[2]
 ORIGINAL = REPOSITORY.parent / "shared" / "reference" / "walkthrough.ru.md"
-KEPT = Path(__file__).parent / "walkthrough_commands.txt"
+COPY = Path(__file__).parent / "walkthrough_commands.txt"
 SEPARATOR = "----\n"
 WAIT_SECONDS = 20.0
 
@@ -24,10 +24,10 @@ def blocks_of_page(page: str) -> list[str]:
 
 
 def walkthrough_blocks() -> list[str]:
-    """The original's blocks where it is at hand, else those that are kept here."""
+    """The original's blocks where it is at hand, else the copies here."""
     if ORIGINAL.exists():
         return blocks_of_page(ORIGINAL.read_text(encoding="utf-8"))
-    return KEPT.read_text(encoding="utf-8").split(SEPARATOR)
+    return COPY.read_text(encoding="utf-8").split(SEPARATOR)
 
 
 def expand(block: str, variables: dict[str, str]) -> str:

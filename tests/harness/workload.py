@@ -27,7 +27,7 @@ LONG_REQUESTS = 40
 
 
 async def use_everything(running: PalaverProcess) -> None:
-    """Every kind of request and frame, and every refusal that one can ask for."""
+    """Every kind of request and frame, and every refusal that a client can provoke."""
     async with api_client(running) as api:
         alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
         chat_id = await alice.chat_with(bob)

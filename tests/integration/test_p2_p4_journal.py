@@ -39,7 +39,7 @@ from palaver.messenger.store.schema import chats
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
 from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.memory_channel import MemoryChannel
-from tests.harness.memory_sockets import MemoryTransport
+from tests.harness.memory_transport import MemoryTransport
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import RevokedSessions
 from tests.harness.waiting import eventually

@@ -16,7 +16,7 @@ from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.keys import Keys
 from tests.harness.realtime import RevokedSessions
-from tests.harness.recorded_spans import recording_spans
+from tests.harness.tracing import recording_spans
 
 SETTINGS = GatewaySettings(sockets_per_user=1)
 USER = new_id()

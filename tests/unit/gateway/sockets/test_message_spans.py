@@ -9,7 +9,7 @@ from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.realtime.message_spans import span_of_message
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import Gateway, running_gateway, serving_engine
-from tests.harness.recorded_spans import recording_spans
+from tests.harness.tracing import recording_spans
 from tests.harness.waiting import eventually
 from tests.harness.websocket_client import WebSocketClientV1, WebSocketClientV2
 

@@ -242,7 +242,7 @@ async def test_what_waits_for_a_slow_reader_is_counted_and_drains(server: Server
 
 async def test_what_is_sent_before_the_handshake_is_done_is_heard(server: Server) -> None:
     """A client in a hurry would lose its first messages."""
-    socket = await RawSocket.ask(HOST, server.port, "/slow", "token")
+    socket = await RawSocket.request_upgrade(HOST, server.port, "/slow", "token")
     await eventually(lambda: server.requests, "asked")
     socket.write(client_frame(TEXT, b"first"), client_frame(TEXT, b"x" * 3_000))
     await asyncio.sleep(0.01)
@@ -255,7 +255,7 @@ async def test_what_is_sent_before_the_handshake_is_done_is_heard(server: Server
 
 async def test_who_sends_much_before_the_handshake_is_dropped(server: Server) -> None:
     """Anybody without a token could fill the memory while auth is slow (promise P9)."""
-    socket = await RawSocket.ask(HOST, server.port, "/slow", "token")
+    socket = await RawSocket.request_upgrade(HOST, server.port, "/slow", "token")
     await eventually(lambda: server.requests, "asked")
     socket.write(client_frame(TEXT, b"x" * (FRAME_BYTES + 1)))
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
@@ -276,7 +276,7 @@ async def test_a_refusal_is_an_http_answer(server: Server) -> None:
 
 async def test_who_does_not_wait_for_the_answer_is_forgotten(server: Server) -> None:
     """Clients that give up would leave sockets that nobody closes."""
-    socket = await RawSocket.ask(HOST, server.port, "/slow", "token")
+    socket = await RawSocket.request_upgrade(HOST, server.port, "/slow", "token")
     await eventually(lambda: server.requests, "asked")
     await socket.close()
     await asyncio.sleep(0.05)

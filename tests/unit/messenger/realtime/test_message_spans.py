@@ -12,7 +12,7 @@ from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.gateway_stream import gateway_stream
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import running_engine
-from tests.harness.recorded_spans import recording_spans
+from tests.harness.tracing import recording_spans
 from tests.harness.waiting import eventually
 
 ALICE, BOB = new_id(), new_id()

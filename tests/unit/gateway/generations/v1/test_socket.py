@@ -11,7 +11,7 @@ from palaver.gateway.generations.v1.socket import SocketsV1
 from palaver.gateway.sockets.commands import OutboundMessages, SendMessages
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
-from tests.harness.memory_sockets import read_frames
+from tests.harness.memory_transport import read_frames
 
 CHAT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11"
 V1 = SocketsV1(GatewaySettings(messages_per_request=3, text_characters=10))

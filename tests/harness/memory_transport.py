@@ -1,5 +1,4 @@
-"""Clients of a gateway's sockets without a network: what a client sends is heard in the same moment, what it
-is told is kept as frames."""
+"""The transport of a gateway's socket without a network: frames arrive the moment they are sent."""
 
 import asyncio
 import json
@@ -28,9 +27,9 @@ def read_frames(written: bytes) -> list[dict[str, Any]]:
 
 
 class MemoryTransport:
-    """One socket's client, which stands where the TCP connection and its WebSocket would.
+    """One client, in the place of the TCP connection and its WebSocket.
 
-    `frames`: all that it was told. `closed`: the close code that it got, or None.
+    `frames`: all that it received. `closed`: the close code that it got, None before that.
     """
 
     def __init__(self) -> None:
@@ -67,7 +66,7 @@ class MemoryTransport:
             self._gone = True
             self._hears.closed()
 
-    # ---- what the wire asks of a transport ----
+    # ---- see `picows.WSTransport` and `asyncio.Transport` ----
 
     @property
     def underlying_transport(self) -> "MemoryTransport":
@@ -75,7 +74,7 @@ class MemoryTransport:
         return self
 
     def write(self, frames: bytes) -> None:
-        """The gateway tells something."""
+        """Receives frames of the gateway."""
         self.frames += read_frames(frames)
 
     def is_closing(self) -> bool:
