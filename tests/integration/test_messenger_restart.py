@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -84,10 +83,9 @@ class Conversation:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_restarts_drop_no_socket_and_lose_and_double_nothing(
-    tmp_path: Path, number: signal.Signals
+    messenger_db: MessengerDatabase, number: signal.Signals
 ) -> None:
     """Everybody would be thrown out by each update of the messenger, and find messages missing or twice."""
-    messenger_db = MessengerDatabase(tmp_path)
     messenger = RealtimeProcess(messenger_db)
     with messenger.running():
         async with running_gateway(messenger_db.keys, messenger.port) as gateway:
@@ -115,4 +113,3 @@ async def test_restarts_drop_no_socket_and_lose_and_double_nothing(
             for conversation in conversations:
                 conversation.check(messenger_db)
             assert gateway.sockets.count() == CHATS * SOCKETS * 4
-    messenger_db.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from pathlib import Path
 
 import pytest
 
@@ -97,11 +96,10 @@ async def send_all(gateway: Gateway, user_id: bytes, chat_id: bytes) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_p3_a_client_that_is_cut_misses_nothing_and_sees_nothing_twice(
-    tmp_path: Path, seed: int
+    messenger_db: MessengerDatabase, seed: int
 ) -> None:
     """People on bad networks would lose messages, or read them twice."""
     chance = random.Random(seed)
-    messenger_db = MessengerDatabase(tmp_path)
     users = [new_id() for _ in range(READERS + 1)]
     chat_id = messenger_db.group(users)
     async with (
@@ -124,4 +122,3 @@ async def test_p3_a_client_that_is_cut_misses_nothing_and_sees_nothing_twice(
             assert reader.texts == history
         assert sum(reader.connections for reader in readers) > 5 * READERS
         assert sum(reader.cut_within_resume for reader in readers) > 0
-    messenger_db.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -84,9 +83,8 @@ async def resume(gateway: Gateway, user_id: bytes, chat_id: bytes, cursor: int) 
     return socket.seqs
 
 
-async def test_p9_a_slow_reader_is_cut_and_harms_nobody(tmp_path: Path) -> None:
+async def test_p9_a_slow_reader_is_cut_and_harms_nobody(messenger_db: MessengerDatabase) -> None:
     """One phone in a tunnel would fill the gateway's memory, and end the service for all."""
-    messenger_db = MessengerDatabase(tmp_path)
     users = [new_id() for _ in range(SLOW + FAST)]
     chat_id = messenger_db.group(users)
     with RealtimeProcess(messenger_db).running() as messenger:
@@ -120,12 +118,10 @@ async def test_p9_a_slow_reader_is_cut_and_harms_nobody(tmp_path: Path) -> None:
                 assert len(told) < MESSAGES
                 await socket.close()
                 assert await resume(gateway, user, chat_id, len(told)) == seqs[len(told) :]
-    messenger_db.close()
 
 
-async def test_p9_a_resume_waits_for_its_reader(tmp_path: Path) -> None:
+async def test_p9_a_resume_waits_for_its_reader(messenger_db: MessengerDatabase) -> None:
     """A client that comes back after a week would be cut for what it asked for, again and again."""
-    messenger_db = MessengerDatabase(tmp_path)
     users = [new_id(), new_id()]
     chat_id = messenger_db.direct(*users)
     with RealtimeProcess(messenger_db).running() as messenger:
@@ -152,4 +148,3 @@ async def test_p9_a_resume_waits_for_its_reader(tmp_path: Path) -> None:
                     await asyncio.sleep(0.001)
             assert seqs == list(range(1, MESSAGES + 1))
             await socket.close()
-    messenger_db.close()

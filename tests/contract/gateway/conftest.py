@@ -11,7 +11,7 @@ from tests.harness.users import ApiClient, api_client
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PalaverServices]:
-    async with running_services(tmp_path_factory.mktemp("whole"), drain_seconds=2.0) as services:
+    async with running_services(tmp_path_factory.mktemp("services"), drain_seconds=2.0) as services:
         yield services
 
 

@@ -8,19 +8,16 @@ from sqlalchemy import Connection
 
 from palaver.auth.migrations import MIGRATIONS
 from palaver.runtime.settings import AuthSettings
-from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.sql.migrations import migrate
+from tests.harness.migrated_database import migrated_connection
 
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
     """A connection within a transaction, on a migrated database."""
-    engine = sqlite_engine(tmp_path / "auth.db")
-    with engine.connect() as connection, connection.begin():
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        migrate(connection, MIGRATIONS)
+    with migrated_connection(tmp_path / "auth.db", MIGRATIONS) as connection:
         yield connection
-    engine.dispose()
 
 
 @pytest.fixture

@@ -8,33 +8,21 @@ import pytest_asyncio
 from sqlalchemy import Connection
 
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
-from palaver.runtime.sql.migrations import migrate
+from palaver.runtime.sql.database import SqliteDatabase
 from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.migrated_database import migrated_connection
 
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
     """A connection within a transaction, on a migrated database."""
-    engine = sqlite_engine(tmp_path / "messenger.db")
-    with engine.connect() as connection, connection.begin():
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        migrate(connection, MIGRATIONS)
+    with migrated_connection(tmp_path / "messenger.db", MIGRATIONS) as connection:
         yield connection
-    engine.dispose()
-
-
-@pytest.fixture
-def messenger_db(tmp_path: Path) -> Iterator[MessengerDatabase]:
-    """A database to make chats in, beside what a test runs on it."""
-    messenger_db = MessengerDatabase(tmp_path)
-    yield messenger_db
-    messenger_db.close()
 
 
 @pytest_asyncio.fixture
 async def database(messenger_db: MessengerDatabase) -> AsyncIterator[SqliteDatabase]:
-    """The connections of a replica to the place's database."""
+    """The connections of a replica to the test's database."""
     database = SqliteDatabase(messenger_db.file)
     yield database
     await database.close()

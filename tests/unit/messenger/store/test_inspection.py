@@ -19,7 +19,7 @@ ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings that name the place's database."""
+    """Settings that name the test's database."""
     return Settings(data_dir=tmp_path)
 
 
