@@ -141,7 +141,7 @@ class World:
             self.replicas.append(engine)
         for number in range(2):
             channel = MemoryChannel(self.replicas[number].attach)
-            stream = link.Link(channel, 20_000, 64 * 1024 * 1024)
+            stream = link.MessengerStream(channel, 20_000, 64 * 1024 * 1024)
             gateway = SocketServer(
                 GatewaySettings(drain_seconds=0), self.messenger_db.keys.verifier(), RevokedSessions(), stream
             )
