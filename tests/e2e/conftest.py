@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.harness.palaver_process import Running
-from tests.harness.users import Door, door_of
+from tests.harness.palaver_process import PalaverProcess
+from tests.harness.users import ApiClient, api_client
 
 
 @pytest.fixture
-async def door(shared_palaver: Running) -> AsyncIterator[Door]:
+async def api(shared_palaver: PalaverProcess) -> AsyncIterator[ApiClient]:
     """The way in for the test's own, fresh users."""
-    async with door_of(shared_palaver) as found:
+    async with api_client(shared_palaver) as found:
         yield found

@@ -13,8 +13,9 @@ import yaml
 
 from palaver.contracts.errors import CATALOGUE
 from tests.harness.metrics_page import metrics_by_section
-from tests.harness.palaver_process import running_palaver, wait_until
+from tests.harness.palaver_process import running_palaver
 from tests.harness.prometheus import DEPLOYED, REPOSITORY, Prometheus, metrics_addresses, running_prometheus
+from tests.harness.waiting import wait_until
 from tests.harness.workload import ENVIRONMENT, lose_the_messenger, use_everything
 
 DASHBOARD = REPOSITORY / "deploy" / "grafana" / "palaver.json"
@@ -139,7 +140,7 @@ def test_every_value_in_a_matcher_exists(prometheus: Prometheus) -> None:
     """A misspelt route, status or code would be silently left out, or in."""
     wrong: list[tuple[Matcher, str]] = []
     for matcher in {matcher for expression in expressions() for matcher in matchers_of(expression)}:
-        known = prometheus.ask(f"label/{matcher.label}/values", **{"match[]": matcher.metric})
+        known = prometheus.get(f"label/{matcher.label}/values", **{"match[]": matcher.metric})
         if matcher.label in ("code", "reason"):
             known += CATALOGUE
         wrong += [
@@ -157,7 +158,7 @@ def test_the_variables_offer_jobs_and_instances(prometheus: Prometheus) -> None:
     for name, query in asked.items():
         selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", query).groups()
         assert label == name
-        assert len(prometheus.ask(f"label/{label}/values", **{"match[]": with_all_chosen(selector)})) == 3
+        assert len(prometheus.get(f"label/{label}/values", **{"match[]": with_all_chosen(selector)})) == 3
     assert set(asked) == {"job", "instance"}
 
 
@@ -189,6 +190,6 @@ def test_panels_lie_side_by_side() -> None:
 
 def test_prometheus_evaluates_the_rules(prometheus: Prometheus) -> None:
     """The alerts would be a file that nobody reads."""
-    (group,) = prometheus.ask("rules")["groups"]
+    (group,) = prometheus.get("rules")["groups"]
     assert {rule["health"] for rule in group["rules"]} == {"ok"}
     assert len(group["rules"]) == len(rule_expressions()) == 4

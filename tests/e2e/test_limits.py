@@ -5,13 +5,14 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
 
-import aiohttp
 import pytest
+from picows import WSInvalidStatusError
 
-from tests.harness.palaver_process import Running, running_palaver
-from tests.harness.users import PASSWORD, Answer, Door, Person, Wire, door_of, profile_of, v1_frame, v2_send
+from tests.harness.http_client import HttpResponse
+from tests.harness.palaver_process import PalaverProcess, running_palaver
+from tests.harness.users import PASSWORD, ApiClient, ApiUser, api_client, profile_of, v1_frame, v2_send
+from tests.harness.websocket_client import WebSocketClient
 
 TEXT = 16_384
 MESSAGES = 100
@@ -28,26 +29,26 @@ FAMILY = "👩🏽‍🤝‍👩🏿"
 
 
 @pytest.fixture(scope="module")
-def strict_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def strict_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PalaverProcess]:
     """A Palaver with the rates that it has by itself."""
     with running_palaver(tmp_path_factory.mktemp("strict"), rates=True) as running:
         yield running
 
 
 @pytest.fixture
-async def strict_door(strict_palaver: Running) -> AsyncIterator[Door]:
+async def strict_door(strict_palaver: PalaverProcess) -> AsyncIterator[ApiClient]:
     """The way in where rates are limited. Tests come from addresses of their own: see `come_from`."""
-    async with door_of(strict_palaver) as found:
+    async with api_client(strict_palaver) as found:
         yield found
 
 
-async def pair(door: Door) -> tuple[Person, Person, str]:
+async def pair(api: ApiClient) -> tuple[ApiUser, ApiUser, str]:
     """Bob, Alice, and their chat."""
-    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
     return bob, alice, await bob.chat_with(alice)
 
 
-def check_problem(answer: Answer, status: int, code: str, field: str = "") -> None:
+def check_problem(answer: HttpResponse, status: int, code: str, field: str = "") -> None:
     """A v2 error that says which field is wrong."""
     assert answer.status == status, answer.body
     assert answer.headers["content-type"] == "application/problem+json"
@@ -66,21 +67,21 @@ def check_old_error(frame: str, word: str) -> None:
 
 
 @pytest.mark.parametrize("character", ["a", "й", FAMILY, "e\u0301"])
-async def test_longest_text(door: Door, character: str) -> None:
+async def test_longest_text(api: ApiClient, character: str) -> None:
     """Long texts would be cut, or emoji counted as dozens of characters."""
-    bob, alice, chat_id = await pair(door)
+    bob, alice, chat_id = await pair(api)
     # A frame holds fewer of the large ones
     longest = character * min(TEXT, (FRAME - 1000) // len(character.encode()))
     async with alice.socket_v2() as a, bob.socket_v2() as b:
-        await b.say(v2_send(chat_id, longest))
-        assert (await a.hear_type("message"))["text"] == longest
+        b.send(v2_send(chat_id, longest))
+        assert (await a.receive_type("message"))["text"] == longest
         await bob.send(chat_id, character * TEXT)
-        assert (await a.hear_type("message"))["text"] == character * TEXT
+        assert (await a.receive_type("message"))["text"] == character * TEXT
 
 
-async def test_a_longer_text_is_refused(door: Door) -> None:
+async def test_a_longer_text_is_refused(api: ApiClient) -> None:
     """A sender would not know why a text did not arrive."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
     path = f"/chats/{chat_id}/messages"
     longer = "a" * (TEXT + 1)
     check_problem(await bob.v2("POST", path, {"text": longer}), 422, "invalid", "text")
@@ -90,64 +91,64 @@ async def test_a_longer_text_is_refused(door: Door) -> None:
     check_problem(await bob.v2("PATCH", path + "/1", {"text": longer}), 422, "invalid", "text")
     async with bob.socket_v2() as wire, bob.socket_v1() as old:
         frame = v2_send(chat_id, longer)
-        await wire.say(frame)
-        error = await wire.hear_type("error")
+        wire.send(frame)
+        error = await wire.receive_type("error")
         assert (error["code"], error["field"]) == ("invalid", "text")
-        await old.say(v1_frame(chat_id, longer))
-        check_old_error(await old.hear(), "16,384")
+        old.send(v1_frame(chat_id, longer))
+        check_old_error(await old.receive(), "16,384")
     assert len(await bob.history(chat_id)) == 1
 
 
 @pytest.mark.parametrize("text", ["", "\0", "before\0behind"])
-async def test_empty_text_and_nul_are_refused(door: Door, text: str) -> None:
+async def test_empty_text_and_nul_are_refused(api: ApiClient, text: str) -> None:
     """Empty bubbles would show, or texts end where they should not."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
     check_problem(await bob.v2("POST", f"/chats/{chat_id}/messages", {"text": text}), 422, "invalid", "text")
     async with bob.socket_v2() as wire, bob.socket_v1() as old:
-        await wire.say(v2_send(chat_id, text))
-        error = await wire.hear_type("error")
+        wire.send(v2_send(chat_id, text))
+        error = await wire.receive_type("error")
         assert (error["code"], error["field"]) == ("invalid", "text")
-        await old.say(v1_frame(chat_id, text))
-        check_old_error(await old.hear(), "text")
+        old.send(v1_frame(chat_id, text))
+        check_old_error(await old.receive(), "text")
 
 
-async def test_any_unicode_comes_back_as_it_was(door: Door) -> None:
+async def test_any_unicode_comes_back_as_it_was(api: ApiClient) -> None:
     """People would read other characters than were written."""
-    bob, alice, chat_id = await pair(door)
+    bob, alice, chat_id = await pair(api)
     text = f'\u202eتجربة\u202c {FAMILY} e\u0301 \U0010ffff \ufeff\u2028 "\\ \x01\x7f\r\n\t <b>&amp;</b> ﷽ 𝄞'
     async with alice.socket_v2() as a, alice.socket_v1() as old, bob.socket_v2() as b:
-        await b.say(v2_send(chat_id, text))
-        assert (await a.hear_type("message"))["text"] == text
-        payload = json.loads(json.loads(await old.hear())["payload"])
+        b.send(v2_send(chat_id, text))
+        assert (await a.receive_type("message"))["text"] == text
+        payload = json.loads(json.loads(await old.receive())["payload"])
         assert payload["messages"][0]["text"] == text
     assert [message["text"] for message in await alice.history(chat_id)] == [text]
 
 
 @pytest.mark.parametrize("number", [1, MESSAGES])
-async def test_messages_of_a_request(door: Door, number: int) -> None:
+async def test_messages_of_a_request(api: ApiClient, number: int) -> None:
     """Bots could not send many at once."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
     assert [m["seq"] for m in await bob.send(chat_id, *["text"] * number)] == list(range(1, number + 1))
 
 
 @pytest.mark.parametrize("number", [0, MESSAGES + 1])
-async def test_too_many_messages_of_a_request(door: Door, number: int) -> None:
+async def test_too_many_messages_of_a_request(api: ApiClient, number: int) -> None:
     """One request could hold up everybody's, or a part of it would be stored."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
     body = {"messages": [{"text": "text"}] * number}
     check_problem(await bob.v2("POST", f"/chats/{chat_id}/messages", body), 422, "invalid", "messages")
     async with bob.socket_v1() as old:
-        await old.say(v1_frame(chat_id, *["text"] * number))
-        check_old_error(await old.hear(), "messages must be 1 to 100")
+        old.send(v1_frame(chat_id, *["text"] * number))
+        check_old_error(await old.receive(), "messages must be 1 to 100")
     assert await bob.history(chat_id) == []
 
 
 # ---- bytes ----
 
 
-async def test_bodies(door: Door) -> None:
+async def test_bodies(api: ApiClient) -> None:
     """One upload could fill the memory, or a full request of texts would not fit."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
     path = f"/v2/chats/{chat_id}/messages"
     token = "Bearer " + bob.token
 
@@ -155,38 +156,38 @@ async def test_bodies(door: Door) -> None:
         body = json.dumps({"text": "fits"}).encode()
         return body + b" " * (size - len(body))
 
-    assert (await door.call("POST", path, token=token, data=padded(BODY))).status == 201
-    check_problem(await door.call("POST", path, token=token, data=padded(BODY + 1)), 413, "too_large")
-    old = await door.call("POST", "/auth/sign-in", data=padded(BODY + 1))
+    assert (await api.call("POST", path, token=token, data=padded(BODY))).status == 201
+    check_problem(await api.call("POST", path, token=token, data=padded(BODY + 1)), 413, "too_large")
+    old = await api.call("POST", "/auth/sign-in", data=padded(BODY + 1))
     assert (old.status, list(old.json), old.json["code"]) == (413, ["code", "message"], 0)
     assert len(await bob.history(chat_id)) == 1
 
 
-async def test_frames(door: Door) -> None:
+async def test_frames(api: ApiClient) -> None:
     """One frame could fill the memory, and whoever sent it would not know why the socket closed."""
-    bob, _, chat_id = await pair(door)
+    bob, _, chat_id = await pair(api)
 
     def padded(size: int) -> str:
         frame = json.dumps(v2_send(chat_id, "fits"))
         return frame + " " * (size - len(frame))
 
     async with bob.socket_v2() as wire:
-        await wire.say(padded(FRAME))
-        await wire.hear_type("sent")
-        await wire.say(padded(FRAME + 1))
-        assert await wire.hear_close() == 1009
+        wire.send(padded(FRAME))
+        await wire.receive_type("sent")
+        wire.send(padded(FRAME + 1))
+        assert await wire.receive_close() == 1009
     async with bob.socket_v1() as old:
-        await old.say(v1_frame(chat_id, "fits") + " " * FRAME)
-        assert await old.hear_close() == 1009
+        old.send(v1_frame(chat_id, "fits") + " " * FRAME)
+        assert await old.receive_close() == 1009
     assert len(await bob.history(chat_id)) == 1
 
 
 # ---- numbers ----
 
 
-async def test_members_of_a_group(door: Door) -> None:
+async def test_members_of_a_group(api: ApiClient) -> None:
     """A group of everybody would hold up every message in it."""
-    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
     ids = [str(uuid.uuid4()) for _ in range(MEMBERS)]
     too_many = {"title": "All", "member_ids": ids}
     check_problem(await bob.v2("POST", "/chats", too_many), 422, "invalid", "member_ids")
@@ -202,19 +203,19 @@ async def test_members_of_a_group(door: Door) -> None:
     check_problem(refused, 422, "invalid", "user_ids")
 
 
-async def test_sockets_of_a_user(door: Door) -> None:
+async def test_sockets_of_a_user(api: ApiClient) -> None:
     """One user could take all sockets, or an app that leaks them would not be told."""
-    bob, other = await door.sign_up("Bob"), await door.sign_up("Other")
-    open_sockets: list[Any] = []
+    bob, other = await api.sign_up("Bob"), await api.sign_up("Other")
+    open_sockets: list[WebSocketClient] = []
     try:
         for number in range(SOCKETS):
             path = f"/v2/ws?token={bob.token}" if number % 2 else f"/messenger/ws?token={bob.token}"
-            open_sockets.append(await door.http.ws_connect(door.ws_url + path))
+            open_sockets.append(await WebSocketClient.connect(api.ws_url + path))
         for path in ("/v2/ws", "/messenger/ws"):
-            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await door.http.ws_connect(f"{door.ws_url}{path}?token={bob.token}")
-            assert refused.value.status == 429
-            assert int(refused.value.headers["retry-after"]) >= 1
+            with pytest.raises(WSInvalidStatusError) as refused:
+                await WebSocketClient.connect(f"{api.ws_url}{path}?token={bob.token}")
+            assert refused.value.response.status == 429
+            assert int(refused.value.response.headers["retry-after"]) >= 1
         async with other.socket_v2():
             await open_sockets.pop().close()
         async with bob.socket_v2():
@@ -232,14 +233,14 @@ def come_from(address: str) -> dict[str, str]:
     return {"x-forwarded-for": address}
 
 
-def check_rate_limited(answer: Answer, least: int = 1) -> None:
+def check_rate_limited(answer: HttpResponse, least: int = 1) -> None:
     """429, with the seconds to wait."""
     assert answer.status == 429, answer.body
     assert least <= int(answer.headers["retry-after"]) <= 60
     assert "too many" in (answer.json.get("detail") or answer.json["message"]).lower()
 
 
-async def until_refused(ask: Callable[[], Awaitable[Answer]], refilled_a_second: float) -> Answer:
+async def until_refused(ask: Callable[[], Awaitable[HttpResponse]], refilled_a_second: float) -> HttpResponse:
     """The first 429. A slow machine grants a few more before it, which its budget got back meanwhile."""
     began, granted = time.monotonic(), 0
     while (answer := await ask()).status != 429:
@@ -248,77 +249,77 @@ async def until_refused(ask: Callable[[], Awaitable[Answer]], refilled_a_second:
     return answer
 
 
-async def sign_up_from(door: Door, address: str) -> str:
+async def sign_up_from(api: ApiClient, address: str) -> str:
     """A new user's email."""
     email = f"{uuid.uuid4().hex}@example.org"
     account = {**profile_of("Bob", "Tallor"), "email": email, "password": PASSWORD}
-    (await door.call("POST", "/v2/users", account, headers=come_from(address))).ok(201)
+    (await api.call("POST", "/v2/users", account, headers=come_from(address))).ok(201)
     return email
 
 
 async def guess(
-    door: Door, email: str, address: str, password: str = "wrong", *, old: bool = False
-) -> Answer:
+    api: ApiClient, email: str, address: str, password: str = "wrong", *, old: bool = False
+) -> HttpResponse:
     """A sign-in."""
     path = "/auth/sign-in" if old else "/v2/sessions"
     pair = {"email": email, "password": password}
-    return await door.call("POST", path, pair, headers=come_from(address))
+    return await api.call("POST", path, pair, headers=come_from(address))
 
 
-async def test_wrong_passwords_of_an_account(strict_door: Door) -> None:
+async def test_wrong_passwords_of_an_account(strict_door: ApiClient) -> None:
     """Anybody could try passwords until one fits; or a stranger could lock people out of other accounts."""
-    door = strict_door
-    email = await sign_up_from(door, "203.0.113.1")
-    spared = await sign_up_from(door, "203.0.113.1")
+    api = strict_door
+    email = await sign_up_from(api, "203.0.113.1")
+    spared = await sign_up_from(api, "203.0.113.1")
     for number in range(WRONG_PASSWORDS):
-        assert (await guess(door, email, f"203.0.113.{10 + number}", old=bool(number % 2))).status == 401
-    check_rate_limited(await guess(door, email.upper(), "203.0.113.30"))
-    check_rate_limited(await guess(door, email, "203.0.113.31", old=True))
+        assert (await guess(api, email, f"203.0.113.{10 + number}", old=bool(number % 2))).status == 401
+    check_rate_limited(await guess(api, email.upper(), "203.0.113.30"))
+    check_rate_limited(await guess(api, email, "203.0.113.31", old=True))
     # Even the right one, or an attacker would learn which one it is
-    check_rate_limited(await guess(door, email, "203.0.113.32", PASSWORD))
-    assert (await guess(door, spared, "203.0.113.30", PASSWORD)).status == 201
+    check_rate_limited(await guess(api, email, "203.0.113.32", PASSWORD))
+    assert (await guess(api, spared, "203.0.113.30", PASSWORD)).status == 201
 
 
-async def test_wrong_passwords_of_an_address(strict_door: Door) -> None:
+async def test_wrong_passwords_of_an_address(strict_door: ApiClient) -> None:
     """One machine could try the commonest password on every account."""
-    door = strict_door
-    email = await sign_up_from(door, "203.0.113.2")
+    api = strict_door
+    email = await sign_up_from(api, "203.0.113.2")
     answers = await asyncio.gather(
         *(
-            guess(door, f"{uuid.uuid4().hex}@example.org", "198.51.100.1")
+            guess(api, f"{uuid.uuid4().hex}@example.org", "198.51.100.1")
             for _ in range(WRONG_PASSWORDS_OF_ADDRESS)
         )
     )
     assert {answer.status for answer in answers} == {401}
     a_second = WRONG_PASSWORDS_OF_ADDRESS / 60
     check_rate_limited(
-        await until_refused(lambda: guess(door, f"{uuid.uuid4().hex}@example.org", "198.51.100.1"), a_second)
+        await until_refused(lambda: guess(api, f"{uuid.uuid4().hex}@example.org", "198.51.100.1"), a_second)
     )
-    assert (await guess(door, email, "198.51.100.2", PASSWORD)).status == 201
+    assert (await guess(api, email, "198.51.100.2", PASSWORD)).status == 201
 
 
-async def test_sign_ups_of_an_address(strict_door: Door) -> None:
+async def test_sign_ups_of_an_address(strict_door: ApiClient) -> None:
     """One machine could fill the database with accounts."""
-    door = strict_door
+    api = strict_door
     granted, began = 0, time.monotonic()
 
-    async def sign_up() -> Answer:
+    async def sign_up() -> HttpResponse:
         account = {
             **profile_of("Bob", "Tallor"),
             "password": PASSWORD,
             "email": f"{uuid.uuid4().hex}@example.org",
         }
-        return await door.call("POST", "/v2/users", account, headers=come_from("198.51.100.3"))
+        return await api.call("POST", "/v2/users", account, headers=come_from("198.51.100.3"))
 
     while (answer := await sign_up()).status == 201:
         granted += 1
     check_rate_limited(answer)
     # The budget fills meanwhile
     assert SIGN_UPS <= granted <= SIGN_UPS * (1 + (time.monotonic() - began) / 60) + 1
-    await sign_up_from(door, "198.51.100.4")
+    await sign_up_from(api, "198.51.100.4")
 
 
-async def test_messages_of_a_user(strict_door: Door) -> None:
+async def test_messages_of_a_user(strict_door: ApiClient) -> None:
     """One bot could hold up everybody's messages, or a person who pastes a page would be cut off."""
     bob, alice, chat_id = await pair(strict_door)
     path = f"/chats/{chat_id}/messages"
@@ -329,37 +330,39 @@ async def test_messages_of_a_user(strict_door: Door) -> None:
         # One more fits after a second
         check_rate_limited(await until_refused(lambda: bob.v2("POST", path, full), 1.0))
         await flood(wire, chat_id)
-        error = await wire.hear_type("error")
+        error = await wire.receive_type("error")
         assert (error["code"], error["chat_id"]) == ("rate_limited", chat_id)
         assert 0 < error["retry_after"] <= 1
         for _ in range(BURST):
-            await old.say(v1_frame(chat_id, "text"))
+            old.send(v1_frame(chat_id, "text"))
         # It hears what the other socket sent, too
-        await old.hear_that(lambda frame: frame["action"] == "error" and "too many" in frame["payload"])
+        await old.receive_matching(
+            lambda frame: frame["action"] == "error" and "too many" in frame["payload"]
+        )
         # The other one is not held up
         await alice.send(chat_id, "mine")
         await asyncio.sleep(error["retry_after"] + 0.5)
-        await wire.say(v2_send(chat_id, "back again"))
-        await wire.hear_that(lambda frame: frame["type"] == "sent")
+        wire.send(v2_send(chat_id, "back again"))
+        await wire.receive_matching(lambda frame: frame["type"] == "sent")
     assert await bob.history(chat_id)
 
 
-async def flood(wire: Wire, chat_id: str) -> None:
+async def flood(wire: WebSocketClient, chat_id: str) -> None:
     """Sends far more than what may be sent."""
     for _ in range(BURST):
-        await wire.say(v2_send(chat_id, "text"))
+        wire.send(v2_send(chat_id, "text"))
 
 
-async def test_a_refused_message_was_not_stored(strict_door: Door) -> None:
+async def test_a_refused_message_was_not_stored(strict_door: ApiClient) -> None:
     """A client that comes back after the wait, as it was told, would send twice."""
     bob, _, chat_id = await pair(strict_door)
     frames = [v2_send(chat_id, str(number)) for number in range(BURST + 200)]
     sent, refused = set(), set()
     async with bob.socket_v2() as wire:
         for frame in frames:
-            await wire.say(frame)
+            wire.send(frame)
         while len(sent) + len(refused) < len(frames):
-            frame = await wire.hear_that(lambda frame: frame["type"] in ("sent", "error"))
+            frame = await wire.receive_matching(lambda frame: frame["type"] in ("sent", "error"))
             (sent if frame["type"] == "sent" else refused).add(frame["client_id"])
     assert len(sent) >= BURST
     assert refused

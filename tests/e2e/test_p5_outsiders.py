@@ -9,29 +9,31 @@ from typing import Any
 
 import pytest
 
-from tests.harness.users import Answer, Door, Person, Wire, v1_frame, v2_send
+from tests.harness.http_client import HttpResponse
+from tests.harness.users import ApiClient, ApiUser, v1_frame, v2_send
+from tests.harness.websocket_client import WebSocketClient
 
 FENCE = str(uuid.UUID(int=9))
 
-Ask = Callable[[Person, str], Awaitable[Answer]]
+Ask = Callable[[ApiUser, str], Awaitable[HttpResponse]]
 
 
 @dataclass
 class Scene:
     """Bob's direct chat and Bob's group with Alice, which Henry has left. Eve belongs to neither."""
 
-    bob: Person
-    alice: Person
-    henry: Person
-    eve: Person
+    bob: ApiUser
+    alice: ApiUser
+    henry: ApiUser
+    eve: ApiUser
     direct: str
     group: str
 
 
 @pytest.fixture
-async def scene(door: Door) -> Scene:
+async def scene(api: ApiClient) -> Scene:
     """The chats have messages, one of them edited and one deleted."""
-    bob, alice, henry, eve = [await door.sign_up(name) for name in ("Bob", "Alice", "Henry", "Eve")]
+    bob, alice, henry, eve = [await api.sign_up(name) for name in ("Bob", "Alice", "Henry", "Eve")]
     direct = await bob.chat_with(alice)
     members = {"title": "Tour", "member_ids": [alice.user_id, henry.user_id]}
     group = (await bob.v2("POST", "/chats", members)).ok(201)["id"]
@@ -47,16 +49,16 @@ async def scene(door: Door) -> Scene:
 def v2(method: str, path: str, body: Any = None) -> Ask:
     """A request of v2 about a chat; `CHAT` and `ME` stand for ids."""
 
-    async def ask(person: Person, chat_id: str) -> Answer:
-        filled = path.replace("CHAT", chat_id).replace("ME", person.user_id)
-        return await person.v2(method, filled, body)
+    async def ask(user: ApiUser, chat_id: str) -> HttpResponse:
+        filled = path.replace("CHAT", chat_id).replace("ME", user.user_id)
+        return await user.v2(method, filled, body)
 
     return ask
 
 
 def v1_messages(query: str) -> Ask:
     """A page of messages as v1 asks for it."""
-    return lambda person, chat_id: person.old("GET", f"/messenger/messages?chat_id={chat_id}{query}")
+    return lambda user, chat_id: user.legacy("GET", f"/messenger/messages?chat_id={chat_id}{query}")
 
 
 CHANGES: dict[str, Ask] = {
@@ -90,7 +92,7 @@ FRAMES: dict[str, Callable[[str], Any]] = {
 }
 
 
-def told(answer: Answer, chat_id: str) -> tuple[int, dict[str, str], bytes]:
+def told(answer: HttpResponse, chat_id: str) -> tuple[int, dict[str, str], bytes]:
     """All that an answer tells, but for what differs between any two: time, trace, and the id asked for."""
     varying = ("date", "content-length", "traceresponse")
     headers = {name: value for name, value in answer.headers.items() if name not in varying}
@@ -132,41 +134,41 @@ async def test_former_members_read_up_to_their_leaving(scene: Scene) -> None:
     assert page["last_seq"] == 3
     behind = (await scene.henry.v2("GET", f"/chats/{scene.group}/messages?after_seq=3")).ok()
     assert behind["messages"] == []
-    old = (await scene.henry.old("GET", f"/messenger/messages?chat_id={scene.group}")).ok()
+    old = (await scene.henry.legacy("GET", f"/messenger/messages?chat_id={scene.group}")).ok()
     assert (old["total"], len(old["messages"])) == (3, 3)
 
 
 async def test_lists_of_chats_hold_ones_own(scene: Scene) -> None:
     """Other people's conversations would show on one's screen."""
     assert (await scene.eve.v2("GET", "/chats")).ok() == {"chats": [], "next_cursor": None}
-    assert (await scene.eve.old("GET", "/messenger/chats")).ok()["total"] == 0
+    assert (await scene.eve.legacy("GET", "/messenger/chats")).ok()["total"] == 0
 
 
 @pytest.mark.parametrize("name", [*FRAMES])
 async def test_strangers_are_told_nothing_by_sockets(scene: Scene, name: str) -> None:
     """Anybody could find out who talks to whom by sending frames."""
     nowhere = str(uuid.uuid4())
-    for person, chat_ids in ((scene.eve, (scene.direct, scene.group)), (scene.henry, (scene.direct,))):
-        expected = await heard_after(person, name, nowhere)
+    for user, chat_ids in ((scene.eve, (scene.direct, scene.group)), (scene.henry, (scene.direct,))):
+        expected = await heard_after(user, name, nowhere)
         assert not re.search("one|two|three|uno|Bob|Alice", "".join(expected))
         for chat_id in chat_ids:
-            assert await heard_after(person, name, chat_id) == expected
+            assert await heard_after(user, name, chat_id) == expected
     assert len(await scene.bob.history(scene.direct)) == 3
     assert len(await scene.bob.history(scene.group)) == 4
 
 
-async def heard_after(person: Person, name: str, chat_id: str) -> list[str]:
+async def heard_after(user: ApiUser, name: str, chat_id: str) -> list[str]:
     """The frames that answer one on a new socket, up to that which answers the receipt behind it."""
     heard: list[str] = []
-    async with person.socket_v1() if name.startswith("v1") else person.socket_v2() as wire:
-        await wire.say(FRAMES[name](chat_id))
+    async with user.socket_v1() if name.startswith("v1") else user.socket_v2() as wire:
+        wire.send(FRAMES[name](chat_id))
         # Typing is refused in silence. What else is asked may be answered behind the fence
         least = {"v2 typing": 0, "v2 resume": 2}.get(name, 1)
         if not name.startswith("v1"):
-            await wire.say({"type": "receipt", "chat_id": FENCE, "read_seq": 1})
+            wire.send({"type": "receipt", "chat_id": FENCE, "read_seq": 1})
             least += 1
         while len(heard) < least:
-            heard.append(without_trace(await wire.hear()).replace(chat_id, "CHAT"))
+            heard.append(without_trace(await wire.receive()).replace(chat_id, "CHAT"))
     return sorted(heard)
 
 
@@ -174,40 +176,40 @@ async def test_outsiders_get_no_frames(scene: Scene) -> None:
     """Other people's messages, receipts and typing would reach one's device."""
     outsiders = [scene.eve, scene.henry]
     async with AsyncExitStack() as stack:
-        new = [await stack.enter_async_context(person.socket_v2()) for person in outsiders]
-        old = [await stack.enter_async_context(person.socket_v1()) for person in outsiders]
+        new = [await stack.enter_async_context(user.socket_v2()) for user in outsiders]
+        old = [await stack.enter_async_context(user.socket_v1()) for user in outsiders]
         bob = await stack.enter_async_context(scene.bob.socket_v2())
         alice = await stack.enter_async_context(scene.alice.socket_v2())
         for chat_id in (scene.direct, scene.group):
             await stir(scene, bob, alice, chat_id)
-        for person, wire, old_wire in zip(outsiders, new, old, strict=True):
+        for user, wire, old_wire in zip(outsiders, new, old, strict=True):
             # What comes first must be what is meant for them
-            own = await scene.bob.chat_with(person)
+            own = await scene.bob.chat_with(user)
             await scene.bob.send(own, "for you")
-            frame = await wire.hear_type("message")
+            frame = await wire.receive_type("message")
             assert (frame["chat_id"], frame["text"]) == (own, "for you")
-            assert await old_wire.hear() == v1_frame(own, "for you")
-            assert [f for f in wire.passed_over if f["type"] != "presence"] == []
+            assert await old_wire.receive() == v1_frame(own, "for you")
+            assert [f for f in wire.skipped if f["type"] != "presence"] == []
             # Henry and Bob share no direct chat before the last step
-            assert not [f for f in wire.passed_over if f.get("user_id") == scene.alice.user_id]
+            assert not [f for f in wire.skipped if f.get("user_id") == scene.alice.user_id]
 
 
-async def stir(scene: Scene, bob: Wire, alice: Wire, chat_id: str) -> None:
+async def stir(scene: Scene, bob: WebSocketClient, alice: WebSocketClient, chat_id: str) -> None:
     """Everything that tells members something."""
-    await bob.say(v2_send(chat_id, "secret"))
-    sent = await bob.hear_type("sent")
-    await alice.hear_that(lambda frame: frame.get("text") == "secret")
+    bob.send(v2_send(chat_id, "secret"))
+    sent = await bob.receive_type("sent")
+    await alice.receive_matching(lambda frame: frame.get("text") == "secret")
     async with scene.alice.socket_v2() as another:
         # A socket tells of typing once a second
-        await another.say({"type": "typing", "chat_id": chat_id})
-        await bob.hear_type("typing")
-    await alice.say({"type": "receipt", "chat_id": chat_id, "read_seq": sent["seq"]})
-    await bob.hear_type("receipt")
+        another.send({"type": "typing", "chat_id": chat_id})
+        await bob.receive_type("typing")
+    alice.send({"type": "receipt", "chat_id": chat_id, "read_seq": sent["seq"]})
+    await bob.receive_type("receipt")
     path = f"/chats/{chat_id}/messages/{sent['seq']}"
     (await scene.bob.v2("PATCH", path, {"text": "edited"})).ok()
-    await alice.hear_that(lambda frame: frame.get("text") == "edited")
+    await alice.receive_matching(lambda frame: frame.get("text") == "edited")
     (await scene.bob.v2("DELETE", path)).ok()
-    await alice.hear_that(lambda frame: bool(frame.get("deleted_at")))
+    await alice.receive_matching(lambda frame: bool(frame.get("deleted_at")))
 
 
 async def test_a_removed_member_hears_no_more(scene: Scene) -> None:
@@ -215,10 +217,10 @@ async def test_a_removed_member_hears_no_more(scene: Scene) -> None:
     bob, alice = scene.bob, scene.alice
     async with alice.socket_v2() as new, alice.socket_v1() as old:
         await bob.send(scene.group, "still here")
-        assert (await new.hear_type("message"))["text"] == "still here"
-        assert await old.hear() == v1_frame(scene.group, "still here")
+        assert (await new.receive_type("message"))["text"] == "still here"
+        assert await old.receive() == v1_frame(scene.group, "still here")
         (await bob.v2("DELETE", f"/chats/{scene.group}/members/{alice.user_id}")).ok(204)
         await bob.send(scene.group, "without Alice")
         await bob.send(scene.direct, "with Alice")
-        assert (await new.hear_type("message"))["text"] == "with Alice"
-        assert await old.hear() == v1_frame(scene.direct, "with Alice")
+        assert (await new.receive_type("message"))["text"] == "with Alice"
+        assert await old.receive() == v1_frame(scene.direct, "with Alice")

@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver
-from tests.harness.users import Door, Person, v1_frame, v2_send
+from tests.harness.palaver_process import PalaverProcess, running_palaver
+from tests.harness.users import ApiClient, ApiUser, v1_frame, v2_send
 
 CLIENT = "b7ad6b7169203331"
 
 
 @pytest.fixture(scope="module")
-def shared_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def shared_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PalaverProcess]:
     """One that keeps every trace: a test asks more in a second than are kept of each."""
     everything = {"PALAVER_TELEMETRY__SAMPLE_RATIO": "1"}
     with running_palaver(tmp_path_factory.mktemp("palaver"), env=everything) as running:
         yield running
 
 
-def follow(palaver: Running, *words: str) -> Any:
+def follow(palaver: PalaverProcess, *words: str) -> Any:
     """What `palaver trace` finds, as JSON."""
     command = [
         sys.executable,
@@ -51,27 +51,27 @@ def way_of(spans: list[Any], name: str) -> list[str]:
     return found[::-1]
 
 
-async def two_people(door: Door) -> tuple[Person, Person, str]:
+async def two_people(api: ApiClient) -> tuple[ApiUser, ApiUser, str]:
     """Alice and Bob, and their chat."""
-    alice, bob = await door.sign_up("Alice"), await door.sign_up("Bob")
+    alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
     return alice, bob, await alice.chat_with(bob)
 
 
 async def test_a_message_is_followed_from_a_frame_to_every_socket(
-    shared_palaver: Running, door: Door
+    shared_palaver: PalaverProcess, api: ApiClient
 ) -> None:
     """Nobody could answer "where is this message?", from who sent it to who has read it."""
-    alice, bob, chat_id = await two_people(door)
+    alice, bob, chat_id = await two_people(api)
     async with alice.socket_v2() as hers:
         async with bob.socket_v1() as his:
-            await hers.say(v2_send(chat_id, "hello"))
-            sent = await hers.hear_type("sent")
-            assert "hello" in await his.hear()
+            hers.send(v2_send(chat_id, "hello"))
+            sent = await hers.receive_type("sent")
+            assert "hello" in await his.receive()
         async with bob.socket_v2() as later:
-            await later.say({"type": "resume", "cursors": {chat_id: 0}})
-            await later.hear_type("resumed")
-            await later.say({"type": "receipt", "chat_id": chat_id, "read_seq": 1})
-            await hers.hear_that(lambda frame: frame["type"] == "receipt" and frame["read_seq"] == 1)
+            later.send({"type": "resume", "cursors": {chat_id: 0}})
+            await later.receive_type("resumed")
+            later.send({"type": "receipt", "chat_id": chat_id, "read_seq": 1})
+            await hers.receive_matching(lambda frame: frame["type"] == "receipt" and frame["read_seq"] == 1)
     story = follow(shared_palaver, "--message", chat_id, "1")
     message = story["message"]
     assert (story["trace_id"], message["sender"]["name"]) == (sent["trace_id"], "Alice Tallor")
@@ -90,14 +90,14 @@ async def test_a_message_is_followed_from_a_frame_to_every_socket(
     assert {span["name"] for span in story["linked"]} >= {"commit batch", "resume"}
 
 
-async def test_old_clients_and_rest_are_followed_too(shared_palaver: Running, door: Door) -> None:
+async def test_old_clients_and_rest_are_followed_too(shared_palaver: PalaverProcess, api: ApiClient) -> None:
     """Messages of clients that never update, and of bots, would be lost sight of at the first door."""
-    alice, bob, chat_id = await two_people(door)
+    alice, bob, chat_id = await two_people(api)
     async with bob.socket_v2() as his, alice.socket_v1() as hers:
-        await hers.say(v1_frame(chat_id, "by v1"))
-        await his.hear_type("message")
+        hers.send(v1_frame(chat_id, "by v1"))
+        await his.receive_type("message")
         answer = await alice.v2("POST", f"/chats/{chat_id}/messages", {"messages": [{"text": "by REST"}]})
-        await his.hear_type("message")
+        await his.receive_type("message")
     by_v1 = follow(shared_palaver, "--message", chat_id, "1")
     assert way_of(by_v1["spans"], "deliver message")[0] == "receive message"
     by_rest = follow(shared_palaver, "--message", chat_id, "2")
@@ -111,9 +111,11 @@ async def test_old_clients_and_rest_are_followed_too(shared_palaver: Running, do
     ]
 
 
-async def test_a_request_is_followed_through_all_services(shared_palaver: Running, door: Door) -> None:
+async def test_a_request_is_followed_through_all_services(
+    shared_palaver: PalaverProcess, api: ApiClient
+) -> None:
     """A slow request could not be told from a slow part behind it."""
-    alice, bob = await door.sign_up("Alice"), await door.sign_up("Bob")
+    alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
     trace_id = alice.user_id.replace("-", "")
     headers = {"traceparent": f"00-{trace_id}-{CLIENT}-01"}
     answer = await alice.v2("POST", "/chats", {"companion_id": bob.user_id}, headers=headers)
@@ -127,15 +129,17 @@ async def test_a_request_is_followed_through_all_services(shared_palaver: Runnin
     assert {line["service"] for line in found["lines"]} == {"gateway", "auth"}
 
 
-async def test_a_refusal_names_the_trace_under_which_it_is_found(shared_palaver: Running, door: Door) -> None:
+async def test_a_refusal_names_the_trace_under_which_it_is_found(
+    shared_palaver: PalaverProcess, api: ApiClient
+) -> None:
     """A user's report of an error could not be matched with what happened."""
-    alice, _, chat_id = await two_people(door)
-    outsider = await door.sign_up("Eve")
+    alice, _, chat_id = await two_people(api)
+    outsider = await api.sign_up("Eve")
     refused = await outsider.v2("GET", f"/chats/{chat_id}")
     assert refused.json["trace_id"] == refused.headers["traceresponse"].split("-")[1]
     found = follow(shared_palaver, refused.json["trace_id"])
     assert [line["status"] for line in found["lines"] if line["service"] == "gateway"] == [404]
     async with alice.socket_v2() as hers:
-        await hers.say(v2_send(outsider.user_id, "to no chat"))
-        error = await hers.hear_type("error")
+        hers.send(v2_send(outsider.user_id, "to no chat"))
+        error = await hers.receive_type("error")
     assert len(error["trace_id"]) == 32

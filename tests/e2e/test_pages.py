@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver
+from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.walkthrough import REPOSITORY, Terminal
 
 README = REPOSITORY / "README.md"
@@ -20,7 +20,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Running]:
+def fresh(tmp_path: Path) -> Iterator[PalaverProcess]:
     """A Palaver without users, with rate limits. It keeps every trace: the test types within seconds what a
     reader types within minutes, and beyond ten a second a message is sampled."""
     everything = {"PALAVER_TELEMETRY__SAMPLE_RATIO": "1"}
@@ -66,7 +66,9 @@ def shown_on(page: Path, base_url: str) -> list[str]:
     return [without_names_of_the_day(output) for output in blocks_of(page, "", base_url)]
 
 
-def test_the_readme_works_as_it_stands(fresh: Running, terminals: list[Terminal], tmp_path: Path) -> None:
+def test_the_readme_works_as_it_stands(
+    fresh: PalaverProcess, terminals: list[Terminal], tmp_path: Path
+) -> None:
     """It is the first page that anybody tries; who gets stuck there does not come back."""
     first, second = terminals
     run, *minute, trace = blocks_of(README, "sh", fresh.base_url)
@@ -101,7 +103,7 @@ def run_program(program: str, erin: Terminal, frank: Terminal, base_url: str, di
     assert printed == "stored as message 3\n4 I am.\n"
 
 
-def trace_message(terminal: Terminal, command: str, palaver: Running) -> str:
+def trace_message(terminal: Terminal, command: str, palaver: PalaverProcess) -> str:
     """What a page's `palaver trace --message $CHAT_ID 1` prints, for the Palaver that runs."""
     found = terminal.run(
         command.replace(".venv/bin/palaver", f"PALAVER_DATA_DIR={palaver.data_dir} {PALAVER}")
@@ -110,13 +112,13 @@ def trace_message(terminal: Terminal, command: str, palaver: Running) -> str:
     return found
 
 
-def test_the_walkthrough_prints_what_the_page_says(fresh: Running, terminals: list[Terminal]) -> None:
+def test_the_walkthrough_prints_what_the_page_says(fresh: PalaverProcess, terminals: list[Terminal]) -> None:
     """A reader compares what they see with the page; a difference makes them look for their own mistake."""
     printed = outputs_of(terminals[0], blocks_of(WALKTHROUGH, "sh", fresh.base_url))
     assert printed == shown_on(WALKTHROUGH, fresh.base_url)
 
 
-def test_the_v1_walkthrough_works_as_it_stands(fresh: Running, terminals: list[Terminal]) -> None:
+def test_the_v1_walkthrough_works_as_it_stands(fresh: PalaverProcess, terminals: list[Terminal]) -> None:
     """Whoever keeps an old client alive checks it against this page, and would mistrust the client."""
     first, second = terminals
     sign_up, sign_in, open_chat, connect, send, read, new, trace = blocks_of(

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.harness.palaver_process import Running
+from tests.harness.palaver_process import PalaverProcess
 from tests.harness.users import PASSWORD, profile_of
 
 EXAMPLES = 25
@@ -68,7 +68,7 @@ def ask(http: requests.Session, url: str, path: str, body: Any, token: str = "")
 
 
 @pytest.fixture(scope="module")
-def caller(shared_palaver: Running) -> Any:
+def caller(shared_palaver: PalaverProcess) -> Any:
     """Signed in, with a group of two and four messages."""
     url = shared_palaver.base_url
     with requests.Session() as http:
@@ -88,7 +88,7 @@ def caller(shared_palaver: Running) -> Any:
 
 
 @pytest.fixture(scope="module")
-def document(shared_palaver: Running) -> Any:
+def document(shared_palaver: PalaverProcess) -> Any:
     """The document that the gateway gives out."""
     return schemathesis.openapi.from_url(
         shared_palaver.base_url + "/openapi.json", config=SchemathesisConfig()

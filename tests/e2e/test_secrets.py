@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
+from picows import WSHandshakeError
 
-from tests.harness.palaver_process import Running, running_palaver
-from tests.harness.users import Answer, Door, Person, door_of, profile_of, v1_frame, v2_send
+from tests.harness.http_client import HttpResponse
+from tests.harness.palaver_process import PalaverProcess, running_palaver
+from tests.harness.users import ApiClient, ApiUser, api_client, profile_of, v1_frame, v2_send
+from tests.harness.websocket_client import WebSocketClient
 
 # All lines, all spans, all of them slow
 EVERYTHING = {
@@ -45,16 +47,16 @@ class Secrets:
 
 
 @pytest.fixture(scope="module")
-def palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PalaverProcess]:
     """One that writes down all that it can."""
     with running_palaver(tmp_path_factory.mktemp("palaver"), env=EVERYTHING) as running:
         yield running
 
 
 @pytest.fixture
-async def door(palaver: Running) -> AsyncIterator[Door]:
+async def api(palaver: PalaverProcess) -> AsyncIterator[ApiClient]:
     """The way in."""
-    async with door_of(palaver) as found:
+    async with api_client(palaver) as found:
         yield found
 
 
@@ -71,17 +73,17 @@ def found_in(directory: Path, secrets: dict[str, str]) -> dict[str, str]:
     return found
 
 
-async def person(door: Door, secrets: Secrets, name: str) -> Person:
+async def user(api: ApiClient, secrets: Secrets, name: str) -> ApiUser:
     """A user whose password and tokens are noted."""
     password = secrets.new("password")
     account = {**profile_of(name, "Secret"), "email": f"{name}@example.org", "password": password}
-    (await door.call("POST", "/v2/users", account)).ok(201)
-    signed = (await door.call("POST", "/v2/sessions", {"email": account["email"], "password": password})).ok(
+    (await api.call("POST", "/v2/users", account)).ok(201)
+    signed = (await api.call("POST", "/v2/sessions", {"email": account["email"], "password": password})).ok(
         201
     )
     secrets.note_tokens(signed)
-    return Person(
-        door,
+    return ApiUser(
+        api,
         account["email"],
         signed["user_id"],
         signed["session_id"],
@@ -91,9 +93,9 @@ async def person(door: Door, secrets: Secrets, name: str) -> Person:
     )
 
 
-async def ask_all_operations(door: Door, caller: Person, chat_id: str, secrets: Secrets) -> int:
+async def ask_all_operations(api: ApiClient, caller: ApiUser, chat_id: str, secrets: Secrets) -> int:
     """Calls every operation with bodies, queries and headers full of secrets. Returns how many there are."""
-    paths = (await door.call("GET", "/openapi.json")).ok()["paths"]
+    paths = (await api.call("GET", "/openapi.json")).ok()["paths"]
     operations = [(path, method.upper()) for path, one in paths.items() for method in one]
     for path, method in operations:
         if (path, method) == ("/v2/sessions/current", "DELETE"):
@@ -103,8 +105,8 @@ async def ask_all_operations(door: Door, caller: Person, chat_id: str, secrets: 
             query = f"?token={secrets.new('token in a query')}&password={secrets.new('password in a query')}"
             token = caller.token if path.startswith("/v2") is False else "Bearer " + caller.token
             data = None if method in ("GET", "DELETE") else body
-            await door.call(method, target + query, token=token, data=data)
-            await door.call(method, target, token=secrets.new("bad token"), data=data)
+            await api.call(method, target + query, token=token, data=data)
+            await api.call(method, target, token=secrets.new("bad token"), data=data)
     return len(operations)
 
 
@@ -125,7 +127,7 @@ def bodies(secrets: Secrets, chat_id: str) -> list[bytes]:
     ]
 
 
-async def talk(alice: Person, bob: Person, chat_id: str, secrets: Secrets) -> None:
+async def talk(alice: ApiUser, bob: ApiUser, chat_id: str, secrets: Secrets) -> None:
     """Messages and broken frames, over both generations' sockets and REST."""
     async with alice.socket_v1() as old, bob.socket_v2() as new:
         for frame in (
@@ -134,8 +136,8 @@ async def talk(alice: Person, bob: Person, chat_id: str, secrets: Secrets) -> No
             v1_frame(chat_id, secrets.new("text"))[:-9],
             secrets.new("text"),
         ):
-            await old.say(frame)
-        await new.hear_type("message")
+            old.send(frame)
+        await new.receive_type("message")
         for frame in (
             v2_send(chat_id, secrets.new("text")),
             v2_send(chat_id, secrets.new("text"), secrets.new("client id")),
@@ -144,35 +146,38 @@ async def talk(alice: Person, bob: Person, chat_id: str, secrets: Secrets) -> No
             f'{{"type": "send", "text": "{secrets.new("text")}"',
             {"type": "resume", "cursors": {chat_id: 0}},
         ):
-            await new.say(frame)
-        await new.hear_type("resumed")
+            new.send(frame)
+        await new.receive_type("resumed")
     await alice.send(chat_id, secrets.new("text"))
     changed = {"text": secrets.new("text")}
     (await alice.v2("PATCH", f"/chats/{chat_id}/messages/1", changed)).ok()
 
 
-async def knock(door: Door, caller: Person, secrets: Secrets) -> None:
+async def knock(api: ApiClient, caller: ApiUser, secrets: Secrets) -> None:
     """Sockets that are refused, and one that is opened, by a token in the query."""
     for path in ("/messenger/ws", "/v2/ws", "/nowhere"):
         for token in (secrets.new("bad token"), caller.token[:-3] + "abc"):
             secrets.all[token.rpartition(".")[2]] = "bad token"
-            with contextlib.suppress(aiohttp.WSServerHandshakeError):
-                await door.http.ws_connect(f"{door.ws_url}{path}?token={token}")
-    async with door.http.ws_connect(f"{door.ws_url}/v2/ws?token={caller.token}") as socket:
-        # What no WebSocket says: the library complains of it
-        socket._response.connection.transport.write(b"\xff\xff" + secrets.new("text").encode())
-        await asyncio.sleep(0.1)
+            with contextlib.suppress(WSHandshakeError):
+                await WebSocketClient.connect(f"{api.ws_url}{path}?token={token}")
+    socket = await WebSocketClient.connect(f"{api.ws_url}/v2/ws?token={caller.token}")
+    # No WebSocket frame: the server's library logs an error
+    socket.transport.underlying_transport.write(b"\xff\xff" + secrets.new("text").encode())
+    await asyncio.sleep(0.1)
+    await socket.close()
 
 
-async def test_no_password_token_or_text_is_written_down(palaver: Running, door: Door) -> None:
+async def test_no_password_token_or_text_is_written_down(palaver: PalaverProcess, api: ApiClient) -> None:
     """Whoever reads the logs, or is sent them, could sign in as a user, or read what they say."""
     secrets = Secrets()
-    alice, bob = await person(door, secrets, "alice"), await person(door, secrets, "bob")
+    alice, bob = await user(api, secrets, "alice"), await user(api, secrets, "bob")
     chat_id = await alice.chat_with(bob)
     await talk(alice, bob, chat_id, secrets)
-    assert await ask_all_operations(door, alice, chat_id, secrets) > 30
-    await knock(door, alice, secrets)
-    renewed: Answer = await door.call("POST", "/v2/sessions/refresh", {"refresh_token": bob.refresh_token})
+    assert await ask_all_operations(api, alice, chat_id, secrets) > 30
+    await knock(api, alice, secrets)
+    renewed: HttpResponse = await api.call(
+        "POST", "/v2/sessions/refresh", {"refresh_token": bob.refresh_token}
+    )
     secrets.note_tokens(renewed.ok())
     # What happens when a part is away is written down too
     palaver.wait_restarted("messenger", palaver.kill("messenger"))

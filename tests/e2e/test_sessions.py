@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,11 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver, wait_until
-from tests.harness.users import Answer, Door, Person, Wire, door_of, v1_frame, v2_send
+from tests.harness.http_client import HttpResponse
+from tests.harness.palaver_process import PalaverProcess, running_palaver
+from tests.harness.users import ApiClient, ApiUser, api_client, v1_frame, v2_send
+from tests.harness.waiting import wait_until
+from tests.harness.websocket_client import WebSocketClient
 
 REVOKED_SECONDS = 2.0
 REVOKED = 4001
@@ -24,54 +28,54 @@ SOCKETS_EACH = 20
 MESSAGES = 40
 
 
-async def refresh(door: Door, token: str) -> Answer:
+async def refresh(api: ApiClient, token: str) -> HttpResponse:
     """Changes a refresh token for a new pair."""
-    return await door.call("POST", "/v2/sessions/refresh", {"refresh_token": token})
+    return await api.call("POST", "/v2/sessions/refresh", {"refresh_token": token})
 
 
-async def check_ended(person: Person) -> None:
+async def check_ended(user: ApiUser) -> None:
     """REST and upgrades refuse a session's access token within the time allowed."""
     async with asyncio.timeout(REVOKED_SECONDS):
-        while (answer := await person.v2("GET", "/users/me")).status == 200:  # noqa: ASYNC110 - the server is waited for
+        while (answer := await user.v2("GET", "/users/me")).status == 200:  # noqa: ASYNC110 - the server is waited for
             await asyncio.sleep(0.02)
     assert answer.status == 401
     assert answer.json["code"] == "session_revoked"
-    assert (await person.old("GET", "/messenger/chats")).status == 401
-    assert (await refresh(person.door, person.refresh_token)).status == 401
+    assert (await user.legacy("GET", "/messenger/chats")).status == 401
+    assert (await refresh(user.api, user.refresh_token)).status == 401
 
 
 # ---- the end of a session ----
 
 
 @pytest.mark.parametrize("path", ["current", "ID"])
-async def test_an_ended_session_loses_its_sockets(door: Door, path: str) -> None:
+async def test_an_ended_session_loses_its_sockets(api: ApiClient, path: str) -> None:
     """Whoever holds a stolen phone would go on reading after it was signed out."""
-    bob = await door.sign_up()
-    other = await door.sign_in(bob.email)
+    bob = await api.sign_up()
+    other = await api.sign_in(bob.email)
     async with bob.socket_v1() as old, bob.socket_v2() as new, other.socket_v2() as spared:
         asker = bob if path == "current" else other
         began = time.monotonic()
         (await asker.v2("DELETE", f"/sessions/{path.replace('ID', bob.session_id)}")).ok(204)
-        codes = await asyncio.gather(old.hear_close(5), new.hear_close(5))
+        codes = await asyncio.gather(old.receive_close(5), new.receive_close(5))
         assert time.monotonic() - began <= REVOKED_SECONDS
         assert codes == [REVOKED, REVOKED]
         await check_ended(bob)
-        await spared.say({"type": "ping", "id": "1"})
-        await spared.hear_type("pong")
+        spared.send({"type": "ping", "id": "1"})
+        await spared.receive_type("pong")
     assert (await other.v2("GET", "/users/me")).status == 200
 
 
-async def test_another_ones_session_cannot_be_ended(door: Door) -> None:
+async def test_another_ones_session_cannot_be_ended(api: ApiClient) -> None:
     """Anybody could sign anybody out."""
-    bob, eve = await door.sign_up("Bob"), await door.sign_up("Eve")
+    bob, eve = await api.sign_up("Bob"), await api.sign_up("Eve")
     assert (await eve.v2("DELETE", f"/sessions/{bob.session_id}")).status == 404
     assert (await bob.v2("GET", "/users/me")).status == 200
 
 
-async def test_sessions_are_listed(door: Door) -> None:
+async def test_sessions_are_listed(api: ApiClient) -> None:
     """People could not see which devices they are signed in on."""
-    bob = await door.sign_up()
-    other = await door.sign_in(bob.email)
+    bob = await api.sign_up()
+    other = await api.sign_in(bob.email)
     listed = (await other.v2("GET", "/sessions")).ok()["sessions"]
     assert [(s["id"], s["current"]) for s in listed] == [(other.session_id, True), (bob.session_id, False)]
 
@@ -79,44 +83,44 @@ async def test_sessions_are_listed(door: Door) -> None:
 # ---- refreshing ----
 
 
-async def test_tokens_rotate(door: Door) -> None:
+async def test_tokens_rotate(api: ApiClient) -> None:
     """A refresh token that was seen once, in a backup or a log, would be good for ever."""
-    bob = await door.sign_up()
-    fresh = (await refresh(door, bob.refresh_token)).ok()
+    bob = await api.sign_up()
+    fresh = (await refresh(api, bob.refresh_token)).ok()
     assert (fresh["user_id"], fresh["session_id"]) == (bob.user_id, bob.session_id)
     assert fresh["refresh_token"] != bob.refresh_token
     bob.token, bob.refresh_token = fresh["access_token"], fresh["refresh_token"]
     assert (await bob.v2("GET", "/users/me")).status == 200
-    assert (await refresh(door, bob.refresh_token)).status == 200
+    assert (await refresh(api, bob.refresh_token)).status == 200
 
 
 @pytest.mark.parametrize("generation", ["v1", "v2"])
-async def test_a_used_token_ends_its_session(door: Door, generation: str) -> None:
+async def test_a_used_token_ends_its_session(api: ApiClient, generation: str) -> None:
     """A thief and the owner would share the session without anybody noticing."""
-    bob = await door.sign_up()
+    bob = await api.sign_up()
     stolen = bob.refresh_token
-    bob.refresh_token = (await refresh(door, stolen)).ok()["refresh_token"]
+    bob.refresh_token = (await refresh(api, stolen)).ok()["refresh_token"]
     async with bob.socket_v2() as wire:
         if generation == "v2":
-            again = await refresh(door, stolen)
+            again = await refresh(api, stolen)
         else:
-            again = await door.call("PUT", "/auth/token", {"refresh_token": stolen})
+            again = await api.call("PUT", "/auth/token", {"refresh_token": stolen})
         assert again.status == 401
-        assert await wire.hear_close(REVOKED_SECONDS) == REVOKED
+        assert await wire.receive_close(REVOKED_SECONDS) == REVOKED
     await check_ended(bob)
 
 
-async def test_concurrent_refreshes_give_one_pair(door: Door) -> None:
+async def test_concurrent_refreshes_give_one_pair(api: ApiClient) -> None:
     """Two pairs of one token would let a copy of it live on unnoticed."""
-    bob = await door.sign_up()
-    answers = await asyncio.gather(*(refresh(door, bob.refresh_token) for _ in range(5)))
+    bob = await api.sign_up()
+    answers = await asyncio.gather(*(refresh(api, bob.refresh_token) for _ in range(5)))
     assert sorted(answer.status for answer in answers) == [200, 401, 401, 401, 401]
 
 
 # ---- keys ----
 
 
-def rotate_keys(running: Running) -> str:
+def rotate_keys(running: PalaverProcess) -> str:
     """Runs `palaver keys rotate` beside the running Palaver. Returns the new key's id."""
     done = subprocess.run(
         [sys.executable, "-m", "palaver", "keys", "rotate"],
@@ -129,48 +133,48 @@ def rotate_keys(running: Running) -> str:
     return done.stdout.split()[-1].rstrip(".")
 
 
-def key_of(person: Person) -> str:
+def key_of(user: ApiUser) -> str:
     """The id of the key that signed a person's access token."""
-    return str(jwt.get_unverified_header(person.token)["kid"])
+    return str(jwt.get_unverified_header(user.token)["kid"])
 
 
-async def test_keys_rotate_while_running(shared_palaver: Running, door: Door) -> None:
+async def test_keys_rotate_while_running(shared_palaver: PalaverProcess, api: ApiClient) -> None:
     """Changing a key, after a leak or by the calendar, would sign everybody out or need a restart."""
-    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
     chat_id = await bob.chat_with(alice)
     async with alice.socket_v2() as wire:
         key = await asyncio.to_thread(rotate_keys, shared_palaver)
         assert key != key_of(bob)
         async with asyncio.timeout(10):
-            while key_of(fresh := await door.sign_in(bob.email)) != key:  # noqa: ASYNC110 - auth is waited for
+            while key_of(fresh := await api.sign_in(bob.email)) != key:  # noqa: ASYNC110 - auth is waited for
                 await asyncio.sleep(0.1)
         # Both keys' tokens do for REST, for the messenger, and for new sockets
-        for person in (bob, fresh):
-            await person.send(chat_id, "Hello")
-            assert (await wire.hear_type("message"))["text"] == "Hello"
-            async with person.socket_v1() as old, person.socket_v2() as new:
-                await old.say(v1_frame(chat_id, "old"))
-                assert (await wire.hear_type("message"))["text"] == "old"
-                await new.say(v2_send(chat_id, "new"))
-                assert (await wire.hear_type("message"))["text"] == "new"
-        assert (await refresh(door, bob.refresh_token)).status == 200
+        for user in (bob, fresh):
+            await user.send(chat_id, "Hello")
+            assert (await wire.receive_type("message"))["text"] == "Hello"
+            async with user.socket_v1() as old, user.socket_v2() as new:
+                old.send(v1_frame(chat_id, "old"))
+                assert (await wire.receive_type("message"))["text"] == "old"
+                new.send(v2_send(chat_id, "new"))
+                assert (await wire.receive_type("message"))["text"] == "new"
+        assert (await refresh(api, bob.refresh_token)).status == 200
 
 
 # ---- restarts ----
 
 
 @contextlib.asynccontextmanager
-async def own_door(running: Running) -> AsyncIterator[Door]:
+async def own_api(running: PalaverProcess) -> AsyncIterator[ApiClient]:
     """The way into a Palaver of the test's own."""
-    async with door_of(running) as found:
+    async with api_client(running) as found:
         yield found
 
 
 async def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
     """An update of the server would cost accounts, sessions, chats or messages."""
     with running_palaver(tmp_path) as running:
-        async with own_door(running) as door:
-            bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+        async with own_api(running) as api:
+            bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
             chat_id = await bob.chat_with(alice)
             await bob.send(chat_id, "one", "two")
             await alice.v2("PUT", f"/chats/{chat_id}/receipt", {"read_seq": 1})
@@ -180,8 +184,8 @@ async def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
             ]
             chats = (await bob.v2("GET", "/chats")).ok()
     with running_palaver(tmp_path) as running:
-        async with own_door(running) as door:
-            bob.door = alice.door = door
+        async with own_api(running) as api:
+            bob.api = alice.api = api
             after = [
                 (await bob.v2("GET", path)).body
                 for path in ("/users/me", "/sessions", f"/chats/{chat_id}/messages")
@@ -189,7 +193,7 @@ async def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
             assert after == before
             assert strip_presence((await bob.v2("GET", "/chats")).ok()) == strip_presence(chats)
             assert [m["seq"] for m in await bob.send(chat_id, "three")] == [3]
-            assert (await refresh(door, alice.refresh_token)).status == 200
+            assert (await refresh(api, alice.refresh_token)).status == 200
 
 
 def strip_presence(page: dict[str, list[dict[str, list[dict[str, object]]]]]) -> object:
@@ -204,77 +208,76 @@ def strip_presence(page: dict[str, list[dict[str, list[dict[str, object]]]]]) ->
 async def test_ctrl_c_answers_what_was_sent_and_says_come_back(tmp_path: Path) -> None:
     """At every update messages in flight would be in doubt, and clients take the cut for an error."""
     with running_palaver(tmp_path) as running:
-        async with own_door(running) as door:
-            bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+        async with own_api(running) as api:
+            bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
             chat_id = await bob.chat_with(alice)
             async with bob.socket_v2() as b, alice.socket_v1() as a:
                 sent = [v2_send(chat_id, f"text {number}") for number in range(100)]
                 for frame in sent:
-                    await b.say(frame)
+                    b.send(frame)
                 # Whatever the gateway has heard by then must be acked before the close
-                await b.hear_type("sent")
+                await b.receive_type("sent")
                 running.process.send_signal(signal.SIGINT)
                 acked, code = await drain(b)
                 assert code == RESTARTING
-                assert await a.hear_close(10) == RESTARTING
+                assert await a.receive_close(10) == RESTARTING
         wait_until(lambda: running.process.poll() == 0, "a clean end")
     with running_palaver(tmp_path) as running:
-        async with own_door(running) as door:
-            bob.door = door
+        async with own_api(running) as api:
+            bob.api = api
             stored = [message["client_id"] for message in await bob.history(chat_id)]
     assert stored == [frame["client_id"] for frame in sent][: len(stored)]
     assert acked + 1 == len(stored)
 
 
-async def drain(wire: Wire) -> tuple[int, int]:
+async def drain(wire: WebSocketClient) -> tuple[int, int]:
     """Counts `sent` frames up to the close, and gives its code."""
     count = 0
-    while True:
-        message = await asyncio.wait_for(wire.ws.receive(), 10)
-        if message.type.name != "TEXT":
-            return count, int(message.data)
-        count += message.json()["type"] == "sent"
+    async with asyncio.timeout(10):
+        while (frame := await wire.next_frame()) is not None:
+            count += json.loads(frame)["type"] == "sent"
+    return count, wire.closed or 0
 
 
 @pytest.mark.parametrize("service", ["messenger", "auth"])
 async def test_a_restart_behind_the_gateway_drops_no_socket(tmp_path: Path, service: str) -> None:
     """Each update of a service would throw everybody out, and bring all back in the same second."""
     with running_palaver(tmp_path) as running:
-        async with own_door(running) as door, contextlib.AsyncExitStack() as stack:
-            alice, *others = [await door.sign_up() for _ in range(1 + PEOPLE)]
-            body = {"title": "All", "member_ids": [person.user_id for person in others]}
+        async with own_api(running) as api, contextlib.AsyncExitStack() as stack:
+            alice, *others = [await api.sign_up() for _ in range(1 + PEOPLE)]
+            body = {"title": "All", "member_ids": [user.user_id for user in others]}
             chat_id = (await alice.v2("POST", "/chats", body)).ok(201)["id"]
             old, new = [], []
-            for person in others:
+            for user in others:
                 for _ in range(SOCKETS_EACH // 2):
-                    old.append(await stack.enter_async_context(person.socket_v1()))
-                    new.append(await stack.enter_async_context(person.socket_v2()))
+                    old.append(await stack.enter_async_context(user.socket_v1()))
+                    new.append(await stack.enter_async_context(user.socket_v2()))
             sender = await stack.enter_async_context(alice.socket_v2())
             texts = [f"text {number}" for number in range(MESSAGES)]
             victim = await send_around_kill(running, service, sender, chat_id, texts)
             await asyncio.to_thread(running.wait_restarted, service, victim)
             expected = [v1_frame(chat_id, text) for text in texts]
             for wire in old:
-                assert [await wire.hear() for _ in texts] == expected
+                assert [await wire.receive() for _ in texts] == expected
             for wire in new:
-                assert [(await wire.hear_type("message"))["seq"] for _ in texts] == list(
+                assert [(await wire.receive_type("message"))["seq"] for _ in texts] == list(
                     range(1, MESSAGES + 1)
                 )
-            assert not [wire for wire in (*old, *new, sender) if wire.ws.closed]
+            assert not [wire for wire in (*old, *new, sender) if wire.closed is not None]
             assert (await others[0].v2("GET", "/users/me")).status == 200
 
 
 async def send_around_kill(
-    running: Running, service: str, sender: Wire, chat_id: str, texts: list[str]
+    running: PalaverProcess, service: str, sender: WebSocketClient, chat_id: str, texts: list[str]
 ) -> int:
     """Sends texts, kills a service among them, and checks the acknowledgements. Returns the victim's id."""
     frames = [v2_send(chat_id, text) for text in texts]
     for frame in frames[: MESSAGES // 2]:
-        await sender.say(frame)
+        sender.send(frame)
     victim = running.kill(service)
     for frame in frames[MESSAGES // 2 :]:
-        await sender.say(frame)
-    acks = [await sender.hear_type("sent") for _ in frames]
+        sender.send(frame)
+    acks = [await sender.receive_type("sent") for _ in frames]
     places = {ack["client_id"]: ack["seq"] for ack in acks}
     assert [places.get(frame["client_id"]) for frame in frames] == list(range(1, MESSAGES + 1))
     return victim

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.palaver_process import Running, running_palaver
-from tests.harness.users import door_of, v2_send
+from tests.harness.palaver_process import PalaverProcess, running_palaver
+from tests.harness.users import api_client, v2_send
 
 # The gateway's span, its call, auth's span, and the line that the gateway wrote last
 HEADS = (
@@ -23,7 +23,7 @@ HEADS = (
 
 
 @pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PalaverProcess]:
     """A Palaver that keeps every trace."""
     directory = tmp_path_factory.mktemp("traced")
     with running_palaver(directory, env={"PALAVER_TELEMETRY__SAMPLE_RATIO": "1"}) as running:
@@ -49,7 +49,7 @@ def trace_of(data_dir: Path, *words: str) -> dict[str, Any]:
     return found
 
 
-def test_a_clients_trace_is_drawn_through_gateway_and_auth(traced: Running) -> None:
+def test_a_clients_trace_is_drawn_through_gateway_and_auth(traced: PalaverProcess) -> None:
     """Nobody could say where a client's request spent its time."""
     trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
     person = {"name": "Alice", "surname": "Liddell", "birthday": "1990-01-01", "sex": "female", "city": "x"}
@@ -76,21 +76,21 @@ def test_a_clients_trace_is_drawn_through_gateway_and_auth(traced: Running) -> N
     assert {row.split()[3] for row in lines} == {"gateway", "auth"}
 
 
-async def test_a_message_is_followed_from_one_socket_to_others(traced: Running) -> None:
+async def test_a_message_is_followed_from_one_socket_to_others(traced: PalaverProcess) -> None:
     """Nobody could answer where a message is, who got it when, and who has read it."""
-    async with door_of(traced) as door:
-        alice, bob = await door.sign_up("Alice"), await door.sign_up("Bob")
+    async with api_client(traced) as api:
+        alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
         chat_id = await alice.chat_with(bob)
         async with alice.socket_v2() as sender, bob.socket_v2() as receiver:
-            await sender.say(v2_send(chat_id, "a secret of two"))
-            sent = await sender.hear_type("sent")
-            await receiver.hear_type("message")
-            await receiver.say({"type": "receipt", "chat_id": chat_id, "received_seq": 1, "read_seq": 1})
-            await sender.hear_type("receipt")
+            sender.send(v2_send(chat_id, "a secret of two"))
+            sent = await sender.receive_type("sent")
+            await receiver.receive_type("message")
+            receiver.send({"type": "receipt", "chat_id": chat_id, "received_seq": 1, "read_seq": 1})
+            await sender.receive_type("receipt")
         async with bob.socket_v2() as later:
-            await later.say({"type": "resume", "cursors": {chat_id: 0}})
-            await later.hear_type("message")
-            await later.hear_type("resumed")
+            later.send({"type": "resume", "cursors": {chat_id: 0}})
+            await later.receive_type("message")
+            await later.receive_type("resumed")
     found = trace_of(traced.data_dir, "--message", chat_id, "1")
     message = found["message"]
     assert (message["id"], message["sender"]["user_id"]) == (sent["id"], alice.user_id)

@@ -8,18 +8,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import psutil
 import pytest
 
-from tests.harness.palaver_process import (
-    SERVICES,
-    Running,
-    is_gone,
-    running_palaver,
-    start_palaver,
-    wait_until,
-)
+from tests.harness.palaver_process import SERVICES, PalaverProcess, is_gone, running_palaver, start_palaver
+from tests.harness.waiting import wait_until
+from tests.harness.websocket_client import WebSocketClient
 
 ALICE = {
     "email": "alice@example.org",
@@ -33,7 +27,7 @@ ALICE = {
 }
 
 
-def call(running: Running, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+def call(running: PalaverProcess, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
     """Status and body of the gateway's answer."""
     request = urllib.request.Request(
         running.base_url + path,
@@ -48,7 +42,7 @@ def call(running: Running, method: str, path: str, body: Any = None) -> tuple[in
         return error.code, error.read()
 
 
-def sign_in(running: Running) -> str:
+def sign_in(running: PalaverProcess) -> str:
     """Alice's access token."""
     status, body = call(running, "POST", "/auth/sign-in", {k: ALICE[k] for k in ("email", "password")})
     assert status == 200, body
@@ -66,7 +60,7 @@ def test_a_signal_stops_all_and_is_no_failure(tmp_path: Path, number: signal.Sig
         assert "did not stop in time" not in running.output
 
 
-def test_what_is_shown_is_where_it_is(palaver: Running) -> None:
+def test_what_is_shown_is_where_it_is(palaver: PalaverProcess) -> None:
     """A newcomer would be sent to pages that are not there."""
     assert call(palaver, "GET", "/docs")[0] == 200
     assert str(palaver.data_dir) in palaver.output
@@ -85,7 +79,7 @@ def test_rates_are_limited_without_the_option(tmp_path: Path) -> None:
         assert call(running, "POST", "/auth/sign-up", ALICE | {"email": "bob@example.org"})[0] == 429
 
 
-def test_only_the_gateway_listens_beyond_loopback(palaver: Running) -> None:
+def test_only_the_gateway_listens_beyond_loopback(palaver: PalaverProcess) -> None:
     """The network could reach private ports, which believe whoever calls."""
     for service, pid in palaver.pids.items():
         listening = {
@@ -98,7 +92,7 @@ def test_only_the_gateway_listens_beyond_loopback(palaver: Running) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_killed_service_comes_back(palaver: Running, service: str) -> None:
+def test_a_killed_service_comes_back(palaver: PalaverProcess, service: str) -> None:
     """One crash would be an outage until somebody looks."""
     assert call(palaver, "POST", "/auth/sign-up", ALICE)[0] == 200
     others = {name: pid for name, pid in palaver.pids.items() if name != service}
@@ -177,14 +171,13 @@ def test_a_database_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
         running.stop()
 
 
-async def test_stopping_tells_sockets_to_come_back(palaver: Running) -> None:
+async def test_stopping_tells_sockets_to_come_back(palaver: PalaverProcess) -> None:
     """Clients would take a restart for the end of their session, or come back all at once."""
     assert call(palaver, "POST", "/auth/sign-up", ALICE)[0] == 200
     token = sign_in(palaver)
     url = f"{palaver.ws_url}/messenger/ws?token={token}"
-    async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
-        palaver.process.send_signal(signal.SIGTERM)
-        frame = await ws.receive(20)
-        assert frame.type is aiohttp.WSMsgType.CLOSE
-        assert frame.data == 1012
+    socket = await WebSocketClient.connect(url)
+    palaver.process.send_signal(signal.SIGTERM)
+    assert await socket.receive_close(20) == 1012
+    await socket.close()
     wait_until(lambda: palaver.process.poll() == 0, "a clean end")

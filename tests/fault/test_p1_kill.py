@@ -12,8 +12,9 @@ import pytest
 
 from palaver.client import Client, Message, PalaverError, Sent, Socket
 from palaver.client.backoff import Backoff
-from tests.harness.palaver_process import SERVICES, Running, running_palaver, wait_until
+from tests.harness.palaver_process import SERVICES, PalaverProcess, running_palaver
 from tests.harness.users import PASSWORD
+from tests.harness.waiting import wait_until
 
 PAIRS = 4
 IN_FLIGHT = 4
@@ -81,7 +82,7 @@ async def sign_in(url: str) -> Client:
     return client
 
 
-async def kill_in_waves(palaver: Running, clients: list[Client], chance: random.Random) -> int:
+async def kill_in_waves(palaver: PalaverProcess, clients: list[Client], chance: random.Random) -> int:
     """Kills services in random order, at random moments. Returns the number of kills."""
     kills = 0
     for rounds in ROUNDS_OF_WAVES:
@@ -97,7 +98,7 @@ async def kill_in_waves(palaver: Running, clients: list[Client], chance: random.
     return kills
 
 
-async def wait_restarted(palaver: Running, clients: list[Client]) -> None:
+async def wait_restarted(palaver: PalaverProcess, clients: list[Client]) -> None:
     """Returns when every service answers again."""
     async with asyncio.timeout(30):
         for client in clients:

@@ -9,9 +9,11 @@ import pytest
 import pytest_asyncio
 
 from palaver.contracts.ids import new_id, text_from_id
-from tests.harness.messenger_process import MessengerProcess
-from tests.harness.realtime import Gateway, Place, eventually, running_gateway
-from tests.harness.websocket_clients import ListeningV1, ListeningV2
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import Gateway, running_gateway
+from tests.harness.realtime_process import RealtimeProcess
+from tests.harness.waiting import eventually
+from tests.harness.websocket_client import WebSocketClientV1, WebSocketClientV2
 
 ALICE, BOB = new_id(), new_id()
 HOUR = 3_600
@@ -22,17 +24,17 @@ QUIET_SECONDS = 0.3
 class House:
     """Alice and Bob in one chat, before a messenger that a test holds up, moves in time and kills."""
 
-    def __init__(self, place: Place, messenger: MessengerProcess, gateway: Gateway) -> None:
-        self.place = place
+    def __init__(self, messenger_db: MessengerDatabase, messenger: RealtimeProcess, gateway: Gateway) -> None:
+        self.messenger_db = messenger_db
         self.messenger = messenger
         self.gateway = gateway
-        self.chat_id = place.direct(ALICE, BOB)
+        self.chat_id = messenger_db.direct(ALICE, BOB)
 
     async def open(self) -> None:
         """Opens Alice's socket, and Bob's of both generations."""
-        self.alice = await ListeningV2.open(self.gateway, "/v2/ws", ALICE)
-        self.bob = await ListeningV2.open(self.gateway, "/v2/ws", BOB)
-        self.old_bob = await ListeningV1.open(self.gateway, "/messenger/ws", BOB)
+        self.alice = await WebSocketClientV2.open(self.gateway, "/v2/ws", ALICE)
+        self.bob = await WebSocketClientV2.open(self.gateway, "/v2/ws", BOB)
+        self.old_bob = await WebSocketClientV1.open(self.gateway, "/messenger/ws", BOB)
         for socket in (self.alice, self.bob):
             await eventually(lambda socket=socket: socket.frames("hello"), "attached")
         await self.talk("before")
@@ -40,13 +42,13 @@ class House:
     async def talk(self, text: str) -> None:
         """A message that everybody gets: what the gateway has heard of time and positions is fresh."""
         count = len(self.bob.seqs)
-        self.alice.send(self.chat_id, text)
+        self.alice.send_message(self.chat_id, text)
         await eventually(lambda: len(self.bob.seqs) == count + 1, f"{text} delivered")
 
     async def commit_and_die(self) -> None:
         """A message is on disk, and nobody has it: then the messenger is killed, and started again."""
         self.messenger.hold_commits(True)
-        self.alice.send(self.chat_id, "on disk")
+        self.alice.send_message(self.chat_id, "on disk")
         await eventually(lambda: self.messenger.has_held_commit, "the commit")
 
     async def restart(self) -> None:
@@ -64,28 +66,28 @@ class House:
         await asyncio.sleep(QUIET_SECONDS)
         assert self.bob.seqs == list(range(1, len(texts) + 1))
         assert self.old_bob.texts == list(texts)
-        assert [message.text for message in self.place.history(self.chat_id)] == list(texts)
+        assert [message.text for message in self.messenger_db.history(self.chat_id)] == list(texts)
         assert all(len(seqs) == 1 for seqs in self.alice.acks.values())
 
 
 @pytest_asyncio.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     """A house with open sockets."""
-    place = Place(tmp_path)
-    messenger = MessengerProcess(place)
+    messenger_db = MessengerDatabase(tmp_path)
+    messenger = RealtimeProcess(messenger_db)
     with messenger.running():
-        async with running_gateway(place.keys, messenger.port) as gateway:
-            house = House(place, messenger, gateway)
+        async with running_gateway(messenger_db.keys, messenger.port) as gateway:
+            house = House(messenger_db, messenger, gateway)
             await house.open()
             yield house
-    place.close()
+    messenger_db.close()
 
 
 async def stall(house: House) -> None:
     """The disk takes 25 s for one commit, while the stream goes on."""
     await house.commit_and_die()
     house.messenger.set_clock(25)
-    house.alice.say({"type": "typing", "chat_id": text_from_id(house.chat_id)})
+    house.alice.send_frame({"type": "typing", "chat_id": text_from_id(house.chat_id)})
     await eventually(lambda: house.bob.frames("typing"), "a batch 25 s later")
 
 

@@ -1,17 +1,18 @@
 """Promise P3: a client that reconnects with its cursors gets every message that it missed, once."""
 
 import asyncio
+import json
 import random
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import aiohttp
 import pytest
 
 from palaver.client import Client, Message
-from tests.harness.palaver_process import Running
-from tests.harness.users import Person, WebSocket, door_of, v2_send
+from tests.harness.palaver_process import PalaverProcess
+from tests.harness.users import ApiUser, api_client, v2_send
+from tests.harness.websocket_client import WebSocketClient
 
 READERS = 6
 WRITERS = 3
@@ -28,7 +29,7 @@ class Reader:
     `seen`: chat id -> its messages' ids, as they came, over all connections.
     """
 
-    person: Person
+    user: ApiUser
     chat_ids: Sequence[str]
     seen: dict[str, list[str]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -41,66 +42,62 @@ class Reader:
         return {chat_id: len(self.seen.get(chat_id, ())) for chat_id in self.chat_ids}
 
     async def read(self, ending: Callable[[], bool], chance: random.Random) -> None:
-        """Connects and is cut, again and again; at last reads until nothing is missing."""
+        """Connects and is cut, again and again."""
         while not ending():
             wire = await self.connect()
             uncut = chance.uniform(*SECONDS_UNCUT)
-            hearing = asyncio.create_task(self.hear(wire))
-            await asyncio.wait((hearing,), timeout=uncut)
-            if not hearing.done():
+            reading = asyncio.create_task(self.read_frames(wire))
+            await asyncio.wait((reading,), timeout=uncut)
+            if not reading.done():
                 self.cut += 1
-                wire.cut()
-            await hearing
+                wire.disconnect()
+            await reading
             await asyncio.sleep(chance.uniform(*SECONDS_AWAY))
 
     async def finish(self, last_seqs: dict[str, int]) -> None:
-        """One last connection, until everything was told."""
+        """One last connection, until nothing is missing."""
         wire = await self.connect()
-        hearing = asyncio.create_task(self.hear(wire, last_seqs))
-        await asyncio.wait((hearing,), timeout=20)
-        wire.cut()
-        await hearing
+        reading = asyncio.create_task(self.read_frames(wire, last_seqs))
+        await asyncio.wait((reading,), timeout=20)
+        wire.disconnect()
+        await reading
 
-    async def connect(self) -> WebSocket:
-        """A new socket, and at once a resume. The `pong` tells that it was heard."""
+    async def connect(self) -> WebSocketClient:
+        """A new socket, and at once a resume. The `pong` shows that the server has it."""
         self.connections += 1
-        headers = {"authorization": "Bearer " + self.person.token}
-        wire = WebSocket(
-            await self.person.door.http.ws_connect(self.person.door.ws_url + "/v2/ws", headers=headers)
-        )
-        await wire.say({"type": "resume", "cursors": self.cursors})
-        await wire.say({"type": "ping"})
+        wire = await WebSocketClient.connect(self.user.api.ws_url + "/v2/ws", "Bearer " + self.user.token)
+        wire.send({"type": "resume", "cursors": self.cursors})
+        wire.send({"type": "ping"})
         return wire
 
-    async def hear(self, wire: WebSocket, until: dict[str, int] | None = None) -> None:
-        """Takes what is told until the connection ends, or until the cursors are there.
+    async def read_frames(self, wire: WebSocketClient, until: dict[str, int] | None = None) -> None:
+        """Takes frames until the connection ends, or until the cursors are `until`.
 
-        What is told before the resume was heard may leave a hole, which the resume fills, or come again with
-        it. From then on each message must come once, and in order. Nothing comes before `hello`, but answers
-        of the gateway alone.
+        A message before the `pong` may leave a hole, which the resume fills, or come again with it. From then
+        on each message must come once, and in order. Before `hello` only the gateway's own replies come.
         """
-        greeted = heard = False
+        greeted = resumed = False
         early: set[str] = set()
         while until is None or self.cursors != until:
-            message = await wire.ws.receive()
-            if message.type is not aiohttp.WSMsgType.TEXT:
+            text = await wire.next_frame()
+            if text is None:
                 return
-            frame = message.json()
+            frame = json.loads(text)
             if (frame["type"] == "hello") == greeted and frame["type"] != "pong":
                 self.wrong.append(f"connection {self.connections}: {frame['type']}, greeted: {greeted}")
             greeted = greeted or frame["type"] == "hello"
-            heard = heard or frame["type"] == "pong"
+            resumed = resumed or frame["type"] == "pong"
             if frame["type"] == "message":
                 is_next = self.take(frame)
-                if not heard:
+                if not resumed:
                     early.add(frame["id"])
                 elif not is_next and frame["id"] not in early:
                     self.wrong.append(f"connection {self.connections}: seq {frame['seq']} in {self.cursors}")
             elif frame["type"] == "error":
-                self.wrong.append(message.data)
+                self.wrong.append(text)
 
     def take(self, frame: dict[str, object]) -> bool:
-        """Notes a message if it is the next one of its chat; tells whether it was."""
+        """Notes a message if it is the next one of its chat. Returns whether it was."""
         seen = self.seen.setdefault(str(frame["chat_id"]), [])
         if frame["seq"] != len(seen) + 1:
             return False
@@ -109,47 +106,47 @@ class Reader:
 
 
 async def write(
-    person: Person, chat_ids: Sequence[str], ending: Callable[[], bool], chance: random.Random
+    user: ApiUser, chat_ids: Sequence[str], ending: Callable[[], bool], chance: random.Random
 ) -> int:
     """Writes into all chats until the end, several messages at once. Returns the number of messages."""
     written = 0
-    async with person.socket_v2() as wire:
+    async with user.socket_v2() as wire:
         while not ending():
             many = chance.randint(1, 5)
             for _ in range(many):
-                await wire.say(v2_send(chance.choice(chat_ids), uuid.uuid4().hex))
+                wire.send(v2_send(chance.choice(chat_ids), uuid.uuid4().hex))
             for _ in range(many):
-                await wire.hear_type("sent")
+                await wire.receive_type("sent")
             written += many
             await asyncio.sleep(chance.uniform(0, 0.02))
     return written
 
 
-async def make_groups(members: Sequence[Person], number: int) -> list[str]:
+async def make_groups(members: Sequence[ApiUser], number: int) -> list[str]:
     """Groups of all members."""
     first, *others = members
-    body = {"title": "Tour", "member_ids": [person.user_id for person in others]}
+    body = {"title": "Tour", "member_ids": [user.user_id for user in others]}
     return [(await first.v2("POST", "/chats", body)).ok(201)["id"] for _ in range(number)]
 
 
 @pytest.mark.parametrize("seed", [random.randrange(10**9)])
-async def test_cut_sockets_miss_nothing(shared_palaver: Running, seed: int) -> None:
+async def test_cut_sockets_miss_nothing(shared_palaver: PalaverProcess, seed: int) -> None:
     """A phone in a tunnel would lose messages, or show them twice, without anybody noticing."""
     chance = random.Random(seed)
-    async with door_of(shared_palaver) as door:
-        people = [await door.sign_up() for _ in range(READERS + WRITERS)]
-        chat_ids = await make_groups(people, CHATS)
-        readers = [Reader(person, chat_ids) for person in people[:READERS]]
+    async with api_client(shared_palaver) as api:
+        users = [await api.sign_up() for _ in range(READERS + WRITERS)]
+        chat_ids = await make_groups(users, CHATS)
+        readers = [Reader(user, chat_ids) for user in users[:READERS]]
         end = asyncio.get_running_loop().time() + SECONDS
 
         def ending() -> bool:
             return asyncio.get_running_loop().time() > end
 
         counts = await asyncio.gather(
-            *(write(person, chat_ids, ending, chance) for person in people[READERS:]),
+            *(write(user, chat_ids, ending, chance) for user in users[READERS:]),
             *(reader.read(ending, chance) for reader in readers),
         )
-        histories = {chat_id: await people[0].history(chat_id) for chat_id in chat_ids}
+        histories = {chat_id: await users[0].history(chat_id) for chat_id in chat_ids}
         last_seqs = {chat_id: len(history) for chat_id, history in histories.items()}
         for reader in readers:
             await reader.finish(last_seqs)
@@ -166,22 +163,22 @@ async def test_cut_sockets_miss_nothing(shared_palaver: Running, seed: int) -> N
 
 
 @pytest.mark.parametrize("seed", [random.randrange(10**9)])
-async def test_our_own_client_misses_nothing(shared_palaver: Running, seed: int) -> None:
+async def test_our_own_client_misses_nothing(shared_palaver: PalaverProcess, seed: int) -> None:
     """Bots written with the client would act twice on a message, or never."""
     chance = random.Random(seed)
-    async with door_of(shared_palaver) as door:
-        people = [await door.sign_up() for _ in range(3)]
-        chat_ids = await make_groups(people, CHATS)
+    async with api_client(shared_palaver) as api:
+        users = [await api.sign_up() for _ in range(3)]
+        chat_ids = await make_groups(users, CHATS)
         end = asyncio.get_running_loop().time() + SECONDS / 2
 
         def ending() -> bool:
             return asyncio.get_running_loop().time() > end
 
-        async with Client(door.url) as client:
-            await client.sign_in(people[0].email, "correct horse")
+        async with Client(api.url) as client:
+            await client.sign_in(users[0].email, "correct horse")
             async with client.socket(dict.fromkeys(chat_ids, 0)) as socket:
                 cutting = asyncio.create_task(cut_sockets(client, ending, chance))
-                writing = [write(person, chat_ids, ending, chance) for person in people[1:]]
+                writing = [write(user, chat_ids, ending, chance) for user in users[1:]]
                 written = sum(await asyncio.gather(*writing))
                 cuts = await cutting
                 seen: dict[str, list[str]] = {chat_id: [] for chat_id in chat_ids}
@@ -190,7 +187,7 @@ async def test_our_own_client_misses_nothing(shared_palaver: Running, seed: int)
                         event = await anext(socket)
                         if isinstance(event, Message):
                             seen[event.chat_id].append(event.id)
-        histories = {chat_id: [m["id"] for m in await people[0].history(chat_id)] for chat_id in chat_ids}
+        histories = {chat_id: [m["id"] for m in await users[0].history(chat_id)] for chat_id in chat_ids}
     report = f"seed {seed}: {written} messages, {cuts} cuts"
     print(report)  # noqa: T201 - the counts are what whoever runs this wants to see
     assert cuts >= 5, report

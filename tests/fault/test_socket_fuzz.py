@@ -1,4 +1,4 @@
-"""What sockets of both generations are told by clients that are broken, or mean ill.
+"""Frames of clients that are broken, or mean ill, on sockets of both generations.
 
 10,000 frames: mutations of real ones, and of the framing. The process lives, each socket answers or is closed
 with a documented code, others are not touched, and memory stays flat.
@@ -7,9 +7,8 @@ with a documented code, others are not touched, and memory stays flat.
 import asyncio
 import contextlib
 import json
+import signal
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -26,8 +24,11 @@ from palaver.contracts.errors import CATALOGUE
 from palaver.contracts.frames import ServerFrame
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.store.chats import create_group
+from tests.harness.keys import Keys
+from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
-from tests.harness.realtime import HOST, Keys, Place
+from tests.harness.realtime import HOST
+from tests.harness.realtime_process import RealtimeProcess
 
 FRAME_BYTES = 262_144
 FRAMES_AT_ONCE = 25
@@ -41,7 +42,7 @@ CHAT = new_id()
 USER, OTHER = new_id(), new_id()
 
 
-# ---- what clients say ----
+# ---- what clients write ----
 
 ODD_NUMBERS = [
     "1e999",
@@ -89,7 +90,7 @@ real = st.sampled_from([text_from_id(CHAT), text_from_id(new_id()), "a word"]).m
 values = st.one_of(st.sampled_from(ODD_VALUES), numbers, texts, long_texts, deep, real)
 
 
-class PendingReceipt:
+class ClientBytes:
     """Bytes on the wire. `sound`: they are whole frames that break no rule of the framing."""
 
     def __init__(self, wire: bytes, *, sound: bool = True) -> None:
@@ -182,22 +183,22 @@ frames_v2 = mutated(fields_v2())
 
 
 @st.composite
-def framed(draw: Any, frames: "st.SearchStrategy[bytes]") -> PendingReceipt:
+def framed(draw: Any, frames: "st.SearchStrategy[bytes]") -> ClientBytes:
     """A message in frames, most of them as they should be."""
     payload = draw(st.one_of(frames, frames, frames, st.binary(max_size=200)))
     how = draw(st.sampled_from(["whole", "whole", "whole", "whole", "binary", "fragments", "control", "odd"]))
     sound = len(payload) <= FRAME_BYTES
     if how == "whole":
-        return PendingReceipt(client_frame(TEXT, payload), sound=sound)
+        return ClientBytes(client_frame(TEXT, payload), sound=sound)
     if how == "binary":
-        return PendingReceipt(client_frame(BINARY, payload), sound=sound)
+        return ClientBytes(client_frame(BINARY, payload), sound=sound)
     if how == "fragments":
         pieces = fragments(payload, draw(st.integers(2, 6)), with_pings=draw(st.booleans()))
-        return PendingReceipt(b"".join(pieces), sound=sound)
+        return ClientBytes(b"".join(pieces), sound=sound)
     if how == "control":
         opcode = draw(st.sampled_from([PING, PONG]))
-        return PendingReceipt(client_frame(opcode, draw(st.binary(max_size=125))))
-    return PendingReceipt(draw(odd_frames), sound=False)
+        return ClientBytes(client_frame(opcode, draw(st.binary(max_size=125))))
+    return ClientBytes(draw(odd_frames), sound=False)
 
 
 def fragments(payload: bytes, count: int, *, with_pings: bool) -> Iterator[bytes]:
@@ -269,32 +270,25 @@ class Sockets:
     def __init__(self, directory: Path) -> None:
         self.keys = Keys()
         self.log_file = directory / "logs" / "sockets.log"
-        place = Place(directory, self.keys)
-        place.write(create_group, CHAT, USER, "a group", [OTHER], 1)
-        place.close()
-        raw = self.keys.key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.harness.sockets_process", str(directory), raw.hex()],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("ready "), line + self.process.stdout.read()
-        self.port = int(line.split()[1])
+        messenger_db = MessengerDatabase(directory, self.keys)
+        messenger_db.write(create_group, CHAT, USER, "a group", [OTHER], 1)
+        messenger_db.close()
+        self.part = RealtimeProcess(messenger_db, "sockets")
+        self.part.start()
+        self.process = self.part.process.process
         self.runner = asyncio.Runner()
         self.frames = 0
         # Its memory when it had seen a part of all
         self.memory_before = 0
-        self.bystander = self.runner.run(RawSocket.open(HOST, self.port, V2.path, self.keys.token(OTHER)))
+        self.bystander = self.runner.run(
+            RawSocket.open(HOST, self.part.port, V2.path, self.keys.token(OTHER))
+        )
 
     def close(self) -> None:
         """Ends the process."""
         self.runner.run(self.bystander.close())
         self.runner.close()
-        self.process.terminate()
-        self.process.communicate(timeout=20)
+        self.part.stop(signal.SIGTERM)
 
     def memory(self) -> int:
         """Resident bytes."""
@@ -302,20 +296,20 @@ class Sockets:
 
     async def open(self, generation: Generation) -> RawSocket:
         """A socket of the user's."""
-        return await RawSocket.open(HOST, self.port, generation.path, self.keys.token(USER))
+        return await RawSocket.open(HOST, self.part.port, generation.path, self.keys.token(USER))
 
-    async def say(self, generation: Generation, said: list[PendingReceipt]) -> None:
-        """Says all of it, asks whether the socket is still there, and reads to the end."""
-        self.frames += len(said)
+    async def send(self, generation: Generation, written: list[ClientBytes]) -> None:
+        """Writes all of it and a marker, and reads up to the marker's answer or the close."""
+        self.frames += len(written)
         socket = await self.open(generation)
-        socket.write(*(one.wire for one in said), client_frame(TEXT, generation.marker))
+        socket.write(*(one.wire for one in written), client_frame(TEXT, generation.marker))
         async with asyncio.timeout(ANSWER_SECONDS):
-            answers = await read_answers(socket, generation, half_open=not all(one.sound for one in said))
+            answers = await read_answers(socket, generation, half_open=not all(one.sound for one in written))
         await socket.close()
         closes = [answer for answer in answers if answer.opcode == CLOSE]
         for close in closes:
-            assert close.close_code in DOCUMENTED or close.payload in b"".join(one.wire for one in said)
-        if all(one.sound for one in said):
+            assert close.close_code in DOCUMENTED or close.payload in b"".join(one.wire for one in written)
+        if all(one.sound for one in written):
             assert not closes
             assert any(generation.reply in answer.payload for answer in answers)
 
@@ -341,8 +335,10 @@ class Sockets:
 
 
 async def read_answers(socket: RawSocket, generation: Generation, *, half_open: bool) -> list[Frame]:
-    """Frames up to the marker's answer, or to the close. `half_open`: nothing else will be said, which ends a
-    socket that waits for the rest of a frame."""
+    """Frames up to the marker's answer, or to the close.
+
+    `half_open`: the client writes no more, which ends a socket that waits for the rest of a frame.
+    """
     if half_open:
         # Where the server has closed the connection already there is nothing to end
         with contextlib.suppress(OSError):
@@ -384,9 +380,9 @@ def test_5000_odd_frames_hurt_nobody(
         phases=[Phase.generate],
         report_multiple_bugs=False,
     )
-    @given(said=st.lists(framed(frames), min_size=FRAMES_AT_ONCE, max_size=FRAMES_AT_ONCE))
-    def fuzz(said: list[PendingReceipt]) -> None:
-        sockets.runner.run(sockets.say(generation, said))
+    @given(written=st.lists(framed(frames), min_size=FRAMES_AT_ONCE, max_size=FRAMES_AT_ONCE))
+    def fuzz(written: list[ClientBytes]) -> None:
+        sockets.runner.run(sockets.send(generation, written))
         if not sockets.memory_before and sockets.frames > EXAMPLES * FRAMES_AT_ONCE / 4:
             sockets.memory_before = sockets.memory()
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +11,39 @@ import aiohttp
 
 from palaver.auth.bootstrap import serve
 from palaver.runtime.settings import AuthSettings, Settings
+from tests.harness.http_client import HttpClient, HttpResponse
+from tests.harness.services import running_service
 
-START_SECONDS = 20.0
 PASSWORD = "correct horse"
 # A password then costs a tenth of a millisecond, and is not safe
 CHEAP = {"port": 0, "argon2_time_cost": 1, "argon2_memory_kib": 8}
 
 
-@dataclass
-class Answer:
-    """What the service said."""
+class AuthApi(HttpClient):
+    """The private REST of auth. `stopping` is what SIGTERM sets."""
 
-    status: int
-    body: Any
-    headers: dict[str, str]
-
-    @property
-    def refusal(self) -> tuple[int, str, str | None]:
-        """Status, kind and field of an error."""
-        return self.status, self.body["code"], self.body.get("field")
-
-
-class Rest:
-    """Calls of the private REST; `stopping` is what SIGTERM sets."""
-
-    def __init__(self, session: aiohttp.ClientSession, port: int, stopping: asyncio.Event) -> None:
-        self.session = session
+    def __init__(self, http: aiohttp.ClientSession, port: int, stopping: asyncio.Event) -> None:
+        super().__init__(http, f"http://127.0.0.1:{port}")
         self.port = port
         self.stopping = stopping
 
-    async def call(self, method: str, path: str, token: str = "", **options: Any) -> Answer:
-        headers = options.pop("headers", {}) | ({"authorization": f"Bearer {token}"} if token else {})
-        async with self.session.request(method, path, headers=headers, **options) as found:
-            is_json = found.content_type == "application/json"
-            body = await found.json() if is_json else await found.text()
-            return Answer(found.status, body, dict(found.headers))
+    async def call(
+        self,
+        method: str,
+        path: str,
+        token: str = "",
+        *,
+        json: Any = None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> HttpResponse:
+        """One request. `json` goes as JSON in ASCII, which can spell lone surrogates; `data` as it is."""
+        given = (headers or {}) | ({"authorization": f"Bearer {token}"} if token else {})
+        body = data if json is None else dumps(json).encode()
+        return await self.request(method, path, body, given, params)
 
-    async def sign_up(self, email: str, headers: dict[str, str] | None = None, **fields: Any) -> Answer:
+    async def sign_up(self, email: str, headers: dict[str, str] | None = None, **fields: Any) -> HttpResponse:
         form = {
             "email": email,
             "password": PASSWORD,
@@ -62,19 +58,19 @@ class Rest:
 
     async def sign_in(
         self, email: str, password: str = PASSWORD, headers: dict[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         pair = {"email": email, "password": password}
         return await self.call("POST", "/sessions", json=pair, headers=headers or {})
 
-    async def refresh(self, token: str) -> Answer:
+    async def refresh(self, token: str) -> HttpResponse:
         return await self.call("POST", "/sessions/refresh", json={"refresh_token": token})
 
-    async def somebody(self, email: str, **fields: Any) -> dict[str, Any]:
+    async def signed_in_user(self, email: str, **fields: Any) -> dict[str, Any]:
         """The token pair of a new user."""
         assert (await self.sign_up(email, **fields)).status == 201
         found = await self.sign_in(email)
         assert found.status == 201, found
-        pair: dict[str, Any] = found.body
+        pair: dict[str, Any] = found.json
         return pair
 
 
@@ -84,17 +80,10 @@ def settings_of(data_dir: Path, **auth: Any) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def serving(data_dir: Path, **auth: Any) -> AsyncIterator[Rest]:
+async def running_auth(data_dir: Path, **auth: Any) -> AsyncIterator[AuthApi]:
     """An auth that serves during the block, then stops as on SIGTERM."""
-    stopping = asyncio.Event()
-    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    service = asyncio.create_task(serve(settings_of(data_dir, **auth), stopping, ready.set_result))
-    await asyncio.wait((service, ready), timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    if service.done():
-        await service
-    try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{ready.result()}") as session:
-            yield Rest(session, ready.result(), stopping)
-    finally:
-        stopping.set()
-        await service
+    async with (
+        running_service(serve, settings_of(data_dir, **auth)) as (service, (port,)),
+        aiohttp.ClientSession() as http,
+    ):
+        yield AuthApi(http, port, service.stopping)

@@ -1,4 +1,4 @@
-"""A server that speaks v2's frames and just enough of its REST, and breaks connections as it is told to."""
+"""A server of v2's frames and of a part of its REST, with faults at chosen rates."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ class Faults:
 
 
 @dataclass
-class Line:
+class Connection:
     """One open socket."""
 
     ws: web.WebSocketResponse
@@ -56,16 +56,16 @@ class FaultyServer:
     client_ids: dict[tuple[str, str, str], int] = field(default_factory=dict)
     receipts: list[frames.SendReceipt] = field(default_factory=list)
     typings: int = 0
-    lines: set[Line] = field(default_factory=set)
+    connections: set[Connection] = field(default_factory=set)
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
 
-    # ---- what tests do ----
+    # ---- calls of tests ----
 
     def new_chat(self) -> str:
-        """A chat of everybody."""
+        """A chat of all users."""
         chat_id = str(uuid.UUID(int=self.chance.getrandbits(128)))
         self.histories[chat_id] = []
         return chat_id
@@ -75,33 +75,33 @@ class FaultyServer:
         return self.chance.random() < chance
 
     async def write(
-        self, chat_id: str, sender_id: str, text: str, client_id: str = "", own: "Line | None" = None
+        self, chat_id: str, sender_id: str, text: str, client_id: str = "", own: "Connection | None" = None
     ) -> frames.Message:
-        """Stores a message and tells all sockets but `own`."""
+        """Stores a message and sends it to all sockets but `own`."""
         history = self.histories[chat_id]
         message_id = str(uuid.UUID(int=self.chance.getrandbits(128)))
         client_id = client_id or str(uuid.UUID(int=self.chance.getrandbits(128)))
         new = frames.Message(chat_id, len(history) + 1, message_id, sender_id, client_id, text, TIME)
         history.append(new)
-        for line in list(self.lines):
-            if line is not own and not line.resuming and not self.happens(self.faults.lose):
-                await self.tell(line, new)
+        for connection in list(self.connections):
+            if connection is not own and not connection.resuming and not self.happens(self.faults.lose):
+                await self.send_frame(connection, new)
         return new
 
     async def edit(self, chat_id: str, seq: int, text: str) -> frames.Message:
-        """Changes a message and tells all sockets."""
+        """Changes a message and sends it to all sockets."""
         new = msgspec.structs.replace(
             self.histories[chat_id][seq - 1], text=text, edited_at=rfc3339(now_us())
         )
         self.histories[chat_id][seq - 1] = new
-        for line in list(self.lines):
-            await self.tell(line, new)
+        for connection in list(self.connections):
+            await self.send_frame(connection, new)
         return new
 
     async def close_all(self, code: int) -> None:
         """Closes every socket."""
-        for line in list(self.lines):
-            await line.ws.close(code=code)
+        for connection in list(self.connections):
+            await connection.ws.close(code=code)
 
     def expire_tokens(self) -> None:
         """No access token is good any more; refresh tokens are."""
@@ -123,7 +123,7 @@ class FaultyServer:
         return web.json_response(body, status=201)
 
     async def sign_in(self, request: web.Request) -> web.Response:
-        """Anybody may; the user id comes of the email."""
+        """Signs anybody in. The user id is made from the email."""
         return self.new_pair(str(uuid.uuid5(uuid.NAMESPACE_URL, (await request.json())["email"])))
 
     async def refresh(self, request: web.Request) -> web.Response:
@@ -169,7 +169,7 @@ class FaultyServer:
         return problem(404, "not_found") if body is None else web.json_response(body)
 
     def user_of(self, request: web.Request) -> str | None:
-        """Who asks."""
+        """The user of a request's token, None without a good one."""
         return self.tokens.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
 
     # ---- sockets ----
@@ -184,86 +184,88 @@ class FaultyServer:
             return problem(503, "unavailable")
         ws = web.WebSocketResponse(max_msg_size=262_144)
         await ws.prepare(request)
-        line = Line(ws, user_id, str(uuid.uuid4()))
-        await ws.send_bytes(msgspec.json.encode(frames.Hello(user_id, line.session_id, rfc3339(now_us()))))
-        self.lines.add(line)
+        connection = Connection(ws, user_id, str(uuid.uuid4()))
+        await ws.send_bytes(
+            msgspec.json.encode(frames.Hello(user_id, connection.session_id, rfc3339(now_us())))
+        )
+        self.connections.add(connection)
         try:
-            await self.hear(line)
+            await self.read_frames(connection)
         finally:
-            self.lines.discard(line)
+            self.connections.discard(connection)
         return ws
 
-    async def hear(self, line: Line) -> None:
-        """Takes frames until the connection ends."""
-        async for message in line.ws:
+    async def read_frames(self, connection: Connection) -> None:
+        """Reads frames until the connection ends."""
+        async for message in connection.ws:
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return
             if self.happens(self.faults.cut):
-                cut(line)
+                cut(connection)
                 return
             if self.happens(self.faults.restart):
-                await line.ws.close(code=WSCloseCode.SERVICE_RESTART)
+                await connection.ws.close(code=WSCloseCode.SERVICE_RESTART)
                 return
-            await self.receive(line, msgspec.json.decode(message.data, type=frames.ClientFrame))
+            await self.receive(connection, msgspec.json.decode(message.data, type=frames.ClientFrame))
 
-    async def receive(self, line: Line, frame: frames.ClientFrame) -> None:
-        """Does what a frame asks."""
+    async def receive(self, connection: Connection, frame: frames.ClientFrame) -> None:
+        """Handles a frame."""
         match frame:
             case frames.Send():
-                await self.receive_send(line, frame)
+                await self.receive_send(connection, frame)
             case frames.Resume():
-                assert not line.resuming, "two resumes at once"
-                line.resuming = True
-                self.start(self.resume(line, frame.cursors))
+                assert not connection.resuming, "two resumes at once"
+                connection.resuming = True
+                self.start(self.resume(connection, frame.cursors))
             case frames.SendReceipt():
                 self.receipts.append(frame)
             case frames.SendTyping():
                 self.typings += 1
             case frames.Ping():
-                await self.tell(line, frames.Pong(frame.id))
+                await self.send_frame(connection, frames.Pong(frame.id))
 
-    async def receive_send(self, line: Line, frame: frames.Send) -> None:
+    async def receive_send(self, connection: Connection, frame: frames.Send) -> None:
         if frame.chat_id not in self.histories:
             refused = frames.Error("not_found", "no chat", "", frame.client_id, frame.chat_id)
-            await self.tell(line, refused)
+            await self.send_frame(connection, refused)
             return
         if self.happens(self.faults.refuse):
-            await self.tell(
-                line, frames.Error("rate_limited", "slow down", "", frame.client_id, frame.chat_id)
+            await self.send_frame(
+                connection, frames.Error("rate_limited", "slow down", "", frame.client_id, frame.chat_id)
             )
             return
-        key = (frame.chat_id, line.user_id, frame.client_id)
+        key = (frame.chat_id, connection.user_id, frame.client_id)
         seq = self.client_ids.get(key)
         if seq is None:
             seq = self.client_ids[key] = len(self.histories[frame.chat_id]) + 1
-            await self.write(frame.chat_id, line.user_id, frame.text, frame.client_id, own=line)
+            await self.write(frame.chat_id, connection.user_id, frame.text, frame.client_id, own=connection)
         stored = self.histories[frame.chat_id][seq - 1]
         ack = frames.Sent(frame.client_id, frame.chat_id, seq, stored.id, stored.created_at)
-        self.start(self.tell_late(line, ack))
+        self.start(self.send_late(connection, ack))
 
-    async def tell_late(self, line: Line, ack: frames.Sent) -> None:
+    async def send_late(self, connection: Connection, ack: frames.Sent) -> None:
         """Acknowledgements come late, and so in any order."""
         await asyncio.sleep(self.chance.random() * self.faults.late_ack_seconds)
-        await self.tell(line, ack)
+        await self.send_frame(connection, ack)
 
-    async def resume(self, line: Line, cursors: dict[str, int]) -> None:
-        """Tells what was missed; live messages wait meanwhile."""
+    async def resume(self, connection: Connection, cursors: dict[str, int]) -> None:
+        """Sends the missed messages; live ones wait meanwhile."""
         for chat_id, seq in cursors.items():
-            told = seq
-            while told < len(self.histories[chat_id]):
-                await self.tell(line, self.histories[chat_id][told])
-                told += 1
-        line.resuming = False
-        await self.tell(line, frames.Resumed())
+            sent = seq
+            while sent < len(self.histories[chat_id]):
+                await self.send_frame(connection, self.histories[chat_id][sent])
+                sent += 1
+        connection.resuming = False
+        await self.send_frame(connection, frames.Resumed())
 
-    async def tell(self, line: Line, frame: frames.FromServer) -> None:
+    async def send_frame(self, connection: Connection, frame: frames.FromServer) -> None:
         """Writes a frame, or two of it, or none and cuts."""
         if self.happens(self.faults.cut):
-            cut(line)
+            cut(connection)
             return
         with contextlib.suppress(ConnectionError):
             for _ in range(2 if self.happens(self.faults.double) else 1):
-                await line.ws.send_str(msgspec.json.encode(frame).decode())
+                await connection.ws.send_str(msgspec.json.encode(frame).decode())
 
     def start(self, work: Any) -> None:
         """Starts work that ends with the server."""
@@ -272,18 +274,18 @@ class FaultyServer:
         task.add_done_callback(self.tasks.discard)
 
 
-Line.__hash__ = object.__hash__  # type: ignore[method-assign] # one connection is no other
+Connection.__hash__ = object.__hash__  # type: ignore[method-assign] # one connection is no other
 
 
-def cut(line: Line) -> None:
+def cut(connection: Connection) -> None:
     """Resets the TCP connection, as a network does."""
-    transport = line.ws._req.transport if line.ws._req else None
+    transport = connection.ws._req.transport if connection.ws._req else None
     if transport is not None:
         transport.abort()
 
 
 def problem(status: int, code: str) -> web.Response:
-    """A refusal (RFC 9457)."""
+    """An error (RFC 9457)."""
     body = {
         "type": f"urn:palaver:error:{code}",
         "title": code,

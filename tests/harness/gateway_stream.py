@@ -1,4 +1,4 @@
-"""A gateway's end of `Attach`, which says to a replica what a test tells it to, and keeps what it hears."""
+"""A gateway's end of `Attach`, which writes what a test decides, and records what a replica sends."""
 
 import asyncio
 import contextlib
@@ -7,8 +7,10 @@ from typing import Any
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch, MessengerBatch
+from tests.harness.keys import Keys
 from tests.harness.memory_channel import MemoryChannel, MemoryStream
-from tests.harness.realtime import Keys, Replica, eventually
+from tests.harness.realtime import Replica
+from tests.harness.waiting import eventually
 
 
 class GatewayStream:
@@ -31,7 +33,7 @@ class GatewayStream:
         """Whether the messenger has ended the stream."""
         return self._reader.done()
 
-    def say(self, **fields: Any) -> None:
+    def write(self, **fields: Any) -> None:
         """Writes a batch."""
         self.stream.up.put(GatewayBatch(**fields))
 
@@ -39,7 +41,7 @@ class GatewayStream:
         """Opens a socket of a user. Returns its number when the messenger has it."""
         self._number += 1
         number = self._number
-        self.say(opens=[self.opening(number, user_id, opened_at, implicit=implicit)])
+        self.write(opens=[self.opening(number, user_id, opened_at, implicit=implicit)])
         await eventually(lambda: any(o.socket == number for o in self.all("opened")), "opened")
         return number
 
@@ -66,7 +68,7 @@ class GatewayStream:
     ) -> list[bytes]:
         """Sends messages. Returns their client ids."""
         client_ids = client_ids or [new_id() for _ in texts]
-        asked = {
+        send = {
             "socket": socket,
             "request": request,
             "chat_id": chat_id,
@@ -75,7 +77,7 @@ class GatewayStream:
             "retry": retry,
             "traceparent": traceparent,
         }
-        self.say(sends=[asked])
+        self.write(sends=[send])
         return client_ids
 
     def all(self, field: str) -> list[Any]:
@@ -92,15 +94,15 @@ class GatewayStream:
         """Whether a batch said how far the gateway has followed."""
         return any(batch.followed for batch in self.batches)
 
-    def told(self, socket: int) -> list[Delivery]:
+    def deliveries_to(self, socket: int) -> list[Delivery]:
         """The deliveries that a socket is named in."""
         return [delivery for delivery in self.all("deliveries") if socket in delivery.sockets]
 
     def seqs(self, socket: int) -> list[int]:
-        """The seqs of the messages that a socket was told."""
+        """The seqs of the messages that a socket received."""
         return [
             delivery.first_seq + index
-            for delivery in self.told(socket)
+            for delivery in self.deliveries_to(socket)
             if not delivery.changed
             for index in range(len(delivery.ids))
         ]
@@ -122,7 +124,7 @@ async def gateway_stream(
     one = GatewayStream(stream, keys)
     opens = [one.opening(*opening) for opening in opens or []]
     positions = [{"writer": writer, "number": number} for writer, number in (followed or {}).items()]
-    one.say(hello={"gateway_id": "gateway", "followed": positions}, opens=opens, reopened=True, **first)
+    one.write(hello={"gateway_id": "gateway", "followed": positions}, opens=opens, reopened=True, **first)
     try:
         yield one
     finally:

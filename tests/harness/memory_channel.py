@@ -1,6 +1,6 @@
 """The stream between a gateway and a messenger without a network: a test decides what breaks, and when.
 
-`MemoryChannel` stands where the gateway's link wants a gRPC channel. What is written is serialised, as on a
+`MemoryChannel` stands in the place of the gateway's gRPC channel. What is written is serialised, as on a
 network, and lies in transit until the other end reads it: a test can stall a direction, and break the stream,
 which loses all that lies there.
 """
@@ -70,7 +70,7 @@ class MemoryStream:
         """Calls the messenger, if one is there."""
         await asyncio.sleep(0)
         if self._channel.attach is None:
-            raise asyncio.InvalidStateError("nobody is there")
+            raise asyncio.InvalidStateError("no messenger")
         self._server = asyncio.create_task(self._serve(self._channel.attach))
         self._channel.stream = self
 
@@ -120,7 +120,7 @@ class Context:
 
 
 class MemoryChannel:
-    """Leads to `attach`, a replica's, or to nobody."""
+    """Leads to `attach` of a replica, or, where that is None, nowhere."""
 
     def __init__(self, attach: Attach | None) -> None:
         self.attach = attach

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,23 +25,22 @@ from palaver.messenger.bootstrap import serve
 from palaver.runtime.grpc.errors import error_from_rpc
 from palaver.runtime.grpc.server import MESSAGE_BYTES
 from palaver.runtime.settings import MessengerSettings, Settings
-from tests.harness.stub_auth import SmallAuth
+from tests.harness.fake_auth import FakeAuth
+from tests.harness.services import Service, running_service
 
 READ_SECONDS = 10.0
 
 
 @dataclass
 class Messenger:
-    """A running messenger, and whom it asks."""
+    """A running messenger, and its auth. `service`: where it runs in the test's own process."""
 
-    auth: SmallAuth
+    auth: FakeAuth
     settings: Settings
     http_port: int
     grpc_port: int
     channel: grpc.aio.Channel
-    # Where it runs in the test's own process
-    stopping: asyncio.Event | None = None
-    service: "asyncio.Task[None] | None" = None
+    service: Service | None = None
     tokens: dict[bytes, str] = field(default_factory=dict)
 
     async def call(self, user_id: bytes, method: str, request: Any, **metadata: str) -> Any:
@@ -57,7 +56,7 @@ class Messenger:
         )
 
     async def call_with(self, metadata: tuple[tuple[str, str], ...], method: str, request: Any) -> Any:
-        """The same with any metadata."""
+        """The reply to a call with any metadata."""
         stub = MessengerStub(self.channel)  # type: ignore[no-untyped-call] # generated without types
         try:
             return await getattr(stub, method)(request, timeout=10, metadata=metadata)
@@ -89,43 +88,31 @@ class Messenger:
         raise AssertionError("the stream ended without a page")
 
     async def refusal(self, user_id: bytes, method: str, request: Any) -> PalaverError:
-        """The error that a unary call of the user's must end with."""
+        """The error that a unary call of a user must end with."""
         with pytest.raises(PalaverError) as caught:
             await self.call(user_id, method, request)
         return caught.value
 
 
 @contextlib.asynccontextmanager
-async def running_messenger(auth: SmallAuth, directory: Path, **settings: Any) -> AsyncIterator[Messenger]:
+async def running_messenger(auth: FakeAuth, directory: Path, **settings: Any) -> AsyncIterator[Messenger]:
     """Runs a messenger on free ports during the block."""
     given = {"http_port": 0, "grpc_port": 0, "auth_url": auth.url, "rates": False, **settings}
-    own = MessengerSettings(**given)
-    whole = Settings(data_dir=directory, messenger=own)
-    ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
-    stopping = asyncio.Event()
-    service = asyncio.create_task(serve(whole, stopping, lambda *found: ports.set_result(found)))
-    try:
-        await asyncio.wait((service, ports), return_when=asyncio.FIRST_COMPLETED)
-        if service.done():
-            service.result()
-        http_port, grpc_port = ports.result()
-        options = [("grpc.max_receive_message_length", MESSAGE_BYTES)]
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}", options) as channel:
-            yield Messenger(auth, whole, http_port, grpc_port, channel, stopping, service)
-    finally:
-        stopping.set()
-        await service
+    whole = Settings(data_dir=directory, messenger=MessengerSettings(**given))
+    async with (
+        running_service(serve, whole) as (service, (http_port, grpc_port)),
+        open_channel(grpc_port) as channel,
+    ):
+        yield Messenger(auth, whole, http_port, grpc_port, channel, service)
+
+
+def open_channel(grpc_port: int) -> grpc.aio.Channel:
+    """A channel that takes messages as large as the messenger's."""
+    return grpc.aio.insecure_channel(
+        f"127.0.0.1:{grpc_port}", [("grpc.max_receive_message_length", MESSAGE_BYTES)]
+    )
 
 
 def client_ids(count: int) -> list[bytes]:
     """As many new client ids."""
     return [new_id() for _ in range(count)]
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 10.0) -> None:
-    """Returns once `condition()` is true. Fails after `seconds`, saying what was waited for."""
-    end = asyncio.get_running_loop().time() + seconds
-    while not await condition():
-        if asyncio.get_running_loop().time() > end:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What docs/reference/metrics.md tells."""
+"""The metrics that docs/reference/metrics.md names."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An OTLP collector in this process: it takes spans and log lines by gRPC, and keeps them."""
+"""An OTLP collector in this process: it takes spans and log lines by gRPC, and records them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 
 class Receiver:
-    """What a collector was given. Spans and lines are messages of OTLP, each beside its resource."""
+    """What a collector received. Spans and lines are messages of OTLP, each beside its resource."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -38,11 +38,11 @@ class Receiver:
         return found
 
     def names(self) -> list[str]:
-        """What the spans are called."""
+        """The names of the spans."""
         return [span.name for _, span in self.spans]
 
     def events(self) -> list[str]:
-        """What the lines say."""
+        """The events of the lines."""
         return [line.body.string_value for _, line in self.lines]
 
 
@@ -58,7 +58,7 @@ class Traces(TraceServiceServicer):
         self._receiver = receiver
 
     def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - OTLP's name
-        """Keeps them."""
+        """Records them."""
         self._receiver.headers.update(dict(context.invocation_metadata()))
         for of_resource in request.resource_spans:
             resource = values_of(of_resource.resource.attributes)
@@ -74,7 +74,7 @@ class Logs(LogsServiceServicer):
         self._receiver = receiver
 
     def Export(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - OTLP's name and form
-        """Keeps them."""
+        """Records them."""
         for of_resource in request.resource_logs:
             resource = values_of(of_resource.resource.attributes)
             for scope in of_resource.scope_logs:

@@ -1,47 +1,32 @@
 """Starts a whole Palaver for a test: `palaver up` on free ports, in a directory of its own."""
 
 import contextlib
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-START_SECONDS = 30.0
-STOP_SECONDS = 30.0
+from tests.harness.processes import ChildProcess
+from tests.harness.waiting import wait_until
+
 SERVICES = ("gateway", "messenger", "auth")
 # Passwords hashed so cheaply would be unsafe, and make tests quick
 CHEAP_PASSWORDS = {"PALAVER_AUTH__ARGON2_TIME_COST": "1", "PALAVER_AUTH__ARGON2_MEMORY_KIB": "64"}
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
-    """Returns once `condition()` is true. Fails after `seconds`, saying what was waited for."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.01)
-
-
 @dataclass
-class Running:
-    """A Palaver that runs."""
+class PalaverProcess(ChildProcess):
+    """A `palaver up`, and the services that it runs."""
 
-    process: "subprocess.Popen[bytes]"
-    data_dir: Path
-    output_file: Path
     base_url: str = ""
 
     @property
-    def output(self) -> str:
-        """What `palaver up` has printed so far, errors included."""
-        return self.output_file.read_text(errors="replace")
+    def data_dir(self) -> Path:
+        """Where its data is."""
+        return self.output_file.parent / "data"
 
     @property
     def ws_url(self) -> str:
@@ -80,12 +65,6 @@ class Running:
         self.wait_for_output(f"{service} is ready again", times)
         return self.pids[service]
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ends `palaver up` by a signal. Returns its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(STOP_SECONDS)
-
 
 def is_gone(process: psutil.Process) -> bool:
     """Whether a process has ended, reaped or not."""
@@ -110,20 +89,14 @@ def services_of(pid: int) -> dict[str, int]:
 
 def start_palaver(
     directory: Path, *, env: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
-) -> Running:
+) -> PalaverProcess:
     """Starts `palaver up ARGUMENTS` with `directory/data`, without waiting for it to be ready."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PALAVER_")}
-    output_file = directory / "up.out"
-    with output_file.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "palaver", "up", "--data-dir", str(directory / "data"), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**environment, **CHEAP_PASSWORDS, **(env or {})},
-            start_new_session=True,
-        )
-    return Running(process, directory / "data", output_file)
+    return PalaverProcess.start(
+        [sys.executable, "-m", "palaver", "up", "--data-dir", str(directory / "data"), *arguments],
+        directory / "up.out",
+        {**CHEAP_PASSWORDS, **(env or {})},
+        own_session=True,
+    )
 
 
 @contextlib.contextmanager
@@ -133,7 +106,7 @@ def running_palaver(
     env: Mapping[str, str] | None = None,
     rates: bool = False,
     arguments: Sequence[str] = ("--port", "0"),
-) -> Iterator[Running]:
+) -> Iterator[PalaverProcess]:
     """A Palaver that is ready, on free ports, with its data in `directory/data`, until the block ends.
 
     `rates`: whether it limits rates. `env`: settings. The same directory again finds the same data.
@@ -143,11 +116,7 @@ def running_palaver(
     )
     try:
         running.wait_for_output("Logs")
-        running.base_url = re.search(r"API +(\S+)", running.output)[1].replace("localhost", "127.0.0.1")
+        running.base_url = running.wait_for(r"API +(\S+)")[1].replace("localhost", "127.0.0.1")
         yield running
     finally:
-        try:
-            running.stop()
-        except subprocess.TimeoutExpired:
-            running.process.kill()
-            raise
+        running.stop()

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import shutil
 import subprocess
 import urllib.error
@@ -16,13 +15,14 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.harness.palaver_process import Running, wait_until
+from tests.harness.palaver_process import PalaverProcess
+from tests.harness.processes import ChildProcess
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOYED = REPOSITORY / "deploy" / "prometheus"
 # Also the time that a scrape may take: one that fails ends every series
 SCRAPE_SECONDS = 1.0
-STOP_SECONDS = 10.0
+LISTENING = r'msg="Listening on" address=(\S+)'
 # The setting that holds the port which a service's /metrics is on
 PORTS = {
     "gateway": "PALAVER_GATEWAY__PORT",
@@ -37,18 +37,18 @@ class Prometheus:
 
     url: str
 
-    def ask(self, path: str, **parameters: str) -> Any:
-        """What its HTTP API answers. Raises `ValueError` with its own words where it refuses."""
+    def get(self, path: str, **parameters: str) -> Any:
+        """The `data` of a response of its HTTP API. Raises `ValueError` with its error text."""
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                return json.load(answer)["data"]
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return json.load(response)["data"]
         except urllib.error.HTTPError as refusal:
             raise ValueError(json.load(refusal)["error"]) from None
 
     def evaluate(self, expression: str) -> list[dict[str, Any]]:
         """The series that an expression gives now: labels in `metric`, time and number in `value`."""
-        return list(self.ask("query", query=expression)["result"])
+        return list(self.get("query", query=expression)["result"])
 
     def number(self, expression: str) -> float:
         """The one number that an expression gives; 0 where it gives none."""
@@ -57,7 +57,7 @@ class Prometheus:
         return float(found[0]["value"][1]) if found else 0.0
 
 
-def metrics_addresses(running: Running) -> dict[str, str]:
+def metrics_addresses(running: PalaverProcess) -> dict[str, str]:
     """Host and port of each service's /metrics."""
     return {
         service: f"127.0.0.1:{psutil.Process(running.pids[service]).environ()[variable]}"
@@ -83,29 +83,18 @@ def running_prometheus(directory: Path, addresses: Mapping[str, str]) -> Iterato
     """A Prometheus with the deployed configuration and rules that scrapes `addresses`, for the block."""
     shutil.copy(DEPLOYED / "alerts.yml", directory)
     (directory / "prometheus.yml").write_text(yaml.safe_dump(deployed_config(addresses)))
-    log_file = directory / "prometheus.log"
     command = [
         "prometheus",
         f"--config.file={directory}/prometheus.yml",
         f"--storage.tsdb.path={directory}/tsdb",
         "--web.listen-address=127.0.0.1:0",
     ]
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    process = ChildProcess.start(command, directory / "prometheus.log")
     try:
-        wait_until(
-            lambda: (
-                "Server is ready to receive web requests" in log_file.read_text()
-                or process.poll() is not None
-            ),
-            "Prometheus is ready",
-        )
-        address = re.search(r'msg="Listening on" address=(\S+)', log_file.read_text())
-        assert address, log_file.read_text()
-        yield Prometheus(f"http://{address[1]}")
+        process.wait_for("Server is ready to receive web requests")
+        yield Prometheus(f"http://{process.wait_for(LISTENING)[1]}")
     finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
+        process.stop()
 
 
 def promtool(*arguments: str, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""A WebSocket client that says exactly the bytes it is told to, and reads frames as they come (RFC 6455)."""
+"""A WebSocket client of bytes: it writes any, and reads frame by frame (RFC 6455)."""
 
 import asyncio
 import base64
@@ -34,16 +34,16 @@ def client_frame(
     masked: bool = True,
     size: int | None = None,
 ) -> bytes:
-    """A frame as a client sends it. `size`: what its header says, where that is not the truth."""
-    told = len(payload) if size is None else size
+    """A frame as a client sends it. `size`: the length in its header, where that is a false one."""
+    stated = len(payload) if size is None else size
     head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
     mask_bit = 0x80 if masked else 0
-    if told < 126:
-        head += bytes([mask_bit | told])
-    elif told < 65_536:
-        head += struct.pack("!BH", mask_bit | 126, told)
+    if stated < 126:
+        head += bytes([mask_bit | stated])
+    elif stated < 65_536:
+        head += struct.pack("!BH", mask_bit | 126, stated)
     else:
-        head += struct.pack("!BQ", mask_bit | 127, told)
+        head += struct.pack("!BQ", mask_bit | 127, stated)
     # A mask of zeros changes nothing, and is one
     return head + (bytes(4) if masked else b"") + payload
 
@@ -56,10 +56,12 @@ class RawSocket:
         self.writer = writer
 
     @classmethod
-    async def ask(cls, host: str, port: int, path: str, token: str, *, limit: int = 2**20) -> Self:
-        """Asks for an upgrade with the token in the header, without waiting for the answer.
+    async def request_upgrade(
+        cls, host: str, port: int, path: str, token: str, *, limit: int = 2**20
+    ) -> Self:
+        """Requests an upgrade with the token in the header, without waiting for the response.
 
-        `limit`: about half of the bytes that are read before somebody wants them.
+        `limit`: about half of the bytes that are buffered before a test reads them.
         """
         reader, writer = await asyncio.open_connection(host, port, limit=limit)
         key = base64.b64encode(os.urandom(16)).decode()
@@ -76,7 +78,7 @@ class RawSocket:
         return cls(reader, writer)
 
     async def upgraded(self) -> Self:
-        """Waits for the answer. Raises `ConnectionError` with it where it is a refusal."""
+        """Waits for the response. Raises `ConnectionError` with its text where it is a refusal."""
         answer = await self.reader.readuntil(b"\r\n\r\n")
         if b" 101 " not in answer.split(b"\r\n")[0]:
             answer += await self.reader.read()
@@ -86,8 +88,8 @@ class RawSocket:
 
     @classmethod
     async def open(cls, host: str, port: int, path: str, token: str, *, limit: int = 2**20) -> Self:
-        """Asks for an upgrade, and waits for the answer."""
-        return await (await cls.ask(host, port, path, token, limit=limit)).upgraded()
+        """Requests an upgrade, and waits for the response."""
+        return await (await cls.request_upgrade(host, port, path, token, limit=limit)).upgraded()
 
     def write(self, *frames: bytes) -> None:
         """Sends bytes."""

@@ -1,23 +1,17 @@
-"""The messenger's live part and the gateway's sockets in this process: real engines, servers and sockets.
+"""The messenger's live part and the gateway's sockets in the test's process: real engines, servers and
+sockets.
 
-A `Place` has the database and the keys; `running_messenger` serves a replica by gRPC, `running_gateway` the
-sockets over HTTP. Chats are made by the statements that the messenger itself makes them with.
+`running_replica` runs a replica, `serving_replica` one behind gRPC, `running_gateway` the sockets over HTTP.
 """
 
-import asyncio
 import contextlib
-import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc.aio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from jwt.algorithms import OKPAlgorithm
-from sqlalchemy import Connection, select
 
-from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
 from palaver.gateway.generations.registry import GenerationRegistry
@@ -29,13 +23,11 @@ from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.stream import MessengerStream
-from palaver.messenger.domain import Message
 from palaver.messenger.realtime.bus import Bus, InProcessBus, LocalBus
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.presence import InProcessPresence, Presence
-from palaver.messenger.store.chats import create_group, open_direct_chat
+from palaver.messenger.store.journal import Journal
 from palaver.messenger.store.opening import Store, open_store
-from palaver.messenger.store.schema import messages, metadata
 from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import UseCases
@@ -44,104 +36,14 @@ from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import TokenBuckets, Unlimited
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
-from palaver.runtime.sql.sqlite import sqlite_engine
-from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
+from palaver.runtime.tokens import TokenVerifier
+from tests.harness.keys import Keys
+from tests.harness.messenger_database import MessengerDatabase
 
-KEY_ID = "first"
 HOST = "127.0.0.1"
-WAIT_SECONDS = 20.0
 
 
-async def eventually(
-    condition: Callable[[], object | Awaitable[object]], what: str, seconds: float = WAIT_SECONDS
-) -> None:
-    """Returns once `condition()` is true. Fails after `seconds`, saying what was waited for."""
-    end = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if inspect.isawaitable(found):
-            found = await found
-        if found:
-            return
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        await asyncio.sleep(0.002)
-
-
-class Keys:
-    """Auth's signing key, and the tokens that it signs."""
-
-    def __init__(self, key: Ed25519PrivateKey | None = None) -> None:
-        self.key = key or Ed25519PrivateKey.generate()
-
-    @property
-    def jwks(self) -> dict[str, Any]:
-        """The key as auth tells it (RFC 7517)."""
-        entry = OKPAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
-        return {"keys": [{**entry, "kid": KEY_ID}]}
-
-    async def fetch(self) -> dict[str, Any]:
-        """What a verifier asks auth."""
-        return self.jwks
-
-    def verifier(self) -> TokenVerifier:
-        """A verifier of its own."""
-        return TokenVerifier(self.fetch)
-
-    def token(self, user_id: bytes, session_id: bytes | None = None, seconds: int = 600) -> str:
-        """An access token of a session, a new one where none is named."""
-        now = int(time.time())
-        return sign_token(Claims(user_id, session_id or new_id(), now, now + seconds), self.key, KEY_ID)
-
-
-class Place:
-    """A database file with the messenger's tables, and keys that its users' tokens are signed with."""
-
-    def __init__(self, directory: Path, keys: Keys | None = None) -> None:
-        self.file = directory / "messenger.db"
-        self.keys = keys or Keys()
-        replica = sqlite_engine(self.file)
-        with replica.begin() as connection:
-            metadata.create_all(connection)
-        replica.dispose()
-        self._engine = sqlite_engine(self.file)
-
-    def close(self) -> None:
-        """Closes its own connections."""
-        self._engine.dispose()
-
-    def write(self, work: Callable[..., Any], *args: Any) -> Any:
-        """What `work(connection, …)` returns, in a transaction of its own."""
-        with self._engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            return work(connection, *args)
-
-    def direct(self, one: bytes, other: bytes) -> bytes:
-        """The direct chat of two users."""
-        chat_id: bytes = self.write(open_direct_chat, one, other, 1)[0].id
-        return chat_id
-
-    def group(self, users: Sequence[bytes]) -> bytes:
-        """A new group, made by the first of the users."""
-        chat_id = new_id()
-        self.write(create_group, chat_id, users[0], "a group", users[1:], 1)
-        return chat_id
-
-    def history(self, chat_id: bytes) -> list[Message]:
-        """All messages of a chat, as the journal has them."""
-        return self.write(read_history, chat_id)  # type: ignore[no-any-return]
-
-
-def read_history(connection: Connection, chat_id: bytes) -> list[Message]:
-    """All messages of a chat by seq."""
-    query = select(messages).where(messages.c.chat_id == chat_id).order_by(messages.c.seq)
-    return [
-        Message(**{**row, "edited_at": row["edited_at"] or 0, "deleted_at": row["deleted_at"] or 0})
-        for row in connection.execute(query).mappings()
-    ]
-
-
-class AttachOnly(MessengerServicer):
+class AttachServicer(MessengerServicer):
     """The gRPC service with its one stream."""
 
     def __init__(self, attach: Callable[..., Awaitable[None]]) -> None:
@@ -149,7 +51,7 @@ class AttachOnly(MessengerServicer):
 
 
 class NoAuth:
-    """An auth that nobody is to call."""
+    """An auth that must not be called."""
 
     async def call(self, _method: str, path: str, **_: Any) -> bytes:
         """Fails."""
@@ -185,28 +87,30 @@ class Replica:
 
 
 class Cluster:
-    """What replicas of one place share: the bus, and who is online."""
+    """What replicas on one database share: the bus, and who is online."""
 
     def __init__(self) -> None:
         self.bus = InProcessBus()
         self.presence = InProcessPresence(time.monotonic)
 
 
-def replica_of(place: "Place", store: Store, cluster: Cluster | None = None, **settings: Any) -> Replica:
+def replica_of(
+    messenger_db: MessengerDatabase, store: Store, cluster: Cluster | None = None, **settings: Any
+) -> Replica:
     """A replica, alone where it belongs to no cluster."""
     own = MessengerSettings(**{"rates": False, **settings})
     bus: Bus = cluster.bus if cluster is not None else LocalBus()
     presence = cluster.presence if cluster is not None else InProcessPresence(time.monotonic)
-    return Replica(store, place.keys.verifier(), bus, presence, own)
+    return Replica(store, messenger_db.keys.verifier(), bus, presence, own)
 
 
 @contextlib.asynccontextmanager
 async def running_replica(
-    place: "Place", cluster: Cluster | None = None, **settings: Any
+    messenger_db: MessengerDatabase, cluster: Cluster | None = None, **settings: Any
 ) -> AsyncIterator[Replica]:
-    """A replica on the place's database, with connections of its own, until the block ends."""
-    store = open_store(place.file)
-    replica = replica_of(place, store, cluster, **settings)
+    """A replica on the database, with connections of its own, until the block ends."""
+    store = open_store(messenger_db.file)
+    replica = replica_of(messenger_db, store, cluster, **settings)
     await replica.start()
     try:
         yield replica
@@ -216,15 +120,24 @@ async def running_replica(
 
 
 @contextlib.asynccontextmanager
-async def running_messenger(
-    place: "Place", port: int = 0, cluster: Cluster | None = None, **settings: Any
+async def serving_replica(
+    messenger_db: MessengerDatabase,
+    port: int = 0,
+    cluster: Cluster | None = None,
+    hold: Callable[[Journal], Journal] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Replica, int]]:
-    """A replica served by gRPC, and its port. Stops as the messenger does: the streams before the server."""
-    store = open_store(place.file)
-    replica = replica_of(place, store, cluster, **settings)
+    """A replica served by gRPC, and its port. Stops as the messenger does: the streams before the server.
+
+    `hold`: puts something around its journal.
+    """
+    store = open_store(messenger_db.file)
+    if hold is not None:
+        store = replace(store, journal=hold(store.journal))
+    replica = replica_of(messenger_db, store, cluster, **settings)
     try:
         async with serving_grpc(
-            lambda server: add_MessengerServicer_to_server(AttachOnly(replica.attach), server),
+            lambda server: add_MessengerServicer_to_server(AttachServicer(replica.attach), server),
             HOST,
             port,
             1.0,
@@ -238,7 +151,7 @@ async def running_messenger(
         await store.close()
 
 
-class Ended:
+class RevokedSessions:
     """Sessions that were revoked."""
 
     def __init__(self) -> None:
@@ -249,7 +162,7 @@ class Ended:
         return session_id in self.sessions
 
 
-async def no_pages(_scope: Any, _receive: Any, send: Any) -> None:
+async def respond_not_found(_scope: Any, _receive: Any, send: Any) -> None:
     """An HTTP application that has nothing."""
     await send({"type": "http.response.start", "status": 404, "headers": []})
     await send({"type": "http.response.body", "body": b""})
@@ -265,7 +178,7 @@ class GatewaySockets:
         self, channel: Any, keys: Keys, generations: GenerationRegistry | None = None, **settings: Any
     ) -> None:
         own = GatewaySettings(**settings)
-        self.ended = Ended()
+        self.ended = RevokedSessions()
         self.registry = SocketRegistry(own)
         outbox = Outbox()
         self.sends = PendingSends(own.frames_in_flight, IN_FLIGHT_BYTES)
@@ -330,7 +243,7 @@ async def running_gateway(
     async with channel_to(messenger_port) as channel:
         parts = GatewaySockets(channel, keys, generations, **{"drain_seconds": 1.0, **settings})
         await parts.server.start()
-        async with serving_http(no_pages, HOST, 0, ws=parts.server.protocol) as server:
+        async with serving_http(respond_not_found, HOST, 0, ws=parts.server.protocol) as server:
             try:
                 yield Gateway(parts, server.port, keys)
             finally:

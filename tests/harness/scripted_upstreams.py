@@ -1,13 +1,10 @@
-"""A gateway's HTTP side on a free port, before an auth and a messenger that answer what a test tells them to.
+"""A gateway's HTTP side on a free port, before an auth and a messenger that answer by a test's script.
 
-Both are real servers of the real contracts: what goes over the wire is what would go to the services.
+Both are real servers of the real contracts: they get the bytes that the services would get.
 """
 
-import base64
 import contextlib
-import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -15,13 +12,10 @@ import aiohttp
 import grpc
 import grpc.aio
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from starlette.requests import Request
-from starlette.responses import Response
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import INTERNAL, PalaverError, error_to_wire
-from palaver.contracts.ids import new_id, text_from_id
+from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.app import build_app
 from palaver.gateway.generations.registry import GenerationRegistry
@@ -39,12 +33,13 @@ from palaver.runtime.http.instrumentation import Requests
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import GatewaySettings
-from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
+from palaver.runtime.tokens import TokenVerifier
+from tests.harness.fake_auth import FakeAuth, running_fake_auth
+from tests.harness.http_client import HttpClient, HttpResponse
 
 BOB = UUID("01940b7e-5a02-7f11-a6c3-91d2b47f0e58")
 ALICE = UUID("01940b7e-2f63-7c1e-8d5a-3a1f0c9e7b21")
 CHAT = UUID("01940b81-03de-7d44-9a1b-6b0c5e8f2a17")
-KEY_ID = "key-1"
 ALICE_ACCOUNT = {
     "id": str(ALICE),
     "email": "alice@email.com",
@@ -65,104 +60,39 @@ TOKEN_PAIR = {
 }
 
 
-@dataclass
-class AuthRequest:
-    """One request that auth got."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: Any
-
-
-@dataclass
-class ScriptedAuth:
-    """Answers `answers["METHOD /path"]`: a JSON object, a status with one, or an error of the
-    catalogue; or, in turn, a list of those."""
-
-    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
-    answers: dict[str, Any] = field(default_factory=dict)
-    asked: list[AuthRequest] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """The script of an auth that is there, and nothing more."""
-        self.answers.clear()
-        self.asked.clear()
-        public = self.key.public_key().public_bytes_raw()
-        x = base64.urlsafe_b64encode(public).rstrip(b"=").decode()
-        key = {"kty": "OKP", "crv": "Ed25519", "x": x, "kid": KEY_ID, "alg": "EdDSA"}
-        self.answers["GET /.well-known/jwks.json"] = {"keys": [key]}
-        self.answers["GET /readyz"] = {"ready": True}
-        self.answers["GET /revocations"] = {"session_ids": [], "position": 0}
-
-    def token(self, user: UUID = BOB, session_id: bytes | None = None, lives: int = 600) -> str:
-        """An access token."""
-        now = int(time.time())
-        claims = Claims(user.bytes, session_id or new_id(), now, now + lives)
-        return sign_token(claims, self.key, KEY_ID)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        request = Request(scope, receive)
-        body = await request.body()
-        said = AuthRequest(
-            request.method,
-            request.url.path,
-            dict(request.query_params),
-            dict(request.headers),
-            msgspec.json.decode(body) if body else None,
-        )
-        self.asked.append(said)
-        told = self.answers.get(f"{said.method} {said.path}")
-        await answer_of(told.pop(0) if isinstance(told, list) else told)(scope, receive, send)
-
-
-def answer_of(told: Any) -> Response:
-    """The answer that a script means. Nothing told: an internal error, which fails the test."""
-    if told is None:
-        told = PalaverError(INTERNAL)
-    if isinstance(told, PalaverError):
-        return Response(msgspec.json.encode(error_to_wire(told)), told.kind.http)
-    status, body = told if isinstance(told, tuple) else (200, told)
-    return Response(b"" if status == 204 else msgspec.json.encode(body), status)
-
-
 class ScriptedMessenger(MessengerServicer):  # type: ignore[misc] # generated without types
     """Answers `answers["Method"]`: a message, an error of the catalogue, a bare gRPC status; or, in turn, a
     list of those."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
-        self.asked: list[tuple[str, Any]] = []
+        self.calls: list[tuple[str, Any]] = []
         self.tokens: list[str] = []
 
-    def forget(self) -> None:
-        """An empty script."""
+    def reset(self) -> None:
+        """Empties the script."""
         self.answers.clear()
-        self.asked.clear()
+        self.calls.clear()
         self.tokens.clear()
 
     def requests(self, method: str) -> list[Any]:
-        """What was asked of one method."""
-        return [request for name, request in self.asked if name == method]
+        """The requests to one method."""
+        return [request for name, request in self.calls if name == method]
 
     async def answer(self, method: str, request: Any, context: Any) -> Any:
-        """What the script says."""
-        self.asked.append((method, request))
+        """Answers by the script."""
+        self.calls.append((method, request))
         self.tokens.append(dict(context.invocation_metadata()).get("authorization", ""))
-        told = self.answers.get(method)
-        if isinstance(told, list):
-            told = told.pop(0)
-        if isinstance(told, grpc.StatusCode):
-            await context.abort(told, "said so by the test")
-        if told is None or isinstance(told, PalaverError):
-            error = told or PalaverError(INTERNAL)
+        answer = self.answers.get(method)
+        if isinstance(answer, list):
+            answer = answer.pop(0)
+        if isinstance(answer, grpc.StatusCode):
+            await context.abort(answer, "the script's status")
+        if answer is None or isinstance(answer, PalaverError):
+            error = answer or PalaverError(INTERNAL)
             trailing = (("palaver-error-bin", msgspec.json.encode(error_to_wire(error))),)
             await context.abort(grpc.StatusCode[error.kind.grpc], "", trailing)
-        return told
+        return answer
 
 
 def scripted(method: str) -> Any:
@@ -175,24 +105,24 @@ def scripted(method: str) -> Any:
 
 
 async def scripted_attach(self: ScriptedMessenger, batches: Any, context: Any) -> None:
-    """The stream: its asks are answered as calls of the same name are."""
+    """The stream: its reads are answered as calls of the same name."""
     async for batch in batches:
-        for ask in batch.reads:
-            self.asked.append(("ListMessages", ask.list_messages))
-            self.tokens.append(f"Bearer {ask.token}")
-            told = self.answers.get("ListMessages")
-            answer = pb.ReadReply(number=ask.number)
-            if isinstance(told, pb.MessagePage):
-                answer.page.CopyFrom(told)
+        for read in batch.reads:
+            self.calls.append(("ListMessages", read.list_messages))
+            self.tokens.append(f"Bearer {read.token}")
+            answer = self.answers.get("ListMessages")
+            reply = pb.ReadReply(number=read.number)
+            if isinstance(answer, pb.MessagePage):
+                reply.page.CopyFrom(answer)
             else:
-                wire = error_to_wire(told or PalaverError(INTERNAL))
-                answer.error.code, answer.error.message = wire.code, wire.message
-                answer.error.field, answer.error.retry_after = wire.field, wire.retry_after
-            await context.write(pb.MessengerBatch(read_replies=[answer]))
+                wire = error_to_wire(answer or PalaverError(INTERNAL))
+                reply.error.code, reply.error.message = wire.code, wire.message
+                reply.error.field, reply.error.retry_after = wire.field, wire.retry_after
+            await context.write(pb.MessengerBatch(read_replies=[reply]))
 
 
 class NoSockets:
-    """The handler of a stream where there are no sockets."""
+    """The receiver of a stream without sockets."""
 
     def reopenings(self) -> list[pb.SocketOpen]:
         """See `StreamHandler`."""
@@ -209,67 +139,56 @@ for one in pb.DESCRIPTOR.services_by_name["Messenger"].methods:
         setattr(ScriptedMessenger, one.name, scripted_attach)
 
 
-@dataclass
-class Answer:
-    """What a client got."""
+class GatewayClient(HttpClient):
+    """A client of a gateway's HTTP side, and both scripts behind it. `token`: of Bob's session."""
 
-    status: int
-    headers: Any
-    content: bytes
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        port: int,
+        auth: FakeAuth,
+        messenger: ScriptedMessenger,
+        services: Services,
+        stop_messenger: Callable[[float | None], Awaitable[None]],
+    ) -> None:
+        super().__init__(http, f"http://127.0.0.1:{port}")
+        self.port = port
+        self.auth = auth
+        self.messenger = messenger
+        self.services = services
+        self.stop_messenger = stop_messenger
+        self.token = auth.token(BOB.bytes)
 
-    @property
-    def json(self) -> Any:
-        """The body, decoded."""
-        return msgspec.json.decode(self.content)
-
-
-@dataclass
-class Door:
-    """A gateway's HTTP side, and both scripts behind it."""
-
-    port: int
-    auth: ScriptedAuth
-    messenger: ScriptedMessenger
-    services: Services
-    session: aiohttp.ClientSession
-    token: str
-    stop_messenger: Any = None
-
-    def forget(self) -> None:
-        """Empty scripts."""
-        self.auth.forget()
-        self.messenger.forget()
+    def reset(self) -> None:
+        """Empties both scripts."""
+        self.auth.reset()
+        self.messenger.reset()
 
     async def call(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str
-    ) -> Answer:
-        """One request by Bob, or, with `token=""`, by nobody. Header names use `_` for `-`."""
+    ) -> HttpResponse:
+        """One request of Bob's, or, with `token=""`, without a token. Names of headers use `_` for `-`."""
         token = self.token if token is None else token
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token and "authorization" not in sent:
-            old = path.startswith(("/auth", "/messenger", "/social"))
-            sent["authorization"] = token if old else f"Bearer {token}"
-        content = body if isinstance(body, bytes | type(None)) else msgspec.json.encode(body)
-        if content is not None:
-            sent.setdefault("content-type", "application/json")
-        url = f"http://127.0.0.1:{self.port}{path}"
-        async with self.session.request(
-            method, url, data=content, headers=sent, allow_redirects=False, skip_auto_headers=["content-type"]
-        ) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
+            legacy = path.startswith(("/auth", "/messenger", "/social"))
+            sent["authorization"] = token if legacy else f"Bearer {token}"
+        return await self.request(method, path, body, sent)
 
 
 @contextlib.asynccontextmanager
-async def open_door(generations: GenerationRegistry | None = None, **settings: Any) -> AsyncIterator[Door]:
-    """Everything, started; and stopped with the block. `generations`: others than are served."""
+async def running_http_gateway(
+    generations: GenerationRegistry | None = None, **settings: Any
+) -> AsyncIterator[GatewayClient]:
+    """Starts all three. They stop with the block. `generations`: others than are served."""
     own = GatewaySettings(**settings)
-    auth, messenger = ScriptedAuth(), ScriptedMessenger()
+    messenger = ScriptedMessenger()
     async with contextlib.AsyncExitStack() as stack:
-        # Its event loop stands still while other files' tests run on theirs: a kept connection would be
+        # Its event loop stands still while other files' tests run on theirs: an idle connection would be
         # closed by a timer that is long due, in the moment in which a test uses it again
-        kept = {"timeout_keep_alive": 3600}
-        auth_server = await stack.enter_async_context(serving_http(auth, "127.0.0.1", 0, **kept))
-        rest = RestClient(f"http://127.0.0.1:{auth_server.port}")
+        keep_alive = {"timeout_keep_alive": 3600}
+        auth = await stack.enter_async_context(running_fake_auth(**keep_alive))
+        rest = RestClient(auth.url)
         stack.push_async_callback(rest.close)
         grpc_server = grpc.aio.server()
         add_MessengerServicer_to_server(messenger, grpc_server)  # type: ignore[no-untyped-call] # generated
@@ -294,14 +213,18 @@ async def open_door(generations: GenerationRegistry | None = None, **settings: A
             (UpstreamHealth("auth", rest),),
             lambda: stream.is_attached,
         )
-        options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
+        options: dict[str, Any] = {
+            **keep_alive,
+            "proxy_headers": True,
+            "forwarded_allow_ips": own.trusted_proxies,
+        }
         registry = generations or served_generations(own)
         app = Requests(
             build_app(services, registry), is_edge=True, access_log=False, generation_of=registry.name_of
         )
         server = await stack.enter_async_context(serving_http(app, "127.0.0.1", 0, **options))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Door(server.port, auth, messenger, services, session, auth.token(), grpc_server.stop)
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        yield GatewayClient(http, server.port, auth, messenger, services, grpc_server.stop)
 
 
 def message(seq: int, sender: UUID = BOB, text: str = "Hello, Alice!", **more: Any) -> pb.Message:

@@ -1,4 +1,4 @@
-"""All three services as they run, in the test's own process and on free ports, to be stopped and started."""
+"""Services as they run, in the test's own process and on free ports, to be stopped and started."""
 
 import asyncio
 import contextlib
@@ -21,16 +21,17 @@ class Service:
     def __init__(self, serve: Callable[..., Awaitable[None]], settings: Settings) -> None:
         self._serve = serve
         self._settings = settings
-        self._stopping = asyncio.Event()
+        # Set as SIGTERM sets it
+        self.stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[int, ...]:
         """Its ports, once it takes connections."""
         ready: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        self._stopping = asyncio.Event()
+        self.stopping = asyncio.Event()
 
         async def run() -> None:
-            await self._serve(self._settings, self._stopping, lambda *ports: ready.set_result(ports))
+            await self._serve(self._settings, self.stopping, lambda *ports: ready.set_result(ports))
 
         self._task = asyncio.create_task(run())
         await asyncio.wait((ready, self._task), return_when=asyncio.FIRST_COMPLETED)
@@ -39,15 +40,28 @@ class Service:
         return ready.result()
 
     async def stop(self) -> None:
-        """Asks it to stop, and waits for it."""
+        """Stops it in order, and waits for it."""
         if self._task is not None:
             task, self._task = self._task, None
-            self._stopping.set()
+            self.stopping.set()
             await asyncio.wait_for(task, STOP_SECONDS)
 
 
-class Whole:
-    """A whole Palaver. `base_url` and `ws_url` as `tests.people.Door` wants them."""
+@contextlib.asynccontextmanager
+async def running_service(
+    serve: Callable[..., Awaitable[None]], settings: Settings
+) -> AsyncIterator[tuple[Service, tuple[int, ...]]]:
+    """One service and its ports, for the block."""
+    service = Service(serve, settings)
+    ports = await service.start()
+    try:
+        yield service, ports
+    finally:
+        await service.stop()
+
+
+class PalaverServices:
+    """All three services. `base_url` and `ws_url`: the gateway's address, for `ApiClient`."""
 
     def __init__(self, directory: Path, **gateway: Any) -> None:
         cheap = AuthSettings(port=0, rates=False, argon2_time_cost=1, argon2_memory_kib=64)
@@ -60,7 +74,7 @@ class Whole:
         self.base_url = self.ws_url = ""
 
     async def start(self) -> None:
-        """Starts all, each told where the others are."""
+        """Starts all, each with the addresses of the others."""
         auth, messenger, gateway = self.settings.auth, self.settings.messenger, self.settings.gateway
         (auth.port,) = await self.auth.start()
         messenger.auth_url = gateway.auth_url = f"http://{LOOPBACK}:{auth.port}"
@@ -78,11 +92,11 @@ class Whole:
 
 
 @contextlib.asynccontextmanager
-async def running_whole(directory: Path, **gateway: Any) -> AsyncIterator[Whole]:
-    """A whole Palaver for the block."""
-    whole = Whole(directory, **gateway)
+async def running_services(directory: Path, **gateway: Any) -> AsyncIterator[PalaverServices]:
+    """All three services, for the block."""
+    services = PalaverServices(directory, **gateway)
     try:
-        await whole.start()
-        yield whole
+        await services.start()
+        yield services
     finally:
-        await whole.stop()
+        await services.stop()

@@ -30,7 +30,7 @@ def line(event: str, after: float = 0, **fields: Any) -> dict[str, Any]:
     return {**known, "event": event, **fields}
 
 
-def keep(data_dir: Path, name: str, rows: Iterable[dict[str, Any] | str]) -> Path:
+def append_rows(data_dir: Path, name: str, rows: Iterable[dict[str, Any] | str]) -> Path:
     """Appends rows to the file `name` under the data directory: JSON objects, or other text as it is."""
     path = data_dir / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,22 +39,26 @@ def keep(data_dir: Path, name: str, rows: Iterable[dict[str, Any] | str]) -> Pat
     return path
 
 
-def keep_request(data_dir: Path) -> None:
+def append_request(data_dir: Path) -> None:
     """A request of Alice's through gateway and auth, its lines and others, and a span of another trace that
     links to it."""
     attributes = {"http.response.status_code": 200}
-    keep(data_dir, "traces/gateway.jsonl", [span("GET /v2/users/me", "a" * 16, end=9, attributes=attributes)])
-    keep(
+    append_rows(
+        data_dir, "traces/gateway.jsonl", [span("GET /v2/users/me", "a" * 16, end=9, attributes=attributes)]
+    )
+    append_rows(
         data_dir, "traces/gateway.jsonl", ["cut by a crash", span("GET", "b" * 16, "a" * 16, start=1, end=8)]
     )
-    keep(
+    append_rows(
         data_dir,
         "traces/auth.jsonl.1",
         [span("GET /users/me", "c" * 16, "b" * 16, start=2, end=7, service="auth")],
     )
     linked = {"trace_id": "1" * 32, "links": [[TRACE_ID, "a" * 16]], "service": "messenger"}
-    keep(data_dir, "traces/messenger.jsonl", [span("commit batch", "e" * 16, start=20, **linked)])
+    append_rows(data_dir, "traces/messenger.jsonl", [span("commit batch", "e" * 16, start=20, **linked)])
     about = {"trace_id": TRACE_ID, "user_id": ALICE}
-    keep(data_dir, "logs/auth.log", [line("looked up", 6, service="auth", span_id="c" * 16, **about)])
-    keep(data_dir, "logs/gateway.log", [line("request", 9, span_id="a" * 16, **about), "Traceback: none"])
-    keep(data_dir, "logs/gateway.log", [line("other", 10, level="warning", chat_id=BOB)])
+    append_rows(data_dir, "logs/auth.log", [line("looked up", 6, service="auth", span_id="c" * 16, **about)])
+    append_rows(
+        data_dir, "logs/gateway.log", [line("request", 9, span_id="a" * 16, **about), "Traceback: none"]
+    )
+    append_rows(data_dir, "logs/gateway.log", [line("other", 10, level="warning", chat_id=BOB)])

@@ -8,8 +8,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from palaver.runtime.telemetry.spans import Span
-from palaver.runtime.telemetry.tracing import current_work
-from tests.harness.recorded_spans import keeping_spans
+from palaver.runtime.telemetry.tracing import Sampler, current_work, tracer
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -17,8 +16,36 @@ SAMPLED = f"00-{TRACE}-{PARENT}-01"
 UNSAMPLED = f"00-{TRACE}-{PARENT}-00"
 
 
-class Kept:
-    """What was kept: `spans`, and `lines` with all that their tasks had bound."""
+class SpanRecorder:
+    """A sink that keeps spans in memory."""
+
+    def __init__(self) -> None:
+        self.all: list[Span] = []
+
+    def put_span(self, span: Span) -> None:
+        """See `traces.Sink`."""
+        self.all.append(span)
+
+    def named(self, name: str) -> list[Span]:
+        """Those of a name, in the order of their ends."""
+        return [span for span in self.all if span.name == name]
+
+
+@contextlib.contextmanager
+def recording_spans(
+    ratio: float = 0.0, per_second: int = 0, slow_seconds: float = 60.0
+) -> Iterator[SpanRecorder]:
+    """Turns tracing on during the block, with a sampling ratio and spans a second."""
+    recorded = SpanRecorder()
+    tracer.configure(recorded, Sampler(ratio, per_second), slow_seconds)
+    try:
+        yield recorded
+    finally:
+        tracer.configure(None, Sampler(0.0, 0), slow_seconds)
+
+
+class Recorded:
+    """`spans`, and `lines` with all that their tasks had bound."""
 
     def __init__(self, spans: list[Span], lines: list[Any]) -> None:
         self.spans = spans
@@ -36,14 +63,14 @@ class Kept:
 
 
 @contextlib.contextmanager
-def keeping(per_second: int = 0, slow_seconds: float = 60.0) -> Iterator[Kept]:
-    """Keeps what is written during the block. `per_second`: traces that are sampled unasked."""
+def recording(per_second: int = 0, slow_seconds: float = 60.0) -> Iterator[Recorded]:
+    """Records the block. `per_second`: traces that are sampled without a caller that samples."""
     bound = [structlog.contextvars.merge_contextvars, name_trace]
     with (
-        keeping_spans(per_second=per_second, slow_seconds=slow_seconds) as spans,
+        recording_spans(per_second=per_second, slow_seconds=slow_seconds) as spans,
         capture_logs(processors=bound) as lines,
     ):
-        yield Kept(spans.all, lines)
+        yield Recorded(spans.all, lines)
 
 
 def name_trace(_logger: Any, _method: str, line: Any) -> Any:

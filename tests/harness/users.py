@@ -1,47 +1,27 @@
-"""People of a running Palaver, as any HTTP and WebSocket client is one: requests, sockets, nothing of our own
-client. What servers answer is kept as bytes, because old clients parse bytes."""
+"""Users of a running Palaver, by HTTP and WebSocket clients that know nothing of Palaver's own client."""
 
-import asyncio
 import contextlib
-import io
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
-from tests.harness.palaver_process import Running
+from tests.harness.http_client import HttpClient, HttpResponse
+from tests.harness.palaver_process import PalaverProcess
+from tests.harness.services import PalaverServices
+from tests.harness.websocket_client import WebSocketClient
 
 PASSWORD = "correct horse"
-WAIT_SECONDS = 10.0
 
 
 @dataclass
-class Answer:
-    """An HTTP answer. Names of headers are in lower case."""
+class ApiUser:
+    """A signed-in user. `api`: how to reach Palaver."""
 
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body, decoded."""
-        return json.loads(self.body)
-
-    def ok(self, status: int = 200) -> Any:
-        """The body, where the status is the one that was hoped for."""
-        assert self.status == status, (self.status, self.body)
-        return self.json if self.body else None
-
-
-@dataclass
-class Person:
-    """A signed-in user. `door`: how to reach Palaver."""
-
-    door: "Door"
+    api: "ApiClient"
     email: str
     user_id: str
     session_id: str
@@ -49,15 +29,15 @@ class Person:
     refresh_token: str
     name: str
 
-    async def v2(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
+    async def v2(self, method: str, path: str, body: Any = None, **options: Any) -> HttpResponse:
         """A request of v2, `path` behind `/v2`."""
-        return await self.door.call(method, "/v2" + path, body, token="Bearer " + self.token, **options)
+        return await self.api.call(method, "/v2" + path, body, token="Bearer " + self.token, **options)
 
-    async def old(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
+    async def legacy(self, method: str, path: str, body: Any = None, **options: Any) -> HttpResponse:
         """A request of v1 or v0: the token has no prefix."""
-        return await self.door.call(method, path, body, token=self.token, **options)
+        return await self.api.call(method, path, body, token=self.token, **options)
 
-    async def chat_with(self, other: "Person") -> str:
+    async def chat_with(self, other: "ApiUser") -> str:
         """The id of the direct chat of the two."""
         answer = await self.v2("POST", "/chats", {"companion_id": other.user_id})
         assert answer.status in (200, 201), answer.body
@@ -80,81 +60,33 @@ class Person:
                 return found
 
     @contextlib.asynccontextmanager
-    async def socket_v1(self) -> AsyncIterator["Wire"]:
-        """A socket of v1, attached: what is sent from now on gets there."""
-        url = f"{self.door.ws_url}/messenger/ws?token={self.token}"
-        async with self.door.http.ws_connect(url) as ws:
-            wire = Wire(ws)
-            await wire.say("is anybody there?")
-            assert "error" in await wire.hear()
-            yield wire
+    async def socket_v1(self) -> AsyncIterator[WebSocketClient]:
+        """A socket of v1, attached: it gets all that is sent from now on."""
+        socket = await WebSocketClient.connect(f"{self.api.ws_url}/messenger/ws?token={self.token}")
+        try:
+            socket.send("no frame of v1")
+            assert "error" in await socket.receive()
+            yield socket
+        finally:
+            await socket.close()
 
     @contextlib.asynccontextmanager
-    async def socket_v2(self) -> AsyncIterator["Wire"]:
-        """A socket of v2, attached, its `hello` heard."""
-        headers = {"authorization": "Bearer " + self.token}
-        async with self.door.http.ws_connect(self.door.ws_url + "/v2/ws", headers=headers) as ws:
-            wire = Wire(ws)
-            await wire.hear_type("hello")
-            yield wire
+    async def socket_v2(self) -> AsyncIterator[WebSocketClient]:
+        """A socket of v2, attached, its `hello` received."""
+        socket = await WebSocketClient.connect(self.api.ws_url + "/v2/ws", "Bearer " + self.token)
+        try:
+            await socket.receive_type("hello")
+            yield socket
+        finally:
+            await socket.close()
 
 
-@dataclass
-class Wire:
-    """One open WebSocket, with bounded waits."""
-
-    ws: aiohttp.ClientWebSocketResponse
-    passed_over: list[dict[str, Any]] = field(default_factory=list)
-
-    async def say(self, frame: Any) -> None:
-        """Sends a text frame: a string as it is, anything else as JSON."""
-        await self.ws.send_str(frame if isinstance(frame, str) else json.dumps(frame, ensure_ascii=False))
-
-    async def hear(self) -> str:
-        """The next text frame, as it came."""
-        message = await asyncio.wait_for(self.ws.receive(), WAIT_SECONDS)
-        assert message.type is aiohttp.WSMsgType.TEXT, message
-        return str(message.data)
-
-    async def hear_json(self) -> dict[str, Any]:
-        """The next text frame, decoded."""
-        found: dict[str, Any] = json.loads(await self.hear())
-        return found
-
-    async def hear_type(self, kind: str) -> dict[str, Any]:
-        """The next frame of v2 of this type. Others are passed over, and kept in `passed_over`."""
-        return await self.hear_that(lambda frame: frame["type"] == kind)
-
-    async def hear_that(self, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next frame that `is_it`. Others are passed over, and kept in `passed_over`."""
-        while True:
-            frame = await self.hear_json()
-            if is_it(frame):
-                return frame
-            self.passed_over.append(frame)
-
-    async def hear_close(self, seconds: float = WAIT_SECONDS) -> int:
-        """The code with which the server closes the socket; text frames before it are passed over."""
-        async with asyncio.timeout(seconds):
-            while True:
-                message = await self.ws.receive()
-                if message.type is not aiohttp.WSMsgType.TEXT:
-                    assert message.type is aiohttp.WSMsgType.CLOSE, message
-                    return int(message.data)
-
-    def cut(self) -> None:
-        """Resets the TCP connection, as a network does: no close frame, nothing said."""
-        transport = self.ws._response.connection.transport
-        transport.abort()
-
-
-class Door:
+class ApiClient(HttpClient):
     """The public address of a running Palaver."""
 
-    def __init__(self, http: aiohttp.ClientSession, running: Running) -> None:
-        self.http = http
-        self.url = running.base_url
-        self.ws_url = running.ws_url
+    def __init__(self, http: aiohttp.ClientSession, url: str, ws_url: str) -> None:
+        super().__init__(http, url)
+        self.ws_url = ws_url
 
     async def call(
         self,
@@ -165,30 +97,25 @@ class Door:
         token: str = "",
         headers: dict[str, str] | None = None,
         data: bytes | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """One request. `body` goes as JSON, `data` as it is; `token` is the authorization header."""
         given = {"content-type": "application/json", **(headers or {})}
         if token:
             given["authorization"] = token
-        if body is not None:
-            data = json.dumps(body, ensure_ascii=False).encode()
-        # aiohttp takes large bodies only as files
-        content = None if data is None else io.BytesIO(data)
-        async with self.http.request(method, self.url + path, data=content, headers=given) as response:
-            told = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, told, await response.read())
+        content = data if body is None else body
+        return await self.request(method, path, content, given, follow_redirects=True)
 
-    async def sign_up(self, name: str = "Bob", surname: str = "Tallor", email: str = "") -> Person:
+    async def sign_up(self, name: str = "Bob", surname: str = "Tallor", email: str = "") -> ApiUser:
         """A new user, signed in."""
         email = email or f"{name.lower()}-{uuid.uuid4().hex}@example.org"
         account = {**profile_of(name, surname), "email": email, "password": PASSWORD}
         (await self.call("POST", "/v2/users", account)).ok(201)
         return await self.sign_in(email, name=name)
 
-    async def sign_in(self, email: str, password: str = PASSWORD, name: str = "") -> Person:
+    async def sign_in(self, email: str, password: str = PASSWORD, name: str = "") -> ApiUser:
         """One more session of a user."""
         tokens = (await self.call("POST", "/v2/sessions", {"email": email, "password": password})).ok(201)
-        return Person(
+        return ApiUser(
             self,
             email,
             tokens["user_id"],
@@ -200,11 +127,11 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def door_of(running: Running) -> AsyncIterator[Door]:
+async def api_client(running: PalaverProcess | PalaverServices) -> AsyncIterator[ApiClient]:
     """The public address of a running Palaver, for the block."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
-        yield Door(http, running)
+        yield ApiClient(http, running.base_url, running.ws_url)
 
 
 def profile_of(name: str, surname: str) -> dict[str, str]:

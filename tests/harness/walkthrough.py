@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -10,11 +11,9 @@ import uuid
 from pathlib import Path
 from queue import Queue
 
-import psutil
-
 REPOSITORY = Path(__file__).parents[2]
 ORIGINAL = REPOSITORY.parent / "shared" / "reference" / "walkthrough.ru.md"
-KEPT = Path(__file__).parent / "walkthrough_commands.txt"
+COPY = Path(__file__).parent / "walkthrough_commands.txt"
 SEPARATOR = "----\n"
 WAIT_SECONDS = 20.0
 
@@ -25,10 +24,10 @@ def blocks_of_page(page: str) -> list[str]:
 
 
 def walkthrough_blocks() -> list[str]:
-    """The original's blocks where it is at hand, else those that are kept here."""
+    """The original's blocks where it is at hand, else the copies here."""
     if ORIGINAL.exists():
         return blocks_of_page(ORIGINAL.read_text(encoding="utf-8"))
-    return KEPT.read_text(encoding="utf-8").split(SEPARATOR)
+    return COPY.read_text(encoding="utf-8").split(SEPARATOR)
 
 
 def expand(block: str, variables: dict[str, str]) -> str:
@@ -49,6 +48,7 @@ class Terminal:
             env={**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "LC_ALL": "C.UTF-8"},
             text=True,
             bufsize=1,
+            start_new_session=True,
         )
         self._lines: Queue[str] = Queue()
         self.errors: list[str] = []
@@ -89,14 +89,15 @@ class Terminal:
         assert self.bash.stderr is not None
         with contextlib.suppress(BrokenPipeError):
             self.bash.stdin.close()
-        for child in psutil.Process(self.bash.pid).children():
-            # websocat goes on listening behind the end of its input
-            child.terminate()
+        # websocat goes on reading its socket behind the end of its input. The whole group gets the signal: a
+        # list of children would name some that end before their turn. The group is there until bash is reaped
+        os.killpg(self.bash.pid, signal.SIGTERM)
         try:
             self.bash.wait(WAIT_SECONDS)
         finally:
-            self.bash.kill()
-            self.bash.wait()
+            if self.bash.returncode is None:
+                os.killpg(self.bash.pid, signal.SIGKILL)
+                self.bash.wait()
             for thread in self._threads:
                 thread.join(WAIT_SECONDS)
             self.bash.stdout.close()

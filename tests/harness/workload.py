@@ -4,9 +4,10 @@ import asyncio
 import json
 
 from palaver.contracts.errors import OVERLOADED, SLOW_READER
-from tests.harness.palaver_process import Running
+from tests.harness.palaver_process import PalaverProcess
 from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
-from tests.harness.users import PASSWORD, WAIT_SECONDS, Door, Person, door_of, v1_frame, v2_send
+from tests.harness.users import PASSWORD, ApiClient, ApiUser, api_client, v1_frame, v2_send
+from tests.harness.waiting import WAIT_SECONDS
 
 # Small enough to be overrun: each refusal is a series that the dashboard shows
 ENVIRONMENT = {
@@ -25,58 +26,58 @@ LONG_TEXTS_A_REQUEST = 50
 LONG_REQUESTS = 40
 
 
-async def use_everything(running: Running) -> None:
-    """Every kind of request and frame, and every refusal that one can ask for."""
-    async with door_of(running) as door:
-        alice, bob = await door.sign_up("Alice"), await door.sign_up("Bob")
+async def use_everything(running: PalaverProcess) -> None:
+    """Every kind of request and frame, and every refusal that a client can provoke."""
+    async with api_client(running) as api:
+        alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
         chat_id = await alice.chat_with(bob)
         await alice.send(chat_id, "by REST")
         await bob.history(chat_id)
-        await fail_to_sign_in(door, bob)
-        await door.call("POST", "/v2/sessions/refresh", {"refresh_token": bob.refresh_token})
-        await door.call("POST", "/v2/sessions/refresh", {"refresh_token": "none"})
-        await bob.old("GET", f"/auth/user?email={alice.email}")
-        await bob.old("GET", "/messenger/chats")
+        await fail_to_sign_in(api, bob)
+        await api.call("POST", "/v2/sessions/refresh", {"refresh_token": bob.refresh_token})
+        await api.call("POST", "/v2/sessions/refresh", {"refresh_token": "none"})
+        await bob.legacy("GET", f"/auth/user?email={alice.email}")
+        await bob.legacy("GET", "/messenger/chats")
         assert (await alice.v2("GET", "/chats/00000000-0000-7000-8000-000000000000")).status == 404
         await talk(alice, bob, chat_id)
         await flood(running, alice, chat_id)
-        await be_refused_an_upgrade(door)
-        (await door.call("GET", "/healthz")).ok()
-        await read_too_slowly(running, alice, await door.sign_up("Carol"))
+        await be_refused_an_upgrade(api)
+        (await api.call("GET", "/healthz")).ok()
+        await read_too_slowly(running, alice, await api.sign_up("Carol"))
 
 
-async def fail_to_sign_in(door: Door, person: Person) -> None:
+async def fail_to_sign_in(api: ApiClient, user: ApiUser) -> None:
     """A wrong password, and more right ones at once than auth will hash."""
-    wrong = {"email": person.email, "password": "wrong horse"}
-    assert (await door.call("POST", "/v2/sessions", wrong)).status == 401
+    wrong = {"email": user.email, "password": "wrong horse"}
+    assert (await api.call("POST", "/v2/sessions", wrong)).status == 401
     right = {**wrong, "password": PASSWORD}
     answers = await asyncio.gather(
-        *(door.call("POST", "/v2/sessions", right) for _ in range(SIGN_INS_AT_ONCE))
+        *(api.call("POST", "/v2/sessions", right) for _ in range(SIGN_INS_AT_ONCE))
     )
     assert {answer.status for answer in answers} == {201, 503}
 
 
-async def talk(alice: Person, bob: Person, chat_id: str) -> None:
+async def talk(alice: ApiUser, bob: ApiUser, chat_id: str) -> None:
     """Messages over sockets of both generations, frames that are refused, and a socket that comes back."""
     async with alice.socket_v1() as old, bob.socket_v2() as new:
-        await old.say(v1_frame(chat_id, "by v1"))
-        seq = (await new.hear_type("message"))["seq"]
+        old.send(v1_frame(chat_id, "by v1"))
+        seq = (await new.receive_type("message"))["seq"]
         sent = v2_send(chat_id, "by v2")
-        await new.say(sent)
-        await new.hear_type("sent")
-        await new.say(sent)
-        await new.hear_type("sent")
-        await new.say({"type": "nonsense"})
-        await new.hear_type("error")
+        new.send(sent)
+        await new.receive_type("sent")
+        new.send(sent)
+        await new.receive_type("sent")
+        new.send({"type": "nonsense"})
+        await new.receive_type("error")
     async with bob.socket_v2() as again:
-        await again.say({"type": "resume", "cursors": {chat_id: seq - 1}})
-        await again.hear_type("resumed")
+        again.send({"type": "resume", "cursors": {chat_id: seq - 1}})
+        await again.receive_type("resumed")
     async with bob.socket_v1() as old:
         await alice.send(chat_id, "to v1")
-        await old.hear_json()
+        await old.receive_json()
 
 
-async def flood(running: Running, alice: Person, chat_id: str) -> None:
+async def flood(running: PalaverProcess, alice: ApiUser, chat_id: str) -> None:
     """More messages at once than the gateway lets be in flight."""
     socket = await open_raw(running, alice)
     sends = [json.dumps(v2_send(chat_id, str(number))) for number in range(FRAMES_AT_ONCE)]
@@ -88,13 +89,13 @@ async def flood(running: Running, alice: Person, chat_id: str) -> None:
     await socket.close()
 
 
-async def be_refused_an_upgrade(door: Door) -> None:
+async def be_refused_an_upgrade(api: ApiClient) -> None:
     """A socket without a token."""
-    answer = await door.call("GET", "/v2/ws", headers={"connection": "upgrade", "upgrade": "websocket"})
+    answer = await api.call("GET", "/v2/ws", headers={"connection": "upgrade", "upgrade": "websocket"})
     assert answer.status >= 400
 
 
-async def read_too_slowly(running: Running, alice: Person, carol: Person) -> None:
+async def read_too_slowly(running: PalaverProcess, alice: ApiUser, carol: ApiUser) -> None:
     """A socket that reads nothing until it is cut off."""
     chat_id = await alice.chat_with(carol)
     socket = await open_raw(running, carol)
@@ -107,22 +108,22 @@ async def read_too_slowly(running: Running, alice: Person, carol: Person) -> Non
     await socket.close()
 
 
-async def open_raw(running: Running, person: Person) -> RawSocket:
+async def open_raw(running: PalaverProcess, user: ApiUser) -> RawSocket:
     """A socket of v2, attached, that reads little by itself."""
     host, _, port = running.base_url.removeprefix("http://").partition(":")
-    socket = await RawSocket.open(host, int(port), "/v2/ws", "Bearer " + person.token, limit=1024)
+    socket = await RawSocket.open(host, int(port), "/v2/ws", "Bearer " + user.token, limit=1024)
     hello = await asyncio.wait_for(socket.read(), WAIT_SECONDS)
     assert hello is not None
     assert b'"hello"' in hello.payload
     return socket
 
 
-async def lose_the_messenger(running: Running) -> None:
+async def lose_the_messenger(running: PalaverProcess) -> None:
     """A call that is made again until the messenger is back, and a gateway that attaches again."""
-    async with door_of(running) as door:
-        alice = await door.sign_up("Alice")
+    async with api_client(running) as api:
+        alice = await api.sign_up("Alice")
         pid = running.kill("messenger")
         await alice.v2("GET", "/chats")
         await asyncio.to_thread(running.wait_restarted, "messenger", pid)
-        while (await door.call("GET", "/readyz")).status != 200:  # noqa: ASYNC110 - the server is waited for
+        while (await api.call("GET", "/readyz")).status != 200:  # noqa: ASYNC110 - the server is waited for
             await asyncio.sleep(0.02)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from palaver.client import Client, Message, PalaverError, Receipt, SignedOut, Socket, Typing
-from tests.harness.palaver_process import Running
+from tests.harness.palaver_process import PalaverProcess
 
 Kind = TypeVar("Kind")
 PASSWORD = "correct horse"
@@ -37,7 +37,7 @@ async def next_of(socket: Socket, kind: type[Kind]) -> Kind:
     raise AssertionError("the events ended")
 
 
-async def test_two_users_talk(shared_palaver: Running) -> None:
+async def test_two_users_talk(shared_palaver: PalaverProcess) -> None:
     """The client would not fit the server: bots, tests and the bench stand on it."""
     url = shared_palaver.base_url
     async with Client(url) as alice, Client(url) as bob:
@@ -59,7 +59,7 @@ async def test_two_users_talk(shared_palaver: Running) -> None:
             assert (again.seq, again.id) == (1, sent.id)
 
 
-async def test_every_call_fits_the_server(shared_palaver: Running) -> None:
+async def test_every_call_fits_the_server(shared_palaver: PalaverProcess) -> None:
     """A method of the client would not know the server's answer."""
     url = shared_palaver.base_url
     async with Client(url) as alice, Client(url) as bob:
@@ -89,7 +89,7 @@ async def test_every_call_fits_the_server(shared_palaver: Running) -> None:
         assert [session.current for session in await alice.sessions()] == [True]
 
 
-async def test_refusals_are_errors_of_the_catalogue(shared_palaver: Running) -> None:
+async def test_refusals_are_errors_of_the_catalogue(shared_palaver: PalaverProcess) -> None:
     """A bot could not tell what it did wrong."""
     async with Client(shared_palaver.base_url) as client:
         with pytest.raises(SignedOut):
@@ -108,7 +108,7 @@ async def test_refusals_are_errors_of_the_catalogue(shared_palaver: Running) -> 
             assert refused.value.kind.code == "not_found"
 
 
-async def test_a_text_too_long_fails_at_once(shared_palaver: Running) -> None:
+async def test_a_text_too_long_fails_at_once(shared_palaver: PalaverProcess) -> None:
     """The sender would wait for a time-out instead of learning that the text is too long."""
     url = shared_palaver.base_url
     async with Client(url) as alice, Client(url) as bob:
@@ -120,7 +120,7 @@ async def test_a_text_too_long_fails_at_once(shared_palaver: Running) -> None:
             assert (refused.value.kind.code, refused.value.field) == ("invalid", "text")
 
 
-async def test_signing_out_ends_the_sockets(shared_palaver: Running) -> None:
+async def test_signing_out_ends_the_sockets(shared_palaver: PalaverProcess) -> None:
     """A device that was signed out from another one would go on hearing everything."""
     url = shared_palaver.base_url
     async with Client(url) as alice, Client(url) as elsewhere:
@@ -134,7 +134,7 @@ async def test_signing_out_ends_the_sockets(shared_palaver: Running) -> None:
                 await next_of(socket, Message)
 
 
-async def test_a_conversation_outlives_killed_services(palaver: Running) -> None:
+async def test_a_conversation_outlives_killed_services(palaver: PalaverProcess) -> None:
     """Each restart of the server would lose or double messages of every bot."""
     async with Client(palaver.base_url) as alice, Client(palaver.base_url) as bob:
         await sign_up(alice, "Alice")
@@ -164,7 +164,7 @@ async def test_a_conversation_outlives_killed_services(palaver: Running) -> None
         assert {(ack.seq, ack.id) for ack in acks} == {(m.seq, m.id) for m in history}
 
 
-async def test_the_terminal_chat(shared_palaver: Running) -> None:
+async def test_the_terminal_chat(shared_palaver: PalaverProcess) -> None:
     """`palaver chat` would not chat."""
     url = shared_palaver.base_url
     async with Client(url) as alice, Client(url) as bob:
@@ -189,7 +189,7 @@ async def test_the_terminal_chat(shared_palaver: Running) -> None:
     assert "Bob: good\N{REPLACEMENT CHARACTER}[2J" in lines
 
 
-async def test_the_terminal_chat_says_what_is_wrong(shared_palaver: Running) -> None:
+async def test_the_terminal_chat_says_what_is_wrong(shared_palaver: PalaverProcess) -> None:
     """A wrong password would be a page of Python."""
     async with Client(shared_palaver.base_url) as alice:
         await sign_up(alice, "Alice")
@@ -213,7 +213,7 @@ async def start_chat(url: str, companion: str, me: str) -> asyncio.subprocess.Pr
     return await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=pipe, env=ENVIRONMENT)
 
 
-async def test_the_tutorials_bot_works_as_it_is_written(palaver: Running, tmp_path: Path) -> None:
+async def test_the_tutorials_bot_works_as_it_is_written(palaver: PalaverProcess, tmp_path: Path) -> None:
     """A reader's first bot would not run, or not do what the page promises."""
     programs = [
         text.replace("http://localhost:10000", palaver.base_url)

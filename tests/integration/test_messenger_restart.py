@@ -2,14 +2,15 @@
 
 import asyncio
 import signal
-from pathlib import Path
 
 import pytest
 
 from palaver.contracts.ids import new_id
-from tests.harness.messenger_process import MessengerProcess
-from tests.harness.realtime import Gateway, Place, eventually, running_gateway
-from tests.harness.websocket_clients import ListeningV1, ListeningV2
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import Gateway, running_gateway
+from tests.harness.realtime_process import RealtimeProcess
+from tests.harness.waiting import eventually
+from tests.harness.websocket_client import WebSocketClientV1, WebSocketClientV2
 
 CHATS = 25
 # Of each generation, of each of a chat's two users
@@ -25,8 +26,8 @@ class Conversation:
         self.chat_id = chat_id
         self.users = users
         self.number = number
-        self.v1: list[ListeningV1] = []
-        self.v2: list[ListeningV2] = []
+        self.v1: list[WebSocketClientV1] = []
+        self.v2: list[WebSocketClientV2] = []
         self.sent_v1: list[str] = []
         self.sent_v2: dict[bytes, str] = {}
 
@@ -34,17 +35,17 @@ class Conversation:
         """Opens the sockets."""
         for user_id in self.users:
             for _ in range(SOCKETS):
-                self.v1.append(await ListeningV1.open(gateway, "/messenger/ws", user_id))
-                self.v2.append(await ListeningV2.open(gateway, "/v2/ws", user_id))
+                self.v1.append(await WebSocketClientV1.open(gateway, "/messenger/ws", user_id))
+                self.v2.append(await WebSocketClientV2.open(gateway, "/v2/ws", user_id))
 
     async def talk(self) -> None:
         """Sends, without waiting for anything."""
         for number in range(MESSAGES):
             text = f"{self.number}: {number} of v1"
             self.sent_v1.append(text)
-            self.v1[0].send(self.chat_id, text)
+            self.v1[0].send_message(self.chat_id, text)
             text = f"{self.number}: {number} of v2"
-            self.sent_v2[self.v2[-1].send(self.chat_id, text)] = text
+            self.sent_v2[self.v2[-1].send_message(self.chat_id, text)] = text
             await asyncio.sleep(0.05)
 
     def is_told(self) -> bool:
@@ -58,9 +59,9 @@ class Conversation:
             and len(self.v2[-1].seqs) >= len(self.sent_v1)
         )
 
-    def check(self, place: Place) -> None:
+    def check(self, messenger_db: MessengerDatabase) -> None:
         """Nothing is lost, nothing is doubled, and all are told in one order."""
-        history = place.history(self.chat_id)
+        history = messenger_db.history(self.chat_id)
         texts = [message.text for message in history]
         assert sorted(texts) == sorted([*self.sent_v1, *self.sent_v2.values()])
         assert [message.seq for message in history] == list(range(1, len(history) + 1))
@@ -82,17 +83,16 @@ class Conversation:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_restarts_drop_no_socket_and_lose_and_double_nothing(
-    tmp_path: Path, number: signal.Signals
+    messenger_db: MessengerDatabase, number: signal.Signals
 ) -> None:
     """Everybody would be thrown out by each update of the messenger, and find messages missing or twice."""
-    place = Place(tmp_path)
-    messenger = MessengerProcess(place)
+    messenger = RealtimeProcess(messenger_db)
     with messenger.running():
-        async with running_gateway(place.keys, messenger.port) as gateway:
+        async with running_gateway(messenger_db.keys, messenger.port) as gateway:
             conversations = []
             for index in range(CHATS):
                 users = (new_id(), new_id())
-                conversations.append(Conversation(place.direct(*users), users, index))
+                conversations.append(Conversation(messenger_db.direct(*users), users, index))
             await asyncio.gather(*(conversation.open(gateway) for conversation in conversations))
             assert gateway.sockets.count() == CHATS * SOCKETS * 4
             await eventually(
@@ -111,6 +111,5 @@ async def test_restarts_drop_no_socket_and_lose_and_double_nothing(
             assert caught, "no send met a messenger that was away"
             await eventually(lambda: all(c.is_told() for c in conversations), "everybody told")
             for conversation in conversations:
-                conversation.check(place)
+                conversation.check(messenger_db)
             assert gateway.sockets.count() == CHATS * SOCKETS * 4
-    place.close()

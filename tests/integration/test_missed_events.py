@@ -15,8 +15,10 @@ from palaver.messenger.store.commit_log import trim_log
 from palaver.messenger.store.opening import open_store
 from palaver.messenger.use_cases import add_members, delete_message, edit_message, remove_member
 from tests.harness.memory_channel import MemoryChannel
-from tests.harness.memory_sockets import MemoryClient
-from tests.harness.realtime import GatewaySockets, Place, Replica, eventually, replica_of
+from tests.harness.memory_transport import MemoryTransport
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import GatewaySockets, Replica, replica_of
+from tests.harness.waiting import eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
@@ -24,14 +26,14 @@ ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 class House:
     """One replica and two gateways: Alice is at the near one, Bob at the far one, whose stream breaks."""
 
-    def __init__(self, place: Place, replica: Replica) -> None:
-        self.place = place
+    def __init__(self, messenger_db: MessengerDatabase, replica: Replica) -> None:
+        self.messenger_db = messenger_db
         self.replica = replica
         self.near_channel = MemoryChannel(replica.attach)
         self.far_channel = MemoryChannel(replica.attach)
-        self.near = GatewaySockets(self.near_channel, place.keys, drain_seconds=0)
-        self.far = GatewaySockets(self.far_channel, place.keys, drain_seconds=0)
-        self.chat_id = place.direct(ALICE, BOB)
+        self.near = GatewaySockets(self.near_channel, messenger_db.keys, drain_seconds=0)
+        self.far = GatewaySockets(self.far_channel, messenger_db.keys, drain_seconds=0)
+        self.chat_id = messenger_db.direct(ALICE, BOB)
 
     async def start(self) -> None:
         """Opens Alice's and Bob's sockets, and sends three messages."""
@@ -41,7 +43,7 @@ class House:
         self.bob = await self.open(self.far, BOB)
         await eventually(lambda: frames(self.bob, "presence"), "presence")
         for number in range(1, 4):
-            self.alice.say(
+            self.alice.send_frame(
                 type="send",
                 chat_id=text_from_id(self.chat_id),
                 client_id=text_from_id(new_id()),
@@ -55,9 +57,9 @@ class House:
             await gateway.stop()
             channel.break_stream(None)
 
-    async def open(self, gateway: GatewaySockets, user_id: bytes) -> MemoryClient:
+    async def open(self, gateway: GatewaySockets, user_id: bytes) -> MemoryTransport:
         """A socket of v2 that has its hello."""
-        client = await MemoryClient().open(gateway.server, "/v2/ws", self.place.keys.token(user_id))
+        client = await MemoryTransport().open(gateway.server, "/v2/ws", self.messenger_db.keys.token(user_id))
         await eventually(lambda: frames(client, "hello"), "hello")
         return client
 
@@ -76,7 +78,7 @@ class House:
         await asyncio.sleep(0.1)
 
 
-def frames(client: MemoryClient, kind: str) -> list[dict[str, Any]]:
+def frames(client: MemoryTransport, kind: str) -> list[dict[str, Any]]:
     """A client's frames of one type."""
     return [frame for frame in client.frames if frame["type"] == kind]
 
@@ -87,17 +89,17 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(stream_module, "FIRST_PAUSE_SECONDS", 0.005)
     monkeypatch.setattr(stream_module, "LONGEST_PAUSE_SECONDS", 0.005)
     monkeypatch.setattr(presence_updates, "GONE_SECONDS", 0.05)
-    place = Place(tmp_path)
-    store = open_store(place.file)
-    replica = replica_of(place, store)
+    messenger_db = MessengerDatabase(tmp_path)
+    store = open_store(messenger_db.file)
+    replica = replica_of(messenger_db, store)
     await replica.start()
-    house = House(place, replica)
+    house = House(messenger_db, replica)
     await house.start()
     yield house
     await house.stop()
     await replica.stop()
     await store.close()
-    place.close()
+    messenger_db.close()
 
 
 async def test_receipts_that_moved_meanwhile_are_delivered(house: House) -> None:
@@ -147,7 +149,7 @@ async def test_who_came_meanwhile_is_shown_as_present(house: House) -> None:
 
 async def test_who_was_removed_meanwhile_receives_nothing_more(house: House) -> None:
     """Somebody who was thrown out while their gateway was away would go on reading (promise P5)."""
-    group = house.place.group([ALICE, BOB])
+    group = house.messenger_db.group([ALICE, BOB])
     await house.lose_far()
     await house.replica.engine.commit(remove_member, group, ALICE, BOB)
     await house.replica.engine.send(group, ALICE, [new_id()], ["not for Bob"], retry=False)
@@ -158,7 +160,7 @@ async def test_who_was_removed_meanwhile_receives_nothing_more(house: House) -> 
 
 async def test_who_was_added_meanwhile_receives_what_follows(house: House) -> None:
     """A new member of a group would receive nothing until their client connects again."""
-    group = house.place.group([ALICE, CAROL])
+    group = house.messenger_db.group([ALICE, CAROL])
     await house.lose_far()
     await house.replica.engine.commit(add_members, group, ALICE, [BOB], 10)
     await house.replica.engine.send(group, ALICE, [new_id()], ["welcome"], retry=False)
@@ -170,7 +172,7 @@ async def test_a_socket_that_opened_meanwhile_gets_no_old_news(house: House) -> 
     """A client that has just loaded its chats would get messages twice."""
     await house.lose_far()
     await house.replica.engine.send(house.chat_id, ALICE, [new_id()], ["while away"], retry=False)
-    client = await MemoryClient().open(house.far.server, "/v2/ws", house.place.keys.token(BOB))
+    client = await MemoryTransport().open(house.far.server, "/v2/ws", house.messenger_db.keys.token(BOB))
     await house.bring_back(lambda: frames(client, "hello"), "hello")
     assert frames(client, "message") == []
     assert [frame["text"] for frame in frames(house.bob, "message")] == ["while away"]
@@ -181,11 +183,11 @@ async def test_a_gateway_behind_the_log_sends_its_clients_to_resume(house: House
     await house.lose_far()
     await house.replica.engine.send(house.chat_id, ALICE, [new_id()], ["trimmed"], retry=False)
     await house.replica.engine.send(house.chat_id, ALICE, [new_id()], ["newest"], retry=False)
-    house.place.write(trim_log, house.replica.engine.followed.vector, 1_000)
+    house.messenger_db.write(trim_log, house.replica.engine.followed.vector, 1_000)
     house.far_channel.attach = house.replica.attach
     await eventually(lambda: house.bob.closed is not None, "closed")
     assert house.bob.closed == 1012
     again = await house.open(house.far, BOB)
-    again.say(type="resume", cursors={text_from_id(house.chat_id): 3})
+    again.send_frame(type="resume", cursors={text_from_id(house.chat_id): 3})
     await eventually(lambda: frames(again, "resumed"), "resumed")
     assert [frame["text"] for frame in frames(again, "message")] == ["trimmed", "newest"]

@@ -3,21 +3,19 @@
 import contextlib
 import http.client
 import json
-import os
 import re
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import palaver
 from tests.harness.otlp_receiver import Receiver, running_receiver, values_of
-from tests.harness.palaver_process import CHEAP_PASSWORDS, wait_until
+from tests.harness.palaver_process import CHEAP_PASSWORDS
+from tests.harness.processes import ChildProcess
+from tests.harness.waiting import wait_until
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN_ID = "00f067aa0ba902b7"
@@ -33,18 +31,13 @@ PERSON = {
 }
 
 
-@dataclass
-class Auth:
+class AuthProcess(ChildProcess):
     """An auth that runs."""
-
-    process: "subprocess.Popen[bytes]"
-    output: Path
 
     @property
     def port(self) -> int:
-        """Where it listens; 0 before it does."""
-        found = re.search(r'"event":"listening".*"port":(\d+)', self.output.read_text())
-        return int(found[1]) if found else 0
+        """Where it listens, once it does."""
+        return int(self.wait_for(r'"event":"listening".*"port":(\d+)')[1])
 
     def ask(self, method: str, path: str, body: Any = None, traceparent: str = "") -> tuple[int, bytes]:
         """Status and body of an answer."""
@@ -70,19 +63,17 @@ class Auth:
         assert found, text
         return float(found[1])
 
-    def stop(self) -> float:
+    def stop_seconds(self) -> float:
         """Seconds from SIGTERM to its end."""
         began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0, self.output.read_text()
+        assert self.stop() == 0, self.output
         return time.monotonic() - began
 
 
 @contextlib.contextmanager
-def running_auth(directory: Path, **variables: str) -> Iterator[Auth]:
+def running_auth(directory: Path, **variables: str) -> Iterator[AuthProcess]:
     """An auth on a free port, with its data in `directory`, until the block ends."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PALAVER_")}
-    environment |= {
+    settings = {
         **CHEAP_PASSWORDS,
         "PALAVER_DATA_DIR": str(directory / "data"),
         "PALAVER_AUTH__PORT": "0",
@@ -90,19 +81,13 @@ def running_auth(directory: Path, **variables: str) -> Iterator[Auth]:
         "no_grpc_proxy": "127.0.0.1",
         **variables,
     }
-    output = directory / "out"
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "palaver", "auth"], env=environment, stdout=file, stderr=subprocess.STDOUT
-        )
-    auth = Auth(process, output)
+    auth = AuthProcess.start([sys.executable, "-m", "palaver", "auth"], directory / "out", settings)
     try:
-        wait_until(lambda: auth.port or process.poll() is not None, "auth listens")
-        assert process.poll() is None, output.read_text()
+        assert auth.port
         yield auth
     finally:
-        process.kill()
-        process.wait()
+        auth.process.kill()
+        auth.process.wait()
 
 
 def endpoint(address: str) -> dict[str, str]:
@@ -124,7 +109,7 @@ def test_a_request_is_followed_into_the_collector(tmp_path: Path) -> None:
         assert auth.ask("POST", "/users", PERSON, f"00-{'a' * 32}-{SPAN_ID}-00")[0] == 409
         wait_until(lambda: "POST /users" in receiver.names(), "the request's span")
         wait_until(lambda: receiver.events().count("request") >= 2, "the lines of both")
-        auth.stop()
+        auth.stop_seconds()
     check_spans(receiver)
     check_lines(receiver, auth)
     assert receiver.headers["x-tenant"] == "blue"
@@ -154,9 +139,9 @@ def check_spans(receiver: Receiver) -> None:
         assert resource["deployment.environment.name"] == "test"
 
 
-def check_lines(receiver: Receiver, auth: Auth) -> None:
+def check_lines(receiver: Receiver, auth: AuthProcess) -> None:
     """The collector has the same lines as stdout, and they name the request's span."""
-    written = [json.loads(line)["event"] for line in auth.output.read_text().splitlines()]
+    written = [json.loads(line)["event"] for line in auth.output.splitlines()]
     assert receiver.events() == written
     assert written[-1] == "stopped"
     first, second = [line for _, line in receiver.lines if line.body.string_value == "request"][:2]
@@ -177,8 +162,8 @@ def test_a_dead_collector_costs_nothing_but_drops(tmp_path: Path) -> None:
             wait_until(lambda: auth.dropped("spans") > 0, "spans are counted")
             wait_until(lambda: auth.dropped("logs") > 0, "lines are counted")
             assert slowest < 1.0
-            assert auth.stop() < 2.5
-    lines = [json.loads(line) for line in auth.output.read_text().splitlines()]
+            assert auth.stop_seconds() < 2.5
+    lines = [json.loads(line) for line in auth.output.splitlines()]
     # One line says so for each signal, and not one for each try
     told = [line for line in lines if line["event"] == "telemetry_not_written"]
     assert sorted(line["signal"] for line in told) == ["logs", "spans"]
@@ -193,11 +178,11 @@ def test_a_hanging_collector_costs_nothing_but_drops(tmp_path: Path) -> None:
             slowest = max(auth.ask_traced(number) for number in range(1, 300))
             # Its time-out has not come when the service is told to stop
             assert slowest < 1.0
-            assert auth.stop() < 2.5
+            assert auth.stop_seconds() < 2.5
         with running_auth(tmp_path, **endpoint(f"http://127.0.0.1:{hanging.getsockname()[1]}")) as auth:
             auth.ask_traced(1)
             wait_until(lambda: auth.dropped("spans") > 0, "spans are counted")
-            assert auth.stop() < 2.5
+            assert auth.stop_seconds() < 2.5
 
 
 def test_a_collector_that_comes_back_is_found(tmp_path: Path) -> None:
@@ -210,5 +195,5 @@ def test_a_collector_that_comes_back_is_found(tmp_path: Path) -> None:
         with running_receiver(port) as receiver:
             auth.ask_traced(2)
             wait_until(lambda: receiver.spans, "a span arrives")
-            wait_until(lambda: "telemetry_written_again" in auth.output.read_text(), "that is told")
-            auth.stop()
+            wait_until(lambda: "telemetry_written_again" in auth.output, "that is told")
+            auth.stop_seconds()

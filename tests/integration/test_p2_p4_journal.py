@@ -37,8 +37,10 @@ from palaver.messenger.store.opening import Store, open_store
 from palaver.messenger.store.schema import chats
 from palaver.messenger.use_cases import add_members
 from tests.harness.memory_channel import MemoryChannel
-from tests.harness.memory_sockets import MemoryClient
-from tests.harness.realtime import Cluster, GatewaySockets, Place, Replica, eventually, replica_of
+from tests.harness.memory_transport import MemoryTransport
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import Cluster, GatewaySockets, Replica, replica_of
+from tests.harness.waiting import eventually
 
 SETTLE_SECONDS = 5.0
 
@@ -70,7 +72,7 @@ class Open:
     """One socket of a user. `helloed`: the step in which its hello had come. `asked`: how often it has sent
     which client id (of a request with several, the first)."""
 
-    client: MemoryClient
+    client: MemoryTransport
     gateway: int
     user: int
     helloed: int | None = None
@@ -99,10 +101,14 @@ class World:
     """Two replicas, two gateways, four users and three chats."""
 
     def __init__(self, directory: Path) -> None:
-        self.place = Place(directory)
+        self.messenger_db = MessengerDatabase(directory)
         self.users = [new_id() for _ in range(4)]
         u = self.users
-        self.chats = [self.place.direct(u[0], u[1]), self.place.group(u), self.place.group(u[:3])]
+        self.chats = [
+            self.messenger_db.direct(u[0], u[1]),
+            self.messenger_db.group(u),
+            self.messenger_db.group(u[:3]),
+        ]
         # (chat, user) -> the chat's last seq when the user was removed, while removed
         self.left: dict[tuple[bytes, int], int] = {}
         # (chat, user) -> steps in which the membership changed
@@ -125,14 +131,14 @@ class World:
     async def start(self) -> None:
         """Starts replicas and gateways."""
         for _ in range(2):
-            store = open_store(self.place.file)
-            replica = replica_of(self.place, store, self.cluster)
+            store = open_store(self.messenger_db.file)
+            replica = replica_of(self.messenger_db, store, self.cluster)
             await replica.start()
             self.stores.append(store)
             self.replicas.append(replica)
         for number in range(2):
             channel = MemoryChannel(self.replicas[number].attach)
-            gateway = GatewaySockets(channel, self.place.keys, drain_seconds=0)
+            gateway = GatewaySockets(channel, self.messenger_db.keys, drain_seconds=0)
             await gateway.server.start()
             self.channels.append(channel)
             self.gateways.append(gateway)
@@ -149,13 +155,13 @@ class World:
             await replica.stop()
         for store in self.stores:
             await store.close()
-        self.place.close()
+        self.messenger_db.close()
 
     # ---- what clients do ----
 
     async def open(self, gateway: int, user: int) -> None:
-        token = self.place.keys.token(self.users[user])
-        client = await MemoryClient().open(self.gateways[gateway].server, "/v2/ws", token)
+        token = self.messenger_db.keys.token(self.users[user])
+        client = await MemoryTransport().open(self.gateways[gateway].server, "/v2/ws", token)
         self.sockets.append(Open(client, gateway, user))
 
     def close(self, number: int) -> None:
@@ -180,7 +186,7 @@ class World:
         opened.asked[text_from_id(client_ids[0])] += 1
         texts = [f"text of {client_id.hex()}" for client_id in client_ids]
         if len(client_ids) == 1:
-            opened.client.say(
+            opened.client.send_frame(
                 type="send",
                 chat_id=text_from_id(chat_id),
                 client_id=text_from_id(client_ids[0]),
@@ -221,7 +227,7 @@ class World:
     def resume(self, number: int, chat_id: bytes, cursor: int) -> None:
         opened = self.sockets[number]
         opened.resumed[chat_id] = (cursor, len(opened.client.frames))
-        opened.client.say(type="resume", cursors={text_from_id(chat_id): cursor})
+        opened.client.send_frame(type="resume", cursors={text_from_id(chat_id): cursor})
 
     # ---- what happens to them ----
 
@@ -271,7 +277,7 @@ class World:
         self.read_acks()
         lacks = [f"{len(self.unary)} calls"] if self.unary else []
         lacks += [f"gateway {n}: {len(g.sends)} in flight" for n, g in enumerate(self.gateways) if g.sends]
-        histories = {chat_id: self.place.history(chat_id) for chat_id in self.chats}
+        histories = {chat_id: self.messenger_db.history(chat_id) for chat_id in self.chats}
         for number in self.live():
             opened = self.sockets[number]
             if not any(frame["type"] == "hello" for frame in opened.client.frames):
@@ -331,7 +337,7 @@ class World:
     def check_journal(self) -> None:
         """Seqs without holes, client ids once, acknowledged seqs as they were said."""
         for chat_id in self.chats:
-            history = self.place.history(chat_id)
+            history = self.messenger_db.history(chat_id)
             assert [message.seq for message in history] == list(range(1, len(history) + 1))
             times = [message.created_at for message in history]
             assert times == sorted(times)
@@ -498,7 +504,7 @@ class Journal(RuleBasedStateMachine):
         is_member = opened.user in self.world.members[chat_id]
         if opened.resumed or not is_member:
             return
-        last_seq = len(self.world.place.history(chat_id))
+        last_seq = len(self.world.messenger_db.history(chat_id))
         self.run(lambda: self.world.resume(number, chat_id, max(0, last_seq - back)), turns % 12)
 
     @rule(gateway=PAIR, replica=PAIR, turns=PICK)
@@ -597,7 +603,7 @@ async def repeat_client_ids(world: World, program: list[tuple[Any, ...]]) -> Non
                     await asyncio.sleep(0)
         await world.settle()
         assert all(len(sent.seqs) == 1 and not sent.refused for sent in world.sent.values())
-        assert len(world.place.history(chat_id)) == len(world.sent)
+        assert len(world.messenger_db.history(chat_id)) == len(world.sent)
     finally:
         await world.stop()
 

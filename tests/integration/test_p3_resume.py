@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from pathlib import Path
 
 import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
-from tests.harness.realtime import Gateway, Place, eventually, running_gateway, running_messenger
-from tests.harness.websocket_clients import ListeningV2
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import Gateway, running_gateway, serving_replica
+from tests.harness.waiting import eventually
+from tests.harness.websocket_client import WebSocketClientV2
 
 # Several pages of a resume
 BEFORE = 450
@@ -25,7 +26,7 @@ class Reader:
         self.texts: list[str] = []
         self.connections = 0
         self.cut_within_resume = 0
-        self._socket: ListeningV2 | None = None
+        self._socket: WebSocketClientV2 | None = None
 
     @property
     def cursor(self) -> int:
@@ -34,7 +35,7 @@ class Reader:
 
     async def connect(self, gateway: Gateway) -> None:
         """Connects, and resumes as soon as it may."""
-        self._socket = socket = await ListeningV2.open(gateway, "/v2/ws", self.user_id)
+        self._socket = socket = await WebSocketClientV2.open(gateway, "/v2/ws", self.user_id)
         self.connections += 1
         await eventually(lambda: socket.frames("hello") or socket.closed is not None, "hello")
         socket.resume({self.chat_id: self.cursor})
@@ -49,7 +50,7 @@ class Reader:
         assert not socket.frames("error")
         self.take(socket)
 
-    def take(self, socket: ListeningV2) -> None:
+    def take(self, socket: WebSocketClientV2) -> None:
         """Adds what one connection told: from the cursor on, without a hole, each once.
 
         What was told before the server heard of the resume may come before that.
@@ -85,9 +86,9 @@ class Reader:
 
 async def send_all(gateway: Gateway, user_id: bytes, chat_id: bytes) -> None:
     """Sends from a socket of its own, some of it at once."""
-    sender = await ListeningV2.open(gateway, "/v2/ws", user_id)
+    sender = await WebSocketClientV2.open(gateway, "/v2/ws", user_id)
     for number in range(SENDS):
-        sender.send(chat_id, f"message {number}")
+        sender.send_message(chat_id, f"message {number}")
         if number % 10 == 0:
             await asyncio.sleep(0.05)
     await eventually(lambda: len(sender.acks) == SENDS, "all acknowledged")
@@ -95,14 +96,16 @@ async def send_all(gateway: Gateway, user_id: bytes, chat_id: bytes) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_p3_a_client_that_is_cut_misses_nothing_and_sees_nothing_twice(
-    tmp_path: Path, seed: int
+    messenger_db: MessengerDatabase, seed: int
 ) -> None:
     """People on bad networks would lose messages, or read them twice."""
     chance = random.Random(seed)
-    place = Place(tmp_path)
     users = [new_id() for _ in range(READERS + 1)]
-    chat_id = place.group(users)
-    async with running_messenger(place) as (engine, port), running_gateway(place.keys, port) as gateway:
+    chat_id = messenger_db.group(users)
+    async with (
+        serving_replica(messenger_db) as (engine, port),
+        running_gateway(messenger_db.keys, port) as gateway,
+    ):
         for start in range(0, BEFORE, 50):
             texts = [f"before {number}" for number in range(start, start + 50)]
             await engine.send(chat_id, users[0], [new_id() for _ in texts], texts, retry=False)
@@ -112,11 +115,10 @@ async def test_p3_a_client_that_is_cut_misses_nothing_and_sees_nothing_twice(
         await send_all(gateway, users[0], chat_id)
         done.set()
         await asyncio.gather(*reading)
-        history = [message.text for message in place.history(chat_id)]
+        history = [message.text for message in messenger_db.history(chat_id)]
         assert len(history) == BEFORE + SENDS
         for reader in readers:
             await reader.read_to_the_end(gateway)
             assert reader.texts == history
         assert sum(reader.connections for reader in readers) > 5 * READERS
         assert sum(reader.cut_within_resume for reader in readers) > 0
-    place.close()

@@ -2,17 +2,18 @@
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from palaver.contracts.errors import SLOW_READER
 from palaver.contracts.ids import new_id, text_from_id
-from tests.harness.messenger_process import MessengerProcess
+from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
-from tests.harness.realtime import HOST, Gateway, Place, eventually, running_gateway
-from tests.harness.websocket_clients import ListeningV2
+from tests.harness.realtime import HOST, Gateway, running_gateway
+from tests.harness.realtime_process import RealtimeProcess
+from tests.harness.waiting import eventually
+from tests.harness.websocket_client import WebSocketClientV2
 
 QUEUE_BYTES = 128 * 1024
 TEXT_CHARACTERS = 8_000
@@ -23,15 +24,15 @@ FAST = 3
 MEMORY_BYTES = 48 * 1024 * 1024
 
 
-class Fast(ListeningV2):
+class Fast(WebSocketClientV2):
     """Reads at once, and keeps no more than seqs."""
 
     def on_ws_frame(self, transport: Any, frame: Any) -> None:
         """See `WSListener`."""
         super().on_ws_frame(transport, frame)
-        if self.told and len(self.told[-1]) > TEXT_CHARACTERS:
-            message = json.loads(self.told.pop())
-            self.told.append(json.dumps({**message, "text": ""}).encode())
+        if self.received and len(self.received[-1]) > TEXT_CHARACTERS:
+            message = json.loads(self.received.pop())
+            self.received.append(json.dumps({**message, "text": ""}).encode())
 
 
 class Most:
@@ -52,12 +53,12 @@ class Most:
             await asyncio.sleep(0.002)
 
 
-async def send_all(sender: ListeningV2, chat_id: bytes) -> None:
+async def send_all(sender: WebSocketClientV2, chat_id: bytes) -> None:
     """Sends everything, about a hundred messages in flight."""
     for number in range(MESSAGES):
-        sender.send(chat_id, f"{number:08}" * (TEXT_CHARACTERS // 8))
+        sender.send_message(chat_id, f"{number:08}" * (TEXT_CHARACTERS // 8))
         if number % 50 == 49:
-            await eventually(lambda sent=number + 1: sent - len(sender.told) < 100, "acknowledged")
+            await eventually(lambda sent=number + 1: sent - len(sender.received) < 100, "acknowledged")
     await eventually(lambda: len(sender.acks) == MESSAGES, "all acknowledged")
 
 
@@ -75,23 +76,24 @@ async def read_to_close(socket: RawSocket) -> tuple[list[int], int | None]:
 
 async def resume(gateway: Gateway, user_id: bytes, chat_id: bytes, cursor: int) -> list[int]:
     """The seqs that a resume tells."""
-    socket = await ListeningV2.open(gateway, "/v2/ws", user_id)
+    socket = await WebSocketClientV2.open(gateway, "/v2/ws", user_id)
     await eventually(lambda: socket.frames("hello"), "hello")
     socket.resume({chat_id: cursor})
-    await eventually(lambda: any(b'"resumed"' in told[:40] for told in reversed(socket.told)), "resumed")
+    await eventually(lambda: any(b'"resumed"' in told[:40] for told in reversed(socket.received)), "resumed")
     return socket.seqs
 
 
-async def test_p9_a_slow_reader_is_cut_and_harms_nobody(tmp_path: Path) -> None:
+async def test_p9_a_slow_reader_is_cut_and_harms_nobody(messenger_db: MessengerDatabase) -> None:
     """One phone in a tunnel would fill the gateway's memory, and end the service for all."""
-    place = Place(tmp_path)
     users = [new_id() for _ in range(SLOW + FAST)]
-    chat_id = place.group(users)
-    with MessengerProcess(place).running() as messenger:
-        async with running_gateway(place.keys, messenger.port, socket_queue_bytes=QUEUE_BYTES) as gateway:
+    chat_id = messenger_db.group(users)
+    with RealtimeProcess(messenger_db).running() as messenger:
+        async with running_gateway(
+            messenger_db.keys, messenger.port, socket_queue_bytes=QUEUE_BYTES
+        ) as gateway:
             slow = [
                 # Reads little more than its handshake
-                await RawSocket.open(HOST, gateway.port, "/v2/ws", place.keys.token(user), limit=1024)
+                await RawSocket.open(HOST, gateway.port, "/v2/ws", messenger_db.keys.token(user), limit=1024)
                 for user in users[:SLOW]
             ]
             fast = [await Fast.open(gateway, "/v2/ws", user) for user in users[SLOW:]]
@@ -102,7 +104,7 @@ async def test_p9_a_slow_reader_is_cut_and_harms_nobody(tmp_path: Path) -> None:
             before = most.memory
             await send_all(fast[0], chat_id)
             seqs = list(range(1, MESSAGES + 1))
-            await eventually(lambda: all(len(s.told) > MESSAGES for s in fast[1:]), "others told")
+            await eventually(lambda: all(len(s.received) > MESSAGES for s in fast[1:]), "others told")
             assert all(socket.seqs == seqs and socket.closed is None for socket in fast[1:])
             await eventually(lambda: gateway.sockets.count() == FAST, "slow readers cut")
             watching.cancel()
@@ -116,21 +118,21 @@ async def test_p9_a_slow_reader_is_cut_and_harms_nobody(tmp_path: Path) -> None:
                 assert len(told) < MESSAGES
                 await socket.close()
                 assert await resume(gateway, user, chat_id, len(told)) == seqs[len(told) :]
-    place.close()
 
 
-async def test_p9_a_resume_waits_for_its_reader(tmp_path: Path) -> None:
+async def test_p9_a_resume_waits_for_its_reader(messenger_db: MessengerDatabase) -> None:
     """A client that comes back after a week would be cut for what it asked for, again and again."""
-    place = Place(tmp_path)
     users = [new_id(), new_id()]
-    chat_id = place.direct(*users)
-    with MessengerProcess(place).running() as messenger:
-        async with running_gateway(place.keys, messenger.port, socket_queue_bytes=QUEUE_BYTES * 8) as gateway:
+    chat_id = messenger_db.direct(*users)
+    with RealtimeProcess(messenger_db).running() as messenger:
+        async with running_gateway(
+            messenger_db.keys, messenger.port, socket_queue_bytes=QUEUE_BYTES * 8
+        ) as gateway:
             sender = await Fast.open(gateway, "/v2/ws", users[0])
             await eventually(lambda: sender.frames("hello"), "attached")
             await send_all(sender, chat_id)
             socket = await RawSocket.open(
-                HOST, gateway.port, "/v2/ws", place.keys.token(users[1]), limit=1024
+                HOST, gateway.port, "/v2/ws", messenger_db.keys.token(users[1]), limit=1024
             )
             cursors = {text_from_id(chat_id): 0}
             socket.write(client_frame(TEXT, json.dumps({"type": "resume", "cursors": cursors}).encode()))
@@ -146,4 +148,3 @@ async def test_p9_a_resume_waits_for_its_reader(tmp_path: Path) -> None:
                     await asyncio.sleep(0.001)
             assert seqs == list(range(1, MESSAGES + 1))
             await socket.close()
-    place.close()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.palaver_process import wait_until
-from tests.harness.telemetry_files import ALICE, BOB, TRACE_ID, keep, keep_request, line, span
+from tests.harness.telemetry_files import ALICE, BOB, TRACE_ID, append_request, append_rows, line, span
+from tests.harness.waiting import wait_until
 from tests.unit.test_cli import run
 
 COMMAND = [sys.executable, "-m", "palaver"]
@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-m", "palaver"]
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A data directory with a request in it."""
-    keep_request(tmp_path)
+    append_request(tmp_path)
     return tmp_path
 
 
@@ -74,7 +74,7 @@ def test_a_trace_is_json_for_programs(data_dir: Path) -> None:
 
 def test_a_terminal_gets_colours(data_dir: Path) -> None:
     """An error would not stand out."""
-    keep(
+    append_rows(
         data_dir, "traces/auth.jsonl", [span("broken", "d" * 16, "c" * 16, error="internal", service="auth")]
     )
     main, end = pty.openpty()
@@ -111,7 +111,7 @@ def test_a_terminal_gets_colours(data_dir: Path) -> None:
 def test_a_trace_without_spans_says_why(data_dir: Path, settings: dict[str, str], reason: str) -> None:
     """An operator would think that the request never came."""
     other = "2" * 32
-    keep(data_dir, "logs/gateway.log", [line("unsampled", trace_id=other)])
+    append_rows(data_dir, "logs/gateway.log", [line("unsampled", trace_id=other)])
     done = run("trace", other, "--data-dir", str(data_dir), **settings)
     assert done.returncode == 1
     assert "· unsampled" in done.stdout
@@ -206,7 +206,7 @@ def test_an_unknown_service_is_one_line(data_dir: Path) -> None:
 
 def test_a_reader_that_leaves_ends_the_command(data_dir: Path) -> None:
     """`palaver logs | head` would end with a traceback."""
-    keep(data_dir, "logs/gateway.log", [line("x" * 100, 11)] * 5_000)
+    append_rows(data_dir, "logs/gateway.log", [line("x" * 100, 11)] * 5_000)
     command = f"{' '.join(COMMAND)} logs --lines 5000 --data-dir {data_dir} | head -1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60
@@ -239,9 +239,11 @@ def test_lines_are_followed_across_rotations(data_dir: Path) -> None:
     with following(data_dir, "--level", "warning") as (process, output):
         log = data_dir / "logs" / "gateway.log"
         for number in range(3):
-            keep(data_dir, "logs/gateway.log", [line(f"before {number}", 20, level="error"), line("no", 20)])
+            append_rows(
+                data_dir, "logs/gateway.log", [line(f"before {number}", 20, level="error"), line("no", 20)]
+            )
             log.rename(log.with_name(f"gateway.log.{number + 1}"))
-            keep(data_dir, "logs/gateway.log", [line(f"after {number}", 21, level="error")])
+            append_rows(data_dir, "logs/gateway.log", [line(f"after {number}", 21, level="error")])
         wait_until(lambda: "after 2" in output.read_text(), f"the last line in {output.read_text()}")
         shown = output.read_text()
         assert all(
@@ -280,7 +282,7 @@ def test_an_id_is_found_in_large_files_at_once(tmp_path: Path) -> None:
         ("traces/gateway.jsonl", json.dumps(span("x", "a" * 16, trace_id="1" * 32))),
         ("logs/gateway.log", json.dumps(line("x", trace_id="1" * 32, agent="y" * 60))),
     ):
-        path = keep(tmp_path, name, [json.loads(row.replace("1" * 32, TRACE_ID))])
+        path = append_rows(tmp_path, name, [json.loads(row.replace("1" * 32, TRACE_ID))])
         block = (row + "\n") * (4 * 1024 * 1024 // len(row))
         with path.open("a") as file:
             for _ in range(12):

@@ -13,32 +13,32 @@ from palaver.auth.schema import users
 from palaver.contracts.ids import text_from_id
 from palaver.messenger.store.schema import messages
 from palaver.runtime.sql.sqlite import sqlite_engine
-from tests.harness import telemetry_files as kept
+from tests.harness import telemetry_files
 from tests.harness.journal_rows import move_receipt, write_messages
-from tests.harness.realtime import Place
-from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, keep_request, span
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.telemetry_files import MS, NOON, TRACE_ID, append_request, append_rows, span
 from tests.unit.test_cli import run
 
-ALICE, BOB, CAROL = UUID(kept.ALICE).bytes, UUID(kept.BOB).bytes, b"c" * 16
+ALICE, BOB, CAROL = UUID(telemetry_files.ALICE).bytes, UUID(telemetry_files.BOB).bytes, b"c" * 16
 TEXT = "what nobody but members reads"
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A data directory with a request in it."""
-    keep_request(tmp_path)
+    append_request(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def chat_id(data_dir: Path) -> bytes:
     """A group whose first message was sent in the trace, and told to one socket at once, to one later."""
-    place = Place(data_dir)
-    chat_id = place.group([ALICE, BOB, CAROL])
-    place.write(write_messages, chat_id, ALICE, [TEXT, TEXT], NOON // 1000)
-    place.write(lambda connection: connection.execute(update(messages).values(trace_id=TRACE_ID)))
-    place.write(move_receipt, chat_id, BOB, 1, 0)
-    place.close()
+    messenger_db = MessengerDatabase(data_dir)
+    chat_id = messenger_db.group([ALICE, BOB, CAROL])
+    messenger_db.write(write_messages, chat_id, ALICE, [TEXT, TEXT], NOON // 1000)
+    messenger_db.write(lambda connection: connection.execute(update(messages).values(trace_id=TRACE_ID)))
+    messenger_db.write(move_receipt, chat_id, BOB, 1, 0)
+    messenger_db.close()
     engine = sqlite_engine(data_dir / "auth.db")
     with engine.begin() as connection:
         auth_tables.create_all(connection)
@@ -58,7 +58,7 @@ def chat_id(data_dir: Path) -> bytes:
     live = [{"name": "told", "at": NOON + 5 * MS, "attributes": {**socket, "palaver.socket": 41}}]
     later = [{"name": "told", "at": NOON + 99 * MS, "attributes": {**socket, **about, "palaver.socket": 42}}]
     resume = {"trace_id": "3" * 32, "links": [[TRACE_ID, "d" * 16]], "events": later}
-    keep(
+    append_rows(
         data_dir,
         "traces/gateway.jsonl",
         [

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.auth_service import Rest, serving
+from tests.harness.auth_service import AuthApi, running_auth
 
 
 @pytest.fixture
-async def rest(tmp_path: Path) -> AsyncIterator[Rest]:
+async def auth_api(tmp_path: Path) -> AsyncIterator[AuthApi]:
     """A client of an auth of the test's own."""
-    async with serving(tmp_path) as rest:
-        yield rest
+    async with running_auth(tmp_path) as auth_api:
+        yield auth_api

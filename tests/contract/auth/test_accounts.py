@@ -7,29 +7,29 @@ from typing import Any
 import pytest
 
 from palaver.contracts.accounts import User, UserPage
-from tests.harness.auth_service import Rest, serving
+from tests.harness.auth_service import AuthApi, running_auth
 
 
-async def test_sign_up_makes_a_user(rest: Rest) -> None:
+async def test_sign_up_makes_a_user(auth_api: AuthApi) -> None:
     """Nobody could join."""
-    made = await rest.sign_up("  Alice@Email.COM ", name=" Alice ")
+    made = await auth_api.sign_up("  Alice@Email.COM ", name=" Alice ")
     assert made.status == 201
-    user = User.model_validate(made.body)
+    user = User.model_validate(made.json)
     assert user.id.version == 7
     assert (user.email, user.name, user.surname) == ("alice@email.com", "Alice", "Liddell")
-    token = (await rest.sign_in("ALICE@email.com")).body["access_token"]
-    assert (await rest.call("GET", "/users/me", token)).body == made.body
+    token = (await auth_api.sign_in("ALICE@email.com")).json["access_token"]
+    assert (await auth_api.call("GET", "/users/me", token)).json == made.json
 
 
-async def test_email_is_taken_in_every_spelling(rest: Rest) -> None:
+async def test_email_is_taken_in_every_spelling(auth_api: AuthApi) -> None:
     """Two accounts would answer to one email."""
-    await rest.sign_up("alice@email.com")
-    assert (await rest.sign_up("ALICE@EMAIL.com")).refusal == (409, "conflict", "email")
+    await auth_api.sign_up("alice@email.com")
+    assert (await auth_api.sign_up("ALICE@EMAIL.com")).refusal == (409, "conflict", "email")
 
 
-async def test_one_of_two_sign_ups_at_once_wins(rest: Rest) -> None:
+async def test_one_of_two_sign_ups_at_once_wins(auth_api: AuthApi) -> None:
     """A double click would make two accounts, or answer with a crash."""
-    found = await asyncio.gather(*(rest.sign_up("alice@email.com") for _ in range(8)))
+    found = await asyncio.gather(*(auth_api.sign_up("alice@email.com") for _ in range(8)))
     assert sorted(one.status for one in found) == [201] + [409] * 7
 
 
@@ -57,74 +57,78 @@ async def test_one_of_two_sign_ups_at_once_wins(rest: Rest) -> None:
         ("pasword", "x"),
     ],
 )
-async def test_bad_field_is_named(rest: Rest, field: str, value: Any) -> None:
+async def test_bad_field_is_named(auth_api: AuthApi, field: str, value: Any) -> None:
     """A user would see that something is wrong, and not what."""
-    answer = await rest.sign_up(**({"email": "alice@email.com"} | {field: value}))
+    answer = await auth_api.sign_up(**({"email": "alice@email.com"} | {field: value}))
     assert answer.refusal == (422, "invalid", field)
 
 
-async def test_old_rules_take_short_passwords(rest: Rest) -> None:
+async def test_old_rules_take_short_passwords(auth_api: AuthApi) -> None:
     """Old clients could not sign up any more."""
-    assert (await rest.sign_up("a@b.test", password="1", old_rules=True)).status == 201
-    assert (await rest.sign_in("a@b.test", "1")).status == 201
-    assert (await rest.sign_up("b@b.test", password="", old_rules=True)).refusal[2] == "password"
+    assert (await auth_api.sign_up("a@b.test", password="1", old_rules=True)).status == 201
+    assert (await auth_api.sign_in("a@b.test", "1")).status == 201
+    assert (await auth_api.sign_up("b@b.test", password="", old_rules=True)).refusal[2] == "password"
 
 
-async def test_profile_changes_field_by_field(rest: Rest) -> None:
+async def test_profile_changes_field_by_field(auth_api: AuthApi) -> None:
     """A change of city would lose the birthday."""
-    token = (await rest.somebody("alice@email.com"))["access_token"]
-    before = (await rest.call("GET", "/users/me", token)).body
+    token = (await auth_api.signed_in_user("alice@email.com"))["access_token"]
+    before = (await auth_api.call("GET", "/users/me", token)).json
     change = {"name": " Alicia ", "city": "", "birthday": "1991-01-01"}
-    changed = await rest.call("PATCH", "/users/me", token, json=change)
+    changed = await auth_api.call("PATCH", "/users/me", token, json=change)
     assert changed.status == 200
-    assert changed.body == before | change | {"name": "Alicia"}
-    assert (await rest.call("GET", "/users/me", token)).body == changed.body
-    bad = await rest.call("PATCH", "/users/me", token, json={"surname": " "})
+    assert changed.json == before | change | {"name": "Alicia"}
+    assert (await auth_api.call("GET", "/users/me", token)).json == changed.json
+    bad = await auth_api.call("PATCH", "/users/me", token, json={"surname": " "})
     assert bad.refusal == (422, "invalid", "surname")
-    assert (await rest.call("PATCH", "/users/me", token, json={"email": "x@y.test"})).refusal[2] == "email"
+    assert (await auth_api.call("PATCH", "/users/me", token, json={"email": "x@y.test"})).refusal[
+        2
+    ] == "email"
 
 
-async def test_others_are_found_by_email_and_id(rest: Rest) -> None:
+async def test_others_are_found_by_email_and_id(auth_api: AuthApi) -> None:
     """Nobody could start a chat."""
-    token = (await rest.somebody("alice@email.com"))["access_token"]
-    bob = (await rest.sign_up("bob@email.com", name="Bob")).body
-    found = await rest.call("GET", "/users/by-email", token, params={"email": " BOB@email.com"})
-    assert (found.status, found.body) == (200, bob)
-    assert (await rest.call("GET", f"/users/{bob['id'].upper()}", token)).body == bob
-    unknown = await rest.call("GET", "/users/by-email", token, params={"email": "carol@email.com"})
+    token = (await auth_api.signed_in_user("alice@email.com"))["access_token"]
+    bob = (await auth_api.sign_up("bob@email.com", name="Bob")).json
+    found = await auth_api.call("GET", "/users/by-email", token, params={"email": " BOB@email.com"})
+    assert (found.status, found.json) == (200, bob)
+    assert (await auth_api.call("GET", f"/users/{bob['id'].upper()}", token)).json == bob
+    unknown = await auth_api.call("GET", "/users/by-email", token, params={"email": "carol@email.com"})
     assert unknown.refusal[:2] == (404, "not_found")
     nobody = "01a20a41-b88a-715f-b816-a5a5fb134163"
-    assert (await rest.call("GET", f"/users/{nobody}", token)).refusal[:2] == (404, "not_found")
-    assert (await rest.call("GET", "/users/bob", token)).refusal == (422, "invalid", "id")
+    assert (await auth_api.call("GET", f"/users/{nobody}", token)).refusal[:2] == (404, "not_found")
+    assert (await auth_api.call("GET", "/users/bob", token)).refusal == (422, "invalid", "id")
 
 
-async def test_search_pages_by_cursor(rest: Rest) -> None:
+async def test_search_pages_by_cursor(auth_api: AuthApi) -> None:
     """Of many users with one name only the first page would be found."""
-    token = (await rest.somebody("me@email.com", name="Anna"))["access_token"]
+    token = (await auth_api.signed_in_user("me@email.com", name="Anna"))["access_token"]
     for number, surname in enumerate(["Zeta", "Émile", "alpha", "Beta", "alpha"]):
-        await rest.sign_up(f"{number}@email.com", name="Ann", surname=surname)
+        await auth_api.sign_up(f"{number}@email.com", name="Ann", surname=surname)
     found: list[str] = []
     query = {"q": "ANN", "limit": "2"}
     for _ in range(3):
-        page = UserPage.model_validate((await rest.call("GET", "/users/search", token, params=query)).body)
+        page = UserPage.model_validate(
+            (await auth_api.call("GET", "/users/search", token, params=query)).json
+        )
         found += [user.surname for user in page.users]
         query["cursor"] = page.next_cursor or ""
     assert page.next_cursor is None
     assert found == ["alpha", "alpha", "Beta", "Zeta", "Émile"]
-    bad = await rest.call("GET", "/users/search", token, params={"q": "ann", "cursor": "made up"})
+    bad = await auth_api.call("GET", "/users/search", token, params={"q": "ann", "cursor": "made up"})
     assert bad.refusal == (422, "invalid", "cursor")
 
 
-async def test_search_by_offset_tells_the_total(rest: Rest) -> None:
+async def test_search_by_offset_tells_the_total(auth_api: AuthApi) -> None:
     """Old clients would see neither how many users there are nor the second page."""
-    token = (await rest.somebody("me@email.com"))["access_token"]
+    token = (await auth_api.signed_in_user("me@email.com"))["access_token"]
     for number in range(5):
-        await rest.sign_up(f"{number}@email.com", name="Ann", surname=f"S{number}")
+        await auth_api.sign_up(f"{number}@email.com", name="Ann", surname=f"S{number}")
     query = {"q": "ann s", "limit": "2", "offset": "3", "with_total": "true"}
-    page = (await rest.call("GET", "/users/search", token, params=query)).body
+    page = (await auth_api.call("GET", "/users/search", token, params=query)).json
     assert [user["surname"] for user in page["users"]] == ["S3", "S4"]
     assert page["total"] == 5
-    everybody = (await rest.call("GET", "/users/all", token, params={"limit": "2", "offset": "4"})).body
+    everybody = (await auth_api.call("GET", "/users/all", token, params={"limit": "2", "offset": "4"})).json
     assert ([user["surname"] for user in everybody["users"]], everybody["total"]) == (["S4"], 5)
 
 
@@ -141,30 +145,30 @@ async def test_search_by_offset_tells_the_total(rest: Rest) -> None:
         ({"q": "a", "with_total": "maybe"}, "with_total"),
     ],
 )
-async def test_bad_query_is_named(rest: Rest, query: dict[str, str], field: str) -> None:
+async def test_bad_query_is_named(auth_api: AuthApi, query: dict[str, str], field: str) -> None:
     """A client would not know which parameter is wrong."""
-    token = (await rest.somebody("me@email.com"))["access_token"]
-    answer = await rest.call("GET", "/users/search", token, params=query)
+    token = (await auth_api.signed_in_user("me@email.com"))["access_token"]
+    answer = await auth_api.call("GET", "/users/search", token, params=query)
     assert answer.refusal == (422, "invalid", field)
 
 
-async def test_names_of_those_who_exist(rest: Rest) -> None:
+async def test_names_of_those_who_exist(auth_api: AuthApi) -> None:
     """The messenger could not tell members' names, nor refuse unknown ones."""
-    alice = (await rest.sign_up("alice@email.com")).body
+    alice = (await auth_api.sign_up("alice@email.com")).json
     nobody = "01a20a41-b88a-715f-b816-a5a5fb134163"
-    found = await rest.call("POST", "/users/names", json={"ids": [alice["id"], nobody, alice["id"]]})
+    found = await auth_api.call("POST", "/users/names", json={"ids": [alice["id"], nobody, alice["id"]]})
     wanted = {"id": alice["id"], "name": "Alice", "surname": "Liddell"}
-    assert (found.status, found.body) == (200, {"users": [wanted]})
-    many = await rest.call("POST", "/users/names", json={"ids": [nobody] * 1_000})
-    assert (many.status, many.body) == (200, {"users": []})
-    assert (await rest.call("POST", "/users/names", json={"ids": [nobody] * 1_001})).refusal[2] == "ids"
+    assert (found.status, found.json) == (200, {"users": [wanted]})
+    many = await auth_api.call("POST", "/users/names", json={"ids": [nobody] * 1_000})
+    assert (many.status, many.json) == (200, {"users": []})
+    assert (await auth_api.call("POST", "/users/names", json={"ids": [nobody] * 1_001})).refusal[2] == "ids"
 
 
 async def test_users_stay_after_a_restart(tmp_path: Path) -> None:
     """Everybody would have to sign up again."""
-    async with serving(tmp_path) as rest:
-        pair = await rest.somebody("alice@email.com")
-    async with serving(tmp_path) as rest:
-        assert (await rest.call("GET", "/users/me", pair["access_token"])).status == 200
-        assert (await rest.refresh(pair["refresh_token"])).status == 200
-        assert (await rest.sign_in("alice@email.com")).status == 201
+    async with running_auth(tmp_path) as auth_api:
+        pair = await auth_api.signed_in_user("alice@email.com")
+    async with running_auth(tmp_path) as auth_api:
+        assert (await auth_api.call("GET", "/users/me", pair["access_token"])).status == 200
+        assert (await auth_api.refresh(pair["refresh_token"])).status == 200
+        assert (await auth_api.sign_in("alice@email.com")).status == 201

@@ -13,72 +13,72 @@ from palaver.auth.schema import metadata
 from palaver.runtime.sql.migrations import SchemaTooNewError
 from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
-from tests.harness.auth_service import PASSWORD, Rest, serving, settings_of
+from tests.harness.auth_service import PASSWORD, AuthApi, running_auth, settings_of
 
 NOTICED_SECONDS = 1.0
 
 
-async def test_health_and_numbers(rest: Rest) -> None:
+async def test_health_and_numbers(auth_api: AuthApi) -> None:
     """Operators would not see that auth is down, or how many sign-ins fail."""
-    await rest.somebody("alice@email.com")
-    await rest.sign_in("alice@email.com", "wrong password")
-    assert (await rest.call("GET", "/healthz")).status == 200
-    assert (await rest.call("GET", "/readyz")).body == {"ready": True, "failing": []}
-    numbers = (await rest.call("GET", "/metrics")).body
+    await auth_api.signed_in_user("alice@email.com")
+    await auth_api.sign_in("alice@email.com", "wrong password")
+    assert (await auth_api.call("GET", "/healthz")).status == 200
+    assert (await auth_api.call("GET", "/readyz")).json == {"ready": True, "failing": []}
+    numbers = (await auth_api.call("GET", "/metrics")).text
     assert 'palaver_auth_sign_ins_total{outcome="ok"}' in numbers
     assert 'palaver_auth_sign_ins_total{outcome="unauthenticated"}' in numbers
     assert "palaver_auth_hashing_seconds_count" in numbers
     assert "process_cpu_seconds_total" in numbers
 
 
-async def test_not_ready_without_a_key(rest: Rest, tmp_path: Path) -> None:
+async def test_not_ready_without_a_key(auth_api: AuthApi, tmp_path: Path) -> None:
     """Requests would be sent to an auth that cannot sign anybody in."""
     database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
     database.execute("DELETE FROM signing_keys")
-    answer = await rest.call("GET", "/readyz")
+    answer = await auth_api.call("GET", "/readyz")
     assert answer.refusal[:2] == (503, "unavailable")
-    assert (answer.body["ready"], answer.body["failing"]) == (False, ["signing key"])
+    assert (answer.json["ready"], answer.json["failing"]) == (False, ["signing key"])
     database.execute("DROP TABLE signing_keys")
     database.close()
     with capture_logs() as logs:
-        answer = await rest.call("GET", "/readyz")
-    assert (answer.status, answer.body["failing"]) == (503, ["database"])
+        answer = await auth_api.call("GET", "/readyz")
+    assert (answer.status, answer.json["failing"]) == (503, ["database"])
     assert "not_ready" in [line["event"] for line in logs]
-    assert (await rest.call("GET", "/healthz")).status == 200
+    assert (await auth_api.call("GET", "/healthz")).status == 200
 
 
-async def test_not_ready_where_nothing_can_be_written(rest: Rest, tmp_path: Path) -> None:
+async def test_not_ready_where_nothing_can_be_written(auth_api: AuthApi, tmp_path: Path) -> None:
     """Sign-ins would be sent to an auth that fails to store each of them."""
     other = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with capture_logs() as logs:
-        answer = await rest.call("GET", "/readyz")
-    assert (answer.status, answer.body["failing"]) == (503, ["database"])
+        answer = await auth_api.call("GET", "/readyz")
+    assert (answer.status, answer.json["failing"]) == (503, ["database"])
     assert "database_not_usable" in [line["event"] for line in logs]
     other.close()
-    assert (await rest.call("GET", "/readyz")).status == 200
+    assert (await auth_api.call("GET", "/readyz")).status == 200
 
 
 async def test_running_auth_notices_a_rotation(tmp_path: Path) -> None:
     """A key that was taken out of use would go on signing; or tokens of the old one would be refused."""
-    async with serving(tmp_path) as rest:
-        pair = await rest.somebody("alice@email.com")
+    async with running_auth(tmp_path) as auth_api:
+        pair = await auth_api.signed_in_user("alice@email.com")
         kid = await asyncio.to_thread(rotate_keys, settings_of(tmp_path))
         end = time.monotonic() + NOTICED_SECONDS
         while kid not in [
-            one["kid"] for one in (await rest.call("GET", "/.well-known/jwks.json")).body["keys"]
+            one["kid"] for one in (await auth_api.call("GET", "/.well-known/jwks.json")).json["keys"]
         ]:
             assert time.monotonic() < end, "the rotation was not noticed"
-        new = (await rest.sign_in("alice@email.com")).body
+        new = (await auth_api.sign_in("alice@email.com")).json
         for token in (pair["access_token"], new["access_token"]):
-            assert (await rest.call("GET", "/users/me", token)).status == 200
-        assert len((await rest.call("GET", "/.well-known/jwks.json")).body["keys"]) == 2
+            assert (await auth_api.call("GET", "/users/me", token)).status == 200
+        assert len((await auth_api.call("GET", "/.well-known/jwks.json")).json["keys"]) == 2
 
 
 async def test_files_belong_to_the_owner_alone(tmp_path: Path) -> None:
     """Other users of the machine could read the signing keys."""
     data_dir = tmp_path / "data"
-    async with serving(data_dir):
+    async with running_auth(data_dir):
         assert modes_of(data_dir) == (0o700, {0o600})
 
 
@@ -90,47 +90,47 @@ def modes_of(path: Path) -> tuple[int, set[int]]:
 async def test_nothing_secret_is_logged(tmp_path: Path) -> None:
     """Whoever reads the logs could sign in as anybody."""
     with capture_logs() as logs:
-        async with serving(tmp_path, wrong_passwords_per_account=1) as rest:
-            pair = await rest.somebody("alice@email.com")
-            await rest.refresh(pair["refresh_token"])
-            await rest.refresh(pair["refresh_token"])
+        async with running_auth(tmp_path, wrong_passwords_per_account=1) as auth_api:
+            pair = await auth_api.signed_in_user("alice@email.com")
+            await auth_api.refresh(pair["refresh_token"])
+            await auth_api.refresh(pair["refresh_token"])
             for _ in range(3):
-                await rest.sign_in("alice@email.com", PASSWORD + "!")
-            await rest.sign_up("bob@email.com", name=PASSWORD * 50)
+                await auth_api.sign_in("alice@email.com", PASSWORD + "!")
+            await auth_api.sign_up("bob@email.com", name=PASSWORD * 50)
             database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
             database.execute("DROP TABLE revocations")
             database.execute("ALTER TABLE refresh_tokens RENAME TO gone")
             database.close()
-            assert (await rest.refresh(pair["refresh_token"])).refusal[:2] == (500, "internal")
+            assert (await auth_api.refresh(pair["refresh_token"])).refusal[:2] == (500, "internal")
     assert "request_failed" in [line["event"] for line in logs]
     for secret in (PASSWORD, pair["refresh_token"], pair["access_token"]):
         assert secret not in str(logs)
 
 
-async def test_body_is_bounded(rest: Rest) -> None:
+async def test_body_is_bounded(auth_api: AuthApi) -> None:
     """One request could fill the memory."""
-    answer = await rest.sign_up("alice@email.com", interests="x" * 200_000)
+    answer = await auth_api.sign_up("alice@email.com", interests="x" * 200_000)
     assert answer.refusal[:2] == (413, "too_large")
-    broken = await rest.call("POST", "/users", data=b"{", headers={"content-type": "application/json"})
+    broken = await auth_api.call("POST", "/users", data=b"{", headers={"content-type": "application/json"})
     assert broken.refusal[:2] == (400, "malformed")
 
 
 async def test_taken_port_is_an_error_of_the_system(tmp_path: Path) -> None:
     """The operator would be shown a stack trace, or auth would hang."""
-    async with serving(tmp_path / "one") as rest:
+    async with running_auth(tmp_path / "one") as auth_api:
         with pytest.raises(OSError, match="in use"):
-            await serve(settings_of(tmp_path / "two", port=rest.port), asyncio.Event())
+            await serve(settings_of(tmp_path / "two", port=auth_api.port), asyncio.Event())
 
 
 async def test_requests_in_flight_are_answered_before_the_stop(tmp_path: Path) -> None:
     """Whoever signs in while auth is restarted would see an error."""
-    async with serving(tmp_path, argon2_time_cost=20, argon2_memory_kib=65_536) as rest:
-        signing_in = asyncio.create_task(rest.sign_in("nobody@email.com"))
+    async with running_auth(tmp_path, argon2_time_cost=20, argon2_memory_kib=65_536) as auth_api:
+        signing_in = asyncio.create_task(auth_api.sign_in("nobody@email.com"))
         numbers = ""
         while "palaver_auth_passwords_waiting 1.0" not in numbers:
-            numbers = (await rest.call("GET", "/metrics")).body
+            numbers = (await auth_api.call("GET", "/metrics")).text
             assert not signing_in.done(), "the hash is too quick for this test"
-        rest.stopping.set()
+        auth_api.stopping.set()
         assert (await signing_in).status == 401
 
 
@@ -183,8 +183,8 @@ async def test_unknown_database_is_refused(tmp_path: Path) -> None:
 
 async def test_own_address_of_the_database(tmp_path: Path) -> None:
     """The setting would be ignored, and accounts be where no backup is."""
-    async with serving(tmp_path, database_url=f"sqlite:///{tmp_path}/elsewhere/accounts.db") as rest:
-        assert (await rest.sign_up("alice@email.com")).status == 201
+    async with running_auth(tmp_path, database_url=f"sqlite:///{tmp_path}/elsewhere/accounts.db") as auth_api:
+        assert (await auth_api.sign_up("alice@email.com")).status == 201
     assert names_in(tmp_path) == {"elsewhere"}
 
 
@@ -193,8 +193,8 @@ def names_in(path: Path) -> set[str]:
     return {found.name for found in path.iterdir()}
 
 
-async def test_many_connections(rest: Rest) -> None:
+async def test_many_connections(auth_api: AuthApi) -> None:
     """A burst of requests would be answered with errors."""
-    token = (await rest.somebody("alice@email.com"))["access_token"]
-    answers = await asyncio.gather(*(rest.call("GET", "/users/me", token) for _ in range(200)))
+    token = (await auth_api.signed_in_user("alice@email.com"))["access_token"]
+    answers = await asyncio.gather(*(auth_api.call("GET", "/users/me", token) for _ in range(200)))
     assert {answer.status for answer in answers} == {200}

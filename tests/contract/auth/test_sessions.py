@@ -9,17 +9,17 @@ import pytest
 
 from palaver.contracts.accounts import Session, TokenPair
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.auth_service import PASSWORD, Rest, serving
+from tests.harness.auth_service import PASSWORD, AuthApi, running_auth
 
 DEVICE = {"x-client-address": "2001:db8::7", "x-client-agent": "Телефон/1.0 \U0001f4f1"}
 
 
-async def test_sign_in_gives_a_verifiable_pair(rest: Rest) -> None:
+async def test_sign_in_gives_a_verifiable_pair(auth_api: AuthApi) -> None:
     """Other services would refuse every token."""
-    pair = TokenPair.model_validate(await rest.somebody("alice@email.com"))
+    pair = TokenPair.model_validate(await auth_api.signed_in_user("alice@email.com"))
 
     async def keys() -> dict[str, object]:
-        found: dict[str, object] = (await rest.call("GET", "/.well-known/jwks.json")).body
+        found: dict[str, object] = (await auth_api.call("GET", "/.well-known/jwks.json")).json
         return found
 
     claims = await TokenVerifier(keys).verify(pair.access_token)
@@ -28,125 +28,132 @@ async def test_sign_in_gives_a_verifiable_pair(rest: Rest) -> None:
 
 
 @pytest.mark.parametrize("email", ["alice@email.com", "nobody@email.com"])
-async def test_wrong_pair_tells_nothing(rest: Rest, email: str) -> None:
+async def test_wrong_pair_tells_nothing(auth_api: AuthApi, email: str) -> None:
     """The answer would tell who has an account."""
-    await rest.sign_up("alice@email.com")
-    answer = await rest.sign_in(email, "wrong password")
+    await auth_api.sign_up("alice@email.com")
+    answer = await auth_api.sign_in(email, "wrong password")
     assert answer.status == 401
-    assert answer.body == {"code": "unauthenticated", "message": "the email or the password is wrong"}
+    assert answer.json == {"code": "unauthenticated", "message": "the email or the password is wrong"}
 
 
 @pytest.mark.parametrize(
     ("email", "password", "field"), [("x", PASSWORD, "email"), ("a@b.test", "\0", "password")]
 )
-async def test_bad_field_is_named(rest: Rest, email: str, password: str, field: str) -> None:
+async def test_bad_field_is_named(auth_api: AuthApi, email: str, password: str, field: str) -> None:
     """A user would search for the mistake in the wrong field."""
-    assert (await rest.sign_in(email, password)).refusal == (422, "invalid", field)
+    assert (await auth_api.sign_in(email, password)).refusal == (422, "invalid", field)
 
 
-async def test_devices_are_listed_with_what_they_are(rest: Rest) -> None:
+async def test_devices_are_listed_with_what_they_are(auth_api: AuthApi) -> None:
     """A user could not see a stranger's session; a new device would sign the old one out."""
-    first = await rest.somebody("alice@email.com")
-    second = (await rest.sign_in("alice@email.com", headers=DEVICE)).body
-    listed = (await rest.call("GET", "/sessions", first["access_token"])).body["sessions"]
+    first = await auth_api.signed_in_user("alice@email.com")
+    second = (await auth_api.sign_in("alice@email.com", headers=DEVICE)).json
+    listed = (await auth_api.call("GET", "/sessions", first["access_token"])).json["sessions"]
     sessions = [Session.model_validate(one) for one in listed]
     assert [str(one.id) for one in sessions] == [second["session_id"], first["session_id"]]
     assert [one.current for one in sessions] == [False, True]
     assert (sessions[0].address, sessions[0].agent) == (DEVICE["x-client-address"], DEVICE["x-client-agent"])
 
 
-async def test_refresh_rotates(rest: Rest) -> None:
+async def test_refresh_rotates(auth_api: AuthApi) -> None:
     """Users would be signed out after half an hour."""
-    pair = await rest.somebody("alice@email.com")
+    pair = await auth_api.signed_in_user("alice@email.com")
     for _ in range(3):
-        answer = await rest.refresh(pair["refresh_token"])
+        answer = await auth_api.refresh(pair["refresh_token"])
         assert answer.status == 200
-        assert answer.body["session_id"] == pair["session_id"]
-        assert answer.body["refresh_token"] != pair["refresh_token"]
-        pair = answer.body
-        assert (await rest.call("GET", "/users/me", pair["access_token"])).status == 200
+        assert answer.json["session_id"] == pair["session_id"]
+        assert answer.json["refresh_token"] != pair["refresh_token"]
+        pair = answer.json
+        assert (await auth_api.call("GET", "/users/me", pair["access_token"])).status == 200
 
 
-async def test_used_refresh_token_ends_the_session(rest: Rest) -> None:
+async def test_used_refresh_token_ends_the_session(auth_api: AuthApi) -> None:
     """Whoever stole a token could use it beside its owner for ever."""
-    first = await rest.somebody("alice@email.com")
-    other = (await rest.sign_in("alice@email.com")).body
-    second = (await rest.refresh(first["refresh_token"])).body
-    assert (await rest.refresh(first["refresh_token"])).refusal[:2] == (401, "session_revoked")
-    assert (await rest.refresh(second["refresh_token"])).refusal[:2] == (401, "session_revoked")
+    first = await auth_api.signed_in_user("alice@email.com")
+    other = (await auth_api.sign_in("alice@email.com")).json
+    second = (await auth_api.refresh(first["refresh_token"])).json
+    assert (await auth_api.refresh(first["refresh_token"])).refusal[:2] == (401, "session_revoked")
+    assert (await auth_api.refresh(second["refresh_token"])).refusal[:2] == (401, "session_revoked")
     for token in (first["access_token"], second["access_token"]):
-        assert (await rest.call("GET", "/users/me", token)).refusal[:2] == (401, "session_revoked")
-        change = await rest.call("PATCH", "/users/me", token, json={"city": "x"})
+        assert (await auth_api.call("GET", "/users/me", token)).refusal[:2] == (401, "session_revoked")
+        change = await auth_api.call("PATCH", "/users/me", token, json={"city": "x"})
         assert change.refusal[:2] == (401, "session_revoked")
-    assert (await rest.call("GET", "/users/me", other["access_token"])).status == 200
+    assert (await auth_api.call("GET", "/users/me", other["access_token"])).status == 200
 
 
-async def test_same_token_twice_at_once(rest: Rest) -> None:
+async def test_same_token_twice_at_once(auth_api: AuthApi) -> None:
     """Of a stolen token and its original, used in one moment, both would live on."""
     for number in range(5):
-        pair = await rest.somebody(f"{number}@email.com")
-        answers = await asyncio.gather(*(rest.refresh(pair["refresh_token"]) for _ in range(2)))
+        pair = await auth_api.signed_in_user(f"{number}@email.com")
+        answers = await asyncio.gather(*(auth_api.refresh(pair["refresh_token"]) for _ in range(2)))
         assert sorted(answer.status for answer in answers) == [200, 401]
-        winner = next(answer.body for answer in answers if answer.status == 200)
-        assert (await rest.refresh(winner["refresh_token"])).refusal[:2] == (401, "session_revoked")
+        winner = next(answer.json for answer in answers if answer.status == 200)
+        assert (await auth_api.refresh(winner["refresh_token"])).refusal[:2] == (401, "session_revoked")
 
 
 @pytest.mark.parametrize("token", ["", "made up", "\ud800", "x" * 10_000])
-async def test_unknown_refresh_token_is_refused(rest: Rest, token: str) -> None:
+async def test_unknown_refresh_token_is_refused(auth_api: AuthApi, token: str) -> None:
     """A made-up token would crash the request, or be taken."""
-    assert (await rest.refresh(token)).refusal[:2] == (401, "unauthenticated")
+    assert (await auth_api.refresh(token)).refusal[:2] == (401, "unauthenticated")
 
 
-async def test_sign_out_ends_this_device_alone(rest: Rest) -> None:
+async def test_sign_out_ends_this_device_alone(auth_api: AuthApi) -> None:
     """Users could not sign out, or would sign out everywhere."""
-    first = await rest.somebody("alice@email.com")
-    second = (await rest.sign_in("alice@email.com")).body
-    assert (await rest.call("DELETE", "/sessions/current", first["access_token"])).status == 204
-    assert (await rest.call("GET", "/users/me", first["access_token"])).refusal[1] == "session_revoked"
-    assert (await rest.refresh(first["refresh_token"])).refusal[1] == "session_revoked"
-    assert (await rest.refresh(second["refresh_token"])).status == 200
+    first = await auth_api.signed_in_user("alice@email.com")
+    second = (await auth_api.sign_in("alice@email.com")).json
+    assert (await auth_api.call("DELETE", "/sessions/current", first["access_token"])).status == 204
+    assert (await auth_api.call("GET", "/users/me", first["access_token"])).refusal[1] == "session_revoked"
+    assert (await auth_api.refresh(first["refresh_token"])).refusal[1] == "session_revoked"
+    assert (await auth_api.refresh(second["refresh_token"])).status == 200
 
 
-async def test_only_own_sessions_are_revoked(rest: Rest) -> None:
+async def test_only_own_sessions_are_revoked(auth_api: AuthApi) -> None:
     """Anybody could sign others out; a lost phone would stay signed in."""
-    alice = await rest.somebody("alice@email.com")
-    phone = (await rest.sign_in("alice@email.com")).body
-    bob = await rest.somebody("bob@email.com")
+    alice = await auth_api.signed_in_user("alice@email.com")
+    phone = (await auth_api.sign_in("alice@email.com")).json
+    bob = await auth_api.signed_in_user("bob@email.com")
     path = f"/sessions/{phone['session_id']}"
-    assert (await rest.call("DELETE", path, bob["access_token"])).refusal[:2] == (404, "not_found")
-    assert (await rest.call("DELETE", path, alice["access_token"])).status == 204
-    assert (await rest.call("DELETE", path, alice["access_token"])).refusal[:2] == (404, "not_found")
-    assert (await rest.call("DELETE", "/sessions/x", alice["access_token"])).refusal == (422, "invalid", "id")
-    assert (await rest.call("GET", "/users/me", phone["access_token"])).refusal[1] == "session_revoked"
+    assert (await auth_api.call("DELETE", path, bob["access_token"])).refusal[:2] == (404, "not_found")
+    assert (await auth_api.call("DELETE", path, alice["access_token"])).status == 204
+    assert (await auth_api.call("DELETE", path, alice["access_token"])).refusal[:2] == (404, "not_found")
+    assert (await auth_api.call("DELETE", "/sessions/x", alice["access_token"])).refusal == (
+        422,
+        "invalid",
+        "id",
+    )
+    assert (await auth_api.call("GET", "/users/me", phone["access_token"])).refusal[1] == "session_revoked"
 
 
-async def test_ended_sessions_are_told_by_position(rest: Rest) -> None:
+async def test_ended_sessions_are_told_by_position(auth_api: AuthApi) -> None:
     """Sockets of a revoked session would stay open."""
-    pairs = [await rest.somebody(f"{number}@email.com") for number in range(3)]
-    assert (await rest.call("GET", "/revocations?after=-1")).body == {"session_ids": [], "position": 0}
+    pairs = [await auth_api.signed_in_user(f"{number}@email.com") for number in range(3)]
+    assert (await auth_api.call("GET", "/revocations?after=-1")).json == {"session_ids": [], "position": 0}
     for pair in pairs:
-        await rest.call("DELETE", "/sessions/current", pair["access_token"])
+        await auth_api.call("DELETE", "/sessions/current", pair["access_token"])
     ids = [pair["session_id"] for pair in pairs]
-    assert (await rest.call("GET", "/revocations?after=1")).body == {"session_ids": ids[1:], "position": 3}
-    assert (await rest.call("GET", "/revocations?after=-1")).body == {"session_ids": [], "position": 3}
-    assert (await rest.call("GET", "/revocations?after=-2")).refusal == (422, "invalid", "after")
-    assert (await rest.call("GET", f"/revocations?after={2**64}")).refusal == (422, "invalid", "after")
+    assert (await auth_api.call("GET", "/revocations?after=1")).json == {
+        "session_ids": ids[1:],
+        "position": 3,
+    }
+    assert (await auth_api.call("GET", "/revocations?after=-1")).json == {"session_ids": [], "position": 3}
+    assert (await auth_api.call("GET", "/revocations?after=-2")).refusal == (422, "invalid", "after")
+    assert (await auth_api.call("GET", f"/revocations?after={2**64}")).refusal == (422, "invalid", "after")
 
 
 @pytest.mark.parametrize(
     "path", ["/users/me", "/users/all", "/users/search?q=a", "/users/by-email?email=a", "/sessions"]
 )
-async def test_without_a_good_token_nothing_is_told(rest: Rest, path: str) -> None:
+async def test_without_a_good_token_nothing_is_told(auth_api: AuthApi, path: str) -> None:
     """Strangers could read the directory."""
-    pair = await rest.somebody("alice@email.com")
+    pair = await auth_api.signed_in_user("alice@email.com")
     for header in ("", "Bearer", "Bearer x.y.z", f"Basic {pair['access_token']}", pair["access_token"]):
-        answer = await rest.call("GET", path, headers={"authorization": header})
+        answer = await auth_api.call("GET", path, headers={"authorization": header})
         assert answer.refusal[:2] == (401, "unauthenticated")
 
 
-async def test_refresh_tokens_and_passwords_are_not_stored(rest: Rest, tmp_path: Path) -> None:
+async def test_refresh_tokens_and_passwords_are_not_stored(auth_api: AuthApi, tmp_path: Path) -> None:
     """Whoever reads a backup could sign in as anybody."""
-    pair = await rest.somebody("alice@email.com")
+    pair = await auth_api.signed_in_user("alice@email.com")
     stored = bytes_below(tmp_path)
     assert b"alice@email.com" in stored
     assert PASSWORD.encode() not in stored
@@ -159,15 +166,15 @@ def bytes_below(path: Path) -> bytes:
     return b"".join(file.read_bytes() for file in path.iterdir())
 
 
-async def test_imported_password_is_renewed_at_sign_in(rest: Rest, tmp_path: Path) -> None:
+async def test_imported_password_is_renewed_at_sign_in(auth_api: AuthApi, tmp_path: Path) -> None:
     """The monolith's users could not sign in, or would keep their weak hashes for ever."""
-    await rest.sign_up("alice@email.com")
+    await auth_api.sign_up("alice@email.com")
     imported = bcrypt.hashpw(b"old password", bcrypt.gensalt(4)).decode()
     database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
     database.execute("UPDATE users SET password_hash = ?", [imported])
-    assert (await rest.sign_in("alice@email.com", "wrong password")).status == 401
+    assert (await auth_api.sign_in("alice@email.com", "wrong password")).status == 401
     for _ in range(2):
-        assert (await rest.sign_in("alice@email.com", "old password")).status == 201
+        assert (await auth_api.sign_in("alice@email.com", "old password")).status == 201
         [stored] = database.execute("SELECT password_hash FROM users").fetchone()
         assert stored.startswith("$argon2id$")
     database.close()
@@ -175,60 +182,60 @@ async def test_imported_password_is_renewed_at_sign_in(rest: Rest, tmp_path: Pat
 
 async def test_wrong_passwords_are_limited_per_account(tmp_path: Path) -> None:
     """Passwords could be guessed without end."""
-    async with serving(tmp_path, wrong_passwords_per_account=3) as rest:
-        await rest.sign_up("alice@email.com")
-        await rest.sign_up("bob@email.com")
+    async with running_auth(tmp_path, wrong_passwords_per_account=3) as auth_api:
+        await auth_api.sign_up("alice@email.com")
+        await auth_api.sign_up("bob@email.com")
         answers = await asyncio.gather(
-            *(rest.sign_in("alice@email.com", "wrong password") for _ in range(10))
+            *(auth_api.sign_in("alice@email.com", "wrong password") for _ in range(10))
         )
         assert sorted(answer.status for answer in answers) == [401] * 3 + [429] * 7
-        right = await rest.sign_in("Alice@email.com")
+        right = await auth_api.sign_in("Alice@email.com")
         assert right.refusal[:2] == (429, "rate_limited")
-        assert 0 < right.body["retry_after"] <= 20
-        assert 1 <= int(right.headers["Retry-After"]) <= 20
-        assert (await rest.sign_in("bob@email.com")).status == 201
+        assert 0 < right.json["retry_after"] <= 20
+        assert 1 <= int(right.headers["retry-after"]) <= 20
+        assert (await auth_api.sign_in("bob@email.com")).status == 201
 
 
 async def test_wrong_passwords_and_sign_ups_are_limited_per_address(tmp_path: Path) -> None:
     """One machine could try a password on every account, or fill the directory."""
     one, other = {"x-client-address": "192.0.2.1"}, {"x-client-address": "192.0.2.2"}
-    async with serving(tmp_path, wrong_passwords_per_address=2, sign_ups_per_address=2) as rest:
-        made = [(await rest.sign_up(f"{number}@email.com", one)).status for number in range(3)]
+    async with running_auth(tmp_path, wrong_passwords_per_address=2, sign_ups_per_address=2) as auth_api:
+        made = [(await auth_api.sign_up(f"{number}@email.com", one)).status for number in range(3)]
         assert made == [201, 201, 429]
-        assert (await rest.sign_up("9@email.com", other)).status == 201
-        tried = [(await rest.sign_in(f"{n}@email.com", "wrong password", one)).status for n in range(3)]
+        assert (await auth_api.sign_up("9@email.com", other)).status == 201
+        tried = [(await auth_api.sign_in(f"{n}@email.com", "wrong password", one)).status for n in range(3)]
         assert tried == [401, 401, 429]
-        assert (await rest.sign_in("0@email.com", headers=one)).status == 429
-        assert (await rest.sign_in("0@email.com", headers=other)).status == 201
+        assert (await auth_api.sign_in("0@email.com", headers=one)).status == 429
+        assert (await auth_api.sign_in("0@email.com", headers=other)).status == 201
 
 
 async def test_rates_can_be_off(tmp_path: Path) -> None:
     """Imports and benchmarks would measure the limits."""
     limits = {"wrong_passwords_per_account": 1, "wrong_passwords_per_address": 1, "sign_ups_per_address": 1}
-    async with serving(tmp_path, rates=False, **limits) as rest:
+    async with running_auth(tmp_path, rates=False, **limits) as auth_api:
         for number in range(3):
-            assert (await rest.sign_up(f"{number}@email.com")).status == 201
-            assert (await rest.sign_in("0@email.com", "wrong password")).status == 401
+            assert (await auth_api.sign_up(f"{number}@email.com")).status == 201
+            assert (await auth_api.sign_in("0@email.com", "wrong password")).status == 401
 
 
 async def test_flood_of_sign_ins_is_refused_and_not_queued(tmp_path: Path) -> None:
     """All would wait for minutes instead of a few being told to come back."""
     costs = {"argon2_time_cost": 3, "argon2_memory_kib": 16_384, "hashing_threads": 1, "hashing_queue": 2}
-    async with serving(tmp_path, rates=False, **costs) as rest:
-        answers = await asyncio.gather(*(rest.sign_in(f"{n}@email.com", "a password") for n in range(30)))
+    async with running_auth(tmp_path, rates=False, **costs) as auth_api:
+        answers = await asyncio.gather(*(auth_api.sign_in(f"{n}@email.com", "a password") for n in range(30)))
         statuses = {answer.status for answer in answers}
         assert statuses == {401, 503}
         refused = next(answer for answer in answers if answer.status == 503)
-        assert refused.body["code"] == "overloaded"
-        assert refused.body["retry_after"] > 0
+        assert refused.json["code"] == "overloaded"
+        assert refused.json["retry_after"] > 0
 
 
 async def test_session_ends_when_nobody_refreshes_it(tmp_path: Path) -> None:
     """A forgotten device would stay signed in for ever."""
-    async with serving(tmp_path) as rest:
-        pair = await rest.somebody("alice@email.com")
+    async with running_auth(tmp_path) as auth_api:
+        pair = await auth_api.signed_in_user("alice@email.com")
         database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
         database.execute("UPDATE sessions SET expires_at = expires_at - 2592000 * 1000000")
         database.close()
-        assert (await rest.refresh(pair["refresh_token"])).refusal[1] == "session_revoked"
-        assert (await rest.call("GET", "/users/me", pair["access_token"])).refusal[1] == "session_revoked"
+        assert (await auth_api.refresh(pair["refresh_token"])).refusal[1] == "session_revoked"
+        assert (await auth_api.call("GET", "/users/me", pair["access_token"])).refusal[1] == "session_revoked"

@@ -274,9 +274,9 @@ async def test_changes_and_refusals_are_told() -> None:
             await next_message(socket)
             changed = await server.edit(chat, 1, "hello")
             assert await next_message(socket) == changed
-            [line] = server.lines
+            [line] = server.connections
             refused = Error("not_found", "no chat", chat_id=chat)
-            await server.tell(line, refused)
+            await server.send_frame(line, refused)
             assert await asyncio.wait_for(anext(socket), PATIENCE) == refused
 
 

@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.harness.services import Whole, running_whole
-from tests.harness.users import Door, door_of
+from tests.harness.services import PalaverServices, running_services
+from tests.harness.users import ApiClient, api_client
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def whole(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Whole]:
-    async with running_whole(tmp_path_factory.mktemp("whole"), drain_seconds=2.0) as whole:
-        yield whole
+async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PalaverServices]:
+    async with running_services(tmp_path_factory.mktemp("services"), drain_seconds=2.0) as services:
+        yield services
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(whole: Whole) -> AsyncIterator[Door]:
-    async with door_of(whole) as door:
-        yield door
+async def api(services: PalaverServices) -> AsyncIterator[ApiClient]:
+    async with api_client(services) as api:
+        yield api

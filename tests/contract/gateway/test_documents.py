@@ -10,7 +10,7 @@ from palaver.gateway.app import bare_app
 from palaver.gateway.frozen_openapi import frozen_document
 from palaver.gateway.generations.served import served_generations
 from palaver.runtime.settings import GatewaySettings
-from tests.harness.users import Door
+from tests.harness.users import ApiClient
 
 REPOSITORY = Path(__file__).parents[3]
 SETTINGS = GatewaySettings()
@@ -80,11 +80,11 @@ def test_no_schema_is_left_over_and_none_is_missing() -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_the_pages_are_served(door: Door) -> None:
+async def test_the_pages_are_served(api: ApiClient) -> None:
     """The links that `palaver up` prints, and those of the first generations, would lead nowhere."""
-    document = await door.call("GET", "/openapi.json")
+    document = await api.call("GET", "/openapi.json")
     assert document.ok()["info"]["title"] == "Palaver"
-    page = await door.call("GET", "/docs")
+    page = await api.call("GET", "/docs")
     assert page.status == 200
     assert b"openapi.json" in page.body
-    assert (await door.call("GET", "/swagger/index.html")).body == page.body
+    assert (await api.call("GET", "/swagger/index.html")).body == page.body

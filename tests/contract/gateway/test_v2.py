@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.users import PASSWORD, Door, profile_of
+from tests.harness.users import PASSWORD, ApiClient, profile_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -16,14 +16,14 @@ def is_problem(answer: Any, status: int, code: str) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_an_account(door: Door) -> None:
+async def test_an_account(api: ApiClient) -> None:
     """Nobody could make an account, or change what it says."""
     email = f"New-{uuid.uuid4().hex}@Example.org"
     account = {**profile_of("Nina", "New"), "email": email, "password": PASSWORD}
-    user = (await door.call("POST", "/v2/users", account)).ok(201)
+    user = (await api.call("POST", "/v2/users", account)).ok(201)
     assert user["email"] == email.lower()
-    is_problem(await door.call("POST", "/v2/users", account), 409, "conflict")
-    nina = await door.sign_in(email)
+    is_problem(await api.call("POST", "/v2/users", account), 409, "conflict")
+    nina = await api.sign_in(email)
     assert (await nina.v2("GET", "/users/me")).ok() == user
     changed = (await nina.v2("PATCH", "/users/me", {"city": "Nashville"})).ok()
     assert changed == {**user, "city": "Nashville"}
@@ -31,11 +31,11 @@ async def test_an_account(door: Door) -> None:
     assert found == {"users": [changed], "next_cursor": None}
 
 
-async def test_names_are_paged(door: Door) -> None:
+async def test_names_are_paged(api: ApiClient) -> None:
     """A search would end with its first page, or show somebody twice."""
     surname = "P" + uuid.uuid4().hex
-    bob = await door.sign_up("Bob", surname)
-    others = {(await door.sign_up(f"Friend{number}", surname)).user_id for number in range(5)}
+    bob = await api.sign_up("Bob", surname)
+    others = {(await api.sign_up(f"Friend{number}", surname)).user_id for number in range(5)}
     seen: list[str] = []
     cursor = ""
     while True:
@@ -48,22 +48,22 @@ async def test_names_are_paged(door: Door) -> None:
     is_problem(await bob.v2("GET", f"/users?q={surname}&cursor=nonsense"), 422, "invalid")
 
 
-async def test_sessions_come_and_go(door: Door) -> None:
+async def test_sessions_come_and_go(api: ApiClient) -> None:
     """A lost device would stay signed in; or signing one out would sign out all."""
-    bob = await door.sign_up("Bob")
-    other = await door.sign_in(bob.email)
+    bob = await api.sign_up("Bob")
+    other = await api.sign_in(bob.email)
     listed = (await bob.v2("GET", "/sessions")).ok()["sessions"]
     assert {one["id"]: one["current"] for one in listed} == {bob.session_id: True, other.session_id: False}
-    fresh = (await door.call("POST", "/v2/sessions/refresh", {"refresh_token": other.refresh_token})).ok()
+    fresh = (await api.call("POST", "/v2/sessions/refresh", {"refresh_token": other.refresh_token})).ok()
     assert fresh["session_id"] == other.session_id
     assert (await bob.v2("DELETE", f"/sessions/{other.session_id}")).status == 204
     is_problem(await bob.v2("DELETE", f"/sessions/{uuid.uuid4()}"), 404, "not_found")
     assert (await bob.v2("DELETE", "/sessions/current")).status == 204
 
 
-async def test_chats_and_groups(door: Door) -> None:
+async def test_chats_and_groups(api: ApiClient) -> None:
     """Nobody could begin to talk, or find their chats again."""
-    bob, alice, henry = [await door.sign_up(name) for name in ("Bob", "Alice", "Henry")]
+    bob, alice, henry = [await api.sign_up(name) for name in ("Bob", "Alice", "Henry")]
     opened = await bob.v2("POST", "/chats", {"companion_id": alice.user_id})
     assert opened.status == 201
     again = await alice.v2("POST", "/chats", {"companion_id": bob.user_id})
@@ -84,9 +84,9 @@ async def test_chats_and_groups(door: Door) -> None:
     is_problem(await bob.v2("POST", "/chats", {"companion_id": str(uuid.uuid4())}), 422, "invalid")
 
 
-async def test_messages(door: Door) -> None:
+async def test_messages(api: ApiClient) -> None:
     """Messages would be lost, doubled by a repetition, or out of order."""
-    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
     path = f"/chats/{await bob.chat_with(alice)}/messages"
     key = {"idempotency-key": "k"}
     body = {"messages": [{"text": "one"}, {"text": "two"}]}
@@ -117,9 +117,9 @@ async def test_messages(door: Door) -> None:
     is_problem(await bob.v2("DELETE", f"{path}/99"), 404, "not_found")
 
 
-async def test_unread_counts(door: Door) -> None:
+async def test_unread_counts(api: ApiClient) -> None:
     """A client could not show how much is new, or it would never go away."""
-    bob, alice = await door.sign_up("Bob"), await door.sign_up("Alice")
+    bob, alice = await api.sign_up("Bob"), await api.sign_up("Alice")
     chat_id = await bob.chat_with(alice)
     await bob.send(chat_id, "one", "two")
     assert (await alice.v2("GET", f"/chats/{chat_id}")).ok()["unread"] == 2

@@ -9,7 +9,8 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import CONFLICT, FORBIDDEN, INVALID, NOT_FOUND, UNAVAILABLE
 from palaver.contracts.ids import new_id
 from tests.harness.message_pages import messages_in
-from tests.harness.messenger_service import Messenger, client_ids, eventually
+from tests.harness.messenger_service import Messenger, client_ids
+from tests.harness.waiting import eventually
 
 # One event loop for the file: the messenger lives in it
 pytestmark = pytest.mark.asyncio(loop_scope="module")

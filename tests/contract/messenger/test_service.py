@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -24,9 +23,10 @@ from palaver.runtime.settings import MessengerSettings, Settings
 from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
 from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
+from tests.harness.fake_auth import FakeAuth, running_fake_auth
 from tests.harness.message_pages import messages_in
-from tests.harness.messenger_service import Messenger, client_ids, eventually, running_messenger
-from tests.harness.stub_auth import SmallAuth, running_small_auth
+from tests.harness.messenger_service import Messenger, client_ids, open_channel, running_messenger
+from tests.harness.processes import ChildProcess
 
 
 async def ask(messenger: Messenger, path: str) -> tuple[int, str]:
@@ -57,7 +57,7 @@ def break_messages(directory: Path) -> None:
 
 async def test_a_restart_keeps_everything(tmp_path: Path) -> None:
     """Without it an update of the messenger would lose chats and messages."""
-    async with running_small_auth() as auth:
+    async with running_fake_auth() as auth:
         async with running_messenger(auth, tmp_path) as messenger:
             chat_id, alice = await greet(messenger)
         async with running_messenger(auth, tmp_path) as messenger:
@@ -68,7 +68,7 @@ async def test_a_restart_keeps_everything(tmp_path: Path) -> None:
 
 async def test_health_tells_what_is_lacking(tmp_path: Path) -> None:
     """Without it nobody would know which part keeps the messenger from serving."""
-    async with running_small_auth() as auth:
+    async with running_fake_auth() as auth:
         auth.away = True
         async with running_messenger(auth, tmp_path) as messenger:
             assert await ask(messenger, "/healthz") == (200, '{"alive":true}')
@@ -85,7 +85,7 @@ async def test_health_tells_what_is_lacking(tmp_path: Path) -> None:
 
 async def test_metrics_count_calls_and_refusals(tmp_path: Path) -> None:
     """Without it a slow or refusing messenger would be seen by its users alone."""
-    async with running_small_auth() as auth, running_messenger(auth, tmp_path) as messenger:
+    async with running_fake_auth() as auth, running_messenger(auth, tmp_path) as messenger:
         await greet(messenger)
         await messenger.refusal(auth.sign_up("Eve"), "GetChat", pb.GetChatRequest(chat_id=bytes(16)))
         status, metrics = await ask(messenger, "/metrics")
@@ -96,45 +96,34 @@ async def test_metrics_count_calls_and_refusals(tmp_path: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_process(auth: SmallAuth, directory: Path) -> AsyncIterator[Messenger]:
-    """Runs `palaver messenger` during the block, with its log in a file. It must end well."""
+async def running_process(auth: FakeAuth, directory: Path) -> AsyncIterator[Messenger]:
+    """Runs `palaver messenger` during the block, with its log in `directory/out`. It must exit with 0."""
     settings = {
         "PALAVER_DATA_DIR": str(directory),
-        "PALAVER_TELEMETRY__LOG_TO": "file",
         "PALAVER_MESSENGER__AUTH_URL": auth.url,
         "PALAVER_MESSENGER__HTTP_PORT": "0",
         "PALAVER_MESSENGER__GRPC_PORT": "0",
     }
-    command = (sys.executable, "-m", "palaver", "messenger")
-    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **settings})
+    child = ChildProcess.start([sys.executable, "-m", "palaver", "messenger"], directory / "out", settings)
     try:
-
-        async def is_listening() -> bool:
-            assert process.returncode is None
-            return '"listening"' in read_log(directory)
-
-        await eventually(is_listening, "the messenger listens", 30)
-        listening = next(line for line in read_log(directory).splitlines() if '"listening"' in line)
-        ports = json.loads(listening)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{ports['grpc_port']}") as channel:
+        listening = await asyncio.to_thread(child.wait_for, r'^.*"listening".*$')
+        ports = json.loads(listening[0])
+        async with open_channel(ports["grpc_port"]) as channel:
             yield Messenger(
                 auth, Settings(data_dir=directory), ports["http_port"], ports["grpc_port"], channel
             )
     finally:
-        if process.returncode is None:
-            process.terminate()
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.to_thread(child.stop) == 0, child.output
 
 
 def read_log(directory: Path) -> str:
     """All that the messenger's process has logged."""
-    path = directory / "logs" / "messenger.log"
-    return path.read_text() if path.exists() else ""
+    return (directory / "out").read_text()
 
 
 async def test_an_unknown_error_tells_nothing(tmp_path: Path) -> None:
     """Without it a fault of ours would show its inside to clients, or messages to whoever reads logs."""
-    async with running_small_auth() as auth, running_process(auth, tmp_path) as messenger:
+    async with running_fake_auth() as auth, running_process(auth, tmp_path) as messenger:
         chat_id, alice = await greet(messenger)
         break_messages(tmp_path)
         listing = pb.ListMessagesRequest(chat_id=chat_id, limit=10)
@@ -151,7 +140,7 @@ async def test_an_unknown_error_tells_nothing(tmp_path: Path) -> None:
 
 async def test_auth_away_is_not_a_bad_token(tmp_path: Path) -> None:
     """Without it a restart of auth would make clients throw good tokens away."""
-    async with running_small_auth() as auth:
+    async with running_fake_auth() as auth:
         auth.away = True
         async with running_messenger(auth, tmp_path) as messenger:
             for _ in range(2):
@@ -169,13 +158,13 @@ async def test_a_taken_port_is_an_error(tmp_path: Path, taken: str) -> None:
         other.listen()
         ports = {"http_port": 0, "grpc_port": 0, taken: other.getsockname()[1]}
         with pytest.raises(OSError, match="in use"):
-            async with running_messenger(SmallAuth(url="http://127.0.0.1:9"), tmp_path, **ports):
+            async with running_messenger(FakeAuth(url="http://127.0.0.1:9"), tmp_path, **ports):
                 pass
 
 
 async def test_a_second_messenger_does_not_take_the_port(tmp_path: Path) -> None:
     """Without it half of the calls would go to a messenger with another database."""
-    async with running_small_auth() as auth, running_messenger(auth, tmp_path / "one") as messenger:
+    async with running_fake_auth() as auth, running_messenger(auth, tmp_path / "one") as messenger:
         request = pb.ListChatsRequest(limit=1)
         await messenger.call(auth.sign_up("Alice"), "ListChats", request)
         with pytest.raises(OSError, match="in use"):
@@ -185,7 +174,7 @@ async def test_a_second_messenger_does_not_take_the_port(tmp_path: Path) -> None
 
 async def test_a_stopped_messenger_is_away(tmp_path: Path) -> None:
     """Without it callers would take a restart for a fault, and not come back."""
-    async with running_small_auth() as auth, running_messenger(auth, tmp_path) as messenger:
+    async with running_fake_auth() as auth, running_messenger(auth, tmp_path) as messenger:
         port = messenger.grpc_port
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated without types
@@ -199,7 +188,7 @@ async def test_a_stopped_messenger_is_away(tmp_path: Path) -> None:
 
 async def test_an_open_stream_does_not_hold_up_a_stop(tmp_path: Path) -> None:
     """Without it each restart would take as long as the longest wait for calls."""
-    async with running_small_auth() as auth, running_messenger(auth, tmp_path) as messenger:
+    async with running_fake_auth() as auth, running_messenger(auth, tmp_path) as messenger:
         stub = MessengerStub(messenger.channel)  # type: ignore[no-untyped-call] # generated without types
         stream = stub.Attach()
         opening = pb.SocketOpen(socket=1, token=auth.token(auth.sign_up("Alice")))
@@ -207,10 +196,8 @@ async def test_an_open_stream_does_not_hold_up_a_stop(tmp_path: Path) -> None:
         await stream.write(pb.GatewayBatch(hello=hello, opens=[opening]))
         assert (await stream.read()).opened
         began = asyncio.get_running_loop().time()
-        assert messenger.stopping is not None
         assert messenger.service is not None
-        messenger.stopping.set()
-        await asyncio.wait_for(messenger.service, 30)
+        await messenger.service.stop()
         took = asyncio.get_running_loop().time() - began
         assert took < GRACE_SECONDS / 2
 

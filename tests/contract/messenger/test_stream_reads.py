@@ -11,13 +11,14 @@ from palaver.contracts.errors import error_to_wire
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.realtime import gateway_connection as gateway
-from tests.harness.messenger_service import Messenger, client_ids, eventually
-from tests.harness.stub_auth import SmallAuth
+from tests.harness.fake_auth import FakeAuth
+from tests.harness.messenger_service import Messenger, client_ids
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def chat_with(messenger: Messenger, auth: SmallAuth, *texts: str) -> tuple[bytes, bytes, bytes]:
+async def chat_with(messenger: Messenger, auth: FakeAuth, *texts: str) -> tuple[bytes, bytes, bytes]:
     """Two users and their chat, in which the first has said this."""
     alice, bob = auth.sign_up("Alice"), auth.sign_up("Bob")
     opening = pb.OpenDirectChatRequest(companion_id=bob)
@@ -47,7 +48,7 @@ async def ask(
     return batches
 
 
-async def test_a_page_is_answered_before_the_next_is_read(messenger: Messenger, auth: SmallAuth) -> None:
+async def test_a_page_is_answered_before_the_next_is_read(messenger: Messenger, auth: FakeAuth) -> None:
     """All readers of a moment would wait for the last of their pages, and senders for all of them."""
     _, bob, chat_id = await chat_with(messenger, auth, "one", "two", "three")
     requests = [pb.ListMessagesRequest(chat_id=chat_id, limit=limit) for limit in (1, 2, 3)]
@@ -63,7 +64,7 @@ async def test_a_page_is_answered_before_the_next_is_read(messenger: Messenger, 
         assert len(answer.page.seqs) == number
 
 
-async def test_a_refused_ask_is_refused_as_the_call_is(messenger: Messenger, auth: SmallAuth) -> None:
+async def test_a_refused_ask_is_refused_as_the_call_is(messenger: Messenger, auth: FakeAuth) -> None:
     """Outsiders would learn which chats exist (promise P5), or a client what it did wrong never."""
     alice, _, chat_id = await chat_with(messenger, auth, "between us")
     eve = auth.sign_up("Eve")
@@ -85,7 +86,7 @@ async def test_a_refused_ask_is_refused_as_the_call_is(messenger: Messenger, aut
     assert [member.read_seq for member in chat.members if member.user_id != alice] == [0]
 
 
-async def test_an_ask_without_a_good_token_is_refused(messenger: Messenger, auth: SmallAuth) -> None:
+async def test_an_ask_without_a_good_token_is_refused(messenger: Messenger, auth: FakeAuth) -> None:
     """The gateway's mistakes would open all chats: the messenger verifies tokens itself."""
     alice, _, chat_id = await chat_with(messenger, auth, "between us")
     request = pb.ListMessagesRequest(chat_id=chat_id, limit=10)
@@ -94,7 +95,7 @@ async def test_an_ask_without_a_good_token_is_refused(messenger: Messenger, auth
         assert (answer.error.code, answer.HasField("page")) == ("unauthenticated", False)
 
 
-async def test_who_reads_with_an_old_client_has_read(messenger: Messenger, auth: SmallAuth) -> None:
+async def test_who_reads_with_an_old_client_has_read(messenger: Messenger, auth: FakeAuth) -> None:
     """Old clients' companions would never see that their messages were read."""
     alice, bob, chat_id = await chat_with(messenger, auth, "one", "two")
     request = pb.ListMessagesRequest(chat_id=chat_id, limit=10, mark_read=True)
@@ -108,7 +109,7 @@ async def test_who_reads_with_an_old_client_has_read(messenger: Messenger, auth:
 
 
 async def test_answers_that_wait_are_bounded(
-    messenger: Messenger, auth: SmallAuth, monkeypatch: pytest.MonkeyPatch
+    messenger: Messenger, auth: FakeAuth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readers of long pages would fill the messenger's memory (promise P9), or be answered never."""
     monkeypatch.setattr(gateway, "ROOM_BYTES", 1_000)

@@ -12,7 +12,7 @@ from palaver.auth.passwords import Passwords, dummy_hash
 from palaver.contracts.errors import OVERLOADED, PalaverError
 from palaver.runtime.settings import AuthSettings
 from palaver.runtime.telemetry.tracing import tracer
-from tests.harness.tracing import SAMPLED, keeping
+from tests.harness.tracing import SAMPLED, recording
 
 
 @pytest.fixture
@@ -123,10 +123,10 @@ async def test_a_trace_tells_the_wait_from_the_hash(
         with tracer.serve("sign in", SAMPLED, {}, is_edge=True):
             await passwords.verify("x", "y")
 
-    with keeping() as kept:
+    with recording() as recorded:
         await asyncio.gather(sign_in(), sign_in())
     passwords.close()
-    first, second = [span for span in kept.spans if span.name == "hash password"]
+    first, second = [span for span in recorded.spans if span.name == "hash password"]
     waited = [span.attributes["palaver.queue_seconds"] for span in (first, second)]
     assert waited[1] > waited[0] + 0.025
 

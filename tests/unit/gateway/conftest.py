@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from tests.harness.scripted_upstreams import Door, open_door
+from tests.harness.scripted_upstreams import GatewayClient, running_http_gateway
 
 # structlog's own choice for terminals draws every variable of a traceback, which takes minutes
 structlog.configure(
@@ -15,14 +15,14 @@ structlog.configure(
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def one_door() -> AsyncIterator[Door]:
+async def shared_gateway() -> AsyncIterator[GatewayClient]:
     """A gateway before scripted services, with default settings. One a test would take a minute to start."""
-    async with open_door() as opened:
+    async with running_http_gateway() as opened:
         yield opened
 
 
 @pytest.fixture
-def door(one_door: Door) -> Iterator[Door]:
+def gateway(shared_gateway: GatewayClient) -> Iterator[GatewayClient]:
     """The one gateway, its scripts empty. Tests that use it run on its loop: see each file's `pytestmark`."""
-    yield one_door
-    one_door.forget()
+    yield shared_gateway
+    shared_gateway.reset()

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import SqliteDatabase, sqlite_engine
-from tests.harness.realtime import Place
+from tests.harness.messenger_database import MessengerDatabase
 
 
 @pytest.fixture
@@ -25,16 +25,16 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def messenger_db(tmp_path: Path) -> Iterator[MessengerDatabase]:
     """A database to make chats in, beside what a test runs on it."""
-    place = Place(tmp_path)
-    yield place
-    place.close()
+    messenger_db = MessengerDatabase(tmp_path)
+    yield messenger_db
+    messenger_db.close()
 
 
 @pytest_asyncio.fixture
-async def database(place: Place) -> AsyncIterator[SqliteDatabase]:
+async def database(messenger_db: MessengerDatabase) -> AsyncIterator[SqliteDatabase]:
     """The connections of a replica to the place's database."""
-    database = SqliteDatabase(place.file)
+    database = SqliteDatabase(messenger_db.file)
     yield database
     await database.close()

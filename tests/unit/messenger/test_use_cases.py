@@ -22,16 +22,16 @@ from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.rate_limits import Unlimited
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.migrations import migrate
+from tests.harness.fake_auth import FakeAuth, running_fake_auth
 from tests.harness.journal_rows import write_messages
-from tests.harness.realtime import eventually
-from tests.harness.stub_auth import SmallAuth, running_small_auth
+from tests.harness.waiting import eventually
 
 
 @dataclass
 class House:
     """The use cases with a database and an auth of their own, and small limits."""
 
-    auth: SmallAuth
+    auth: FakeAuth
     store: Store
     engine: Engine
     dialogs: UseCases
@@ -48,7 +48,7 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with running_small_auth() as auth:
+    async with running_fake_auth() as auth:
         client = RestClient(auth.url)
         store = open_store(tmp_path / "messenger.db")
         await store.database.write(migrate, MIGRATIONS)

@@ -8,7 +8,7 @@ from palaver.contracts.errors import INVALID, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.user_directory import Name, UserDirectory
 from palaver.runtime.http.rest_client import RestClient
-from tests.harness.stub_auth import SmallAuth, running_small_auth
+from tests.harness.fake_auth import FakeAuth, running_fake_auth
 
 
 class Clock:
@@ -21,19 +21,19 @@ class Clock:
 
 
 @pytest.fixture
-async def auth() -> AsyncIterator[SmallAuth]:
-    async with running_small_auth() as auth:
+async def auth() -> AsyncIterator[FakeAuth]:
+    async with running_fake_auth() as auth:
         yield auth
 
 
 @pytest.fixture
-async def client(auth: SmallAuth) -> AsyncIterator[RestClient]:
+async def client(auth: FakeAuth) -> AsyncIterator[RestClient]:
     client = RestClient(auth.url, 2.0)
     yield client
     await client.close()
 
 
-async def test_names_of_many_users_come_in_one_call(auth: SmallAuth, client: RestClient) -> None:
+async def test_names_of_many_users_come_in_one_call(auth: FakeAuth, client: RestClient) -> None:
     """Without it each list of chats would cost auth one call a member."""
     alice, bob = auth.sign_up("Alice"), auth.sign_up("Bob", "Jones")
     names = await UserDirectory(client).names_of([alice, bob, alice])
@@ -41,7 +41,7 @@ async def test_names_of_many_users_come_in_one_call(auth: SmallAuth, client: Res
     assert [sorted(ids) for ids in auth.lookups] == [sorted([alice, bob])]
 
 
-async def test_names_are_remembered_for_a_minute(auth: SmallAuth, client: RestClient) -> None:
+async def test_names_are_remembered_for_a_minute(auth: FakeAuth, client: RestClient) -> None:
     """Without it auth would be asked for each list, or a changed name would never be seen."""
     alice = auth.sign_up("Alice")
     clock = Clock()
@@ -56,7 +56,7 @@ async def test_names_are_remembered_for_a_minute(auth: SmallAuth, client: RestCl
     assert (await directory.names_of([alice]))[alice].name == "Alicia"
 
 
-async def test_a_long_list_is_asked_in_parts(auth: SmallAuth, client: RestClient) -> None:
+async def test_a_long_list_is_asked_in_parts(auth: FakeAuth, client: RestClient) -> None:
     """Without it a list that is longer than auth takes would have no names at all."""
     users = [auth.sign_up(str(number)) for number in range(2_001)]
     names = await UserDirectory(client).names_of(users)
@@ -64,7 +64,7 @@ async def test_a_long_list_is_asked_in_parts(auth: SmallAuth, client: RestClient
     assert sorted(map(len, auth.lookups)) == [1, 1_000, 1_000]
 
 
-async def test_an_unknown_user_is_named_with_the_field(auth: SmallAuth, client: RestClient) -> None:
+async def test_an_unknown_user_is_named_with_the_field(auth: FakeAuth, client: RestClient) -> None:
     """Without it chats could be made with nobody, and the caller would not learn which id is wrong."""
     alice, nobody = auth.sign_up("Alice"), new_id()
     with pytest.raises(PalaverError) as caught:
@@ -74,7 +74,7 @@ async def test_an_unknown_user_is_named_with_the_field(auth: SmallAuth, client: 
     assert text_from_id(nobody) in caught.value.message
 
 
-async def test_a_new_account_exists_at_once(auth: SmallAuth, client: RestClient) -> None:
+async def test_a_new_account_exists_at_once(auth: FakeAuth, client: RestClient) -> None:
     """Without it somebody who signs up after being looked for could not be written to for a while."""
     directory = UserDirectory(client, Clock())
     late = new_id()
@@ -86,7 +86,7 @@ async def test_a_new_account_exists_at_once(auth: SmallAuth, client: RestClient)
     assert (await directory.names_of([late]))[late].name == "Late"
 
 
-async def test_lists_do_without_names_while_auth_is_away(auth: SmallAuth, client: RestClient) -> None:
+async def test_lists_do_without_names_while_auth_is_away(auth: FakeAuth, client: RestClient) -> None:
     """Without it nobody could read their chats while accounts are down, or each list would wait for them."""
     alice, bob = auth.sign_up("Alice"), auth.sign_up("Bob")
     clock = Clock()
@@ -102,7 +102,7 @@ async def test_lists_do_without_names_while_auth_is_away(auth: SmallAuth, client
     assert (await directory.names_of([bob]))[bob].name == "Bob"
 
 
-async def test_old_names_serve_while_auth_is_away(auth: SmallAuth, client: RestClient) -> None:
+async def test_old_names_serve_while_auth_is_away(auth: FakeAuth, client: RestClient) -> None:
     """Without it names would vanish from lists a minute after auth went away."""
     alice = auth.sign_up("Alice")
     clock = Clock()
@@ -113,7 +113,7 @@ async def test_old_names_serve_while_auth_is_away(auth: SmallAuth, client: RestC
     assert (await directory.names_of([alice]))[alice].name == "Alice"
 
 
-async def test_whether_users_exist_is_not_guessed(auth: SmallAuth, client: RestClient) -> None:
+async def test_whether_users_exist_is_not_guessed(auth: FakeAuth, client: RestClient) -> None:
     """Without it a chat could be made with nobody while auth is away."""
     auth.away = True
     with pytest.raises(PalaverError) as caught:
@@ -137,7 +137,7 @@ async def test_nobody_listening_is_away_too() -> None:
         await client.close()
 
 
-async def test_memory_is_bounded(auth: SmallAuth, client: RestClient) -> None:
+async def test_memory_is_bounded(auth: FakeAuth, client: RestClient) -> None:
     """Without it the messenger would grow with every user that was ever shown."""
     users = [auth.sign_up(str(number)) for number in range(30)]
     directory = UserDirectory(client, Clock(), most=10)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from palaver.runtime.child_process import is_ready
-from tests.harness.palaver_process import wait_until
+from tests.harness.waiting import wait_until
 
 # Answers every request 200. Writes its name to a file when it is told to stop. `stubborn` ignores that.
 STAND_IN = """

@@ -13,7 +13,7 @@ from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.watch import logs as logs_module
 from palaver.watch.lines import LogLine, Wanted
 from palaver.watch.logs import Logs
-from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, line
+from tests.harness.telemetry_files import MS, NOON, TRACE_ID, append_rows, line
 
 EVERYTHING = Wanted()
 
@@ -26,12 +26,14 @@ def told(lines: Iterator[LogLine] | list[LogLine]) -> list[str]:
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """Two services, one of which has rotated its log, and crashed."""
-    keep(tmp_path, "logs/gateway.log.2", [line("one", 1)])
-    keep(
+    append_rows(tmp_path, "logs/gateway.log.2", [line("one", 1)])
+    append_rows(
         tmp_path, "logs/gateway.log.1", [line("two", 2), "Traceback", "  in x", line("six", 6, level="error")]
     )
-    keep(tmp_path, "logs/gateway.log", ["Killed", line("eight", 8), '{"time": "2025-11'])
-    keep(tmp_path, "logs/auth.log", [line("four", 4, service="auth"), line("seven", 7, service="auth")])
+    append_rows(tmp_path, "logs/gateway.log", ["Killed", line("eight", 8), '{"time": "2025-11'])
+    append_rows(
+        tmp_path, "logs/auth.log", [line("four", 4, service="auth"), line("seven", 7, service="auth")]
+    )
     return tmp_path
 
 
@@ -75,8 +77,8 @@ def test_since_leaves_older_lines_out(data_dir: Path) -> None:
 def test_files_that_are_too_old_are_not_read(tmp_path: Path) -> None:
     """`--since 1m` would read all that is kept."""
     hour = 3_600_000
-    keep(tmp_path, "logs/gateway.log.1", [line("old", 0)])
-    new = keep(tmp_path, "logs/gateway.log", [line("new", hour)])
+    append_rows(tmp_path, "logs/gateway.log.1", [line("old", 0)])
+    new = append_rows(tmp_path, "logs/gateway.log", [line("new", hour)])
     with Logs(tmp_path / "logs") as logs:
         assert told(logs.all_lines(Wanted(since=NOON + hour * 900_000))) == ["new"]
         # What follows is not the old file's lines after all
@@ -87,15 +89,17 @@ def test_files_that_are_too_old_are_not_read(tmp_path: Path) -> None:
 
 def test_a_log_of_text_alone_is_shown(tmp_path: Path) -> None:
     """A service that dies before its first event would leave no reason."""
-    keep(tmp_path, "logs/gateway.log", ["ImportError: no module"])
+    append_rows(tmp_path, "logs/gateway.log", ["ImportError: no module"])
     with Logs(tmp_path / "logs") as logs:
         assert told(logs.last_lines(EVERYTHING, 10)) == ["ImportError: no module"]
 
 
 def test_an_id_is_found_across_files(data_dir: Path) -> None:
     """A request's lines would be lost with the first rotation."""
-    keep(data_dir, "logs/gateway.log.2", [line("old", 2, trace_id=TRACE_ID)])
-    keep(data_dir, "logs/auth.log", [line("new", 9, trace_id=TRACE_ID), line("about", 9, text=TRACE_ID)])
+    append_rows(data_dir, "logs/gateway.log.2", [line("old", 2, trace_id=TRACE_ID)])
+    append_rows(
+        data_dir, "logs/auth.log", [line("new", 9, trace_id=TRACE_ID), line("about", 9, text=TRACE_ID)]
+    )
     with Logs(data_dir / "logs") as logs:
         assert told(logs.all_lines(Wanted(trace_id=TRACE_ID))) == ["old", "new"]
     with Logs(data_dir / "logs") as logs:
@@ -105,7 +109,7 @@ def test_an_id_is_found_across_files(data_dir: Path) -> None:
 @pytest.mark.parametrize("most", [None, 2])
 def test_nothing_falls_between_what_is_there_and_what_comes(tmp_path: Path, most: int | None) -> None:
     """`--follow` would lose or double the line that was being written when it began."""
-    path = keep(tmp_path, "logs/gateway.log", [line("one"), line("two")])
+    path = append_rows(tmp_path, "logs/gateway.log", [line("one"), line("two")])
     whole = json.dumps(line("three")) + "\n"
     with path.open("a") as file:
         file.write(whole[:30])
@@ -127,19 +131,19 @@ def test_nothing_falls_between_what_is_there_and_what_comes(tmp_path: Path, most
 def test_rotations_are_followed(tmp_path: Path) -> None:
     """`--follow` would fall silent when a file is full, or lose what was written about then."""
     directory = tmp_path / "logs"
-    path = keep(tmp_path, "logs/gateway.log", [line("0")])
+    path = append_rows(tmp_path, "logs/gateway.log", [line("0")])
     with Logs(directory) as logs:
         told(logs.last_lines(EVERYTHING, 1, goes_on=True))
         for number in range(1, 13):
-            keep(tmp_path, "logs/gateway.log", [line(str(number), number)])
+            append_rows(tmp_path, "logs/gateway.log", [line(str(number), number)])
             if number % 2:
                 rotate(path, kept=2)
         # The one that was open, and all that are still there: 2 to 7 went before anybody looked
         assert told(logs.new_lines()) == ["1", "8", "9", "10", "11", "12"]
-        keep(tmp_path, "logs/gateway.log", [line("13")])
+        append_rows(tmp_path, "logs/gateway.log", [line("13")])
         rotate(path, kept=2)
-        keep(tmp_path, "logs/gateway.log.1", ["written by who had it open"])
-        keep(tmp_path, "logs/auth.log", [line("new service")])
+        append_rows(tmp_path, "logs/gateway.log.1", ["written by who had it open"])
+        append_rows(tmp_path, "logs/auth.log", [line("new service")])
         assert sorted(told(logs.new_lines())) == ["13", "new service", "written by who had it open"]
 
 
@@ -170,10 +174,10 @@ def test_what_services_write_is_followed_line_by_line(tmp_path: Path) -> None:
 
 def test_a_deleted_file_is_read_to_its_end_once(tmp_path: Path) -> None:
     """The last lines of a file that is given up would be lost, or its place on the disk held for ever."""
-    path = keep(tmp_path, "logs/gateway.log", [line("one")])
+    path = append_rows(tmp_path, "logs/gateway.log", [line("one")])
     with Logs(tmp_path / "logs") as logs:
         told(logs.all_lines(EVERYTHING, goes_on=True))
-        keep(tmp_path, "logs/gateway.log", [line("two")])
+        append_rows(tmp_path, "logs/gateway.log", [line("two")])
         with path.open("a") as file:
             file.write("Killed")
         path.unlink()
@@ -183,11 +187,11 @@ def test_a_deleted_file_is_read_to_its_end_once(tmp_path: Path) -> None:
 
 def test_a_cut_file_is_read_from_its_beginning(tmp_path: Path) -> None:
     """`--follow` would fall silent after somebody has emptied a log."""
-    path = keep(tmp_path, "logs/gateway.log", [line("one"), line("two")])
+    path = append_rows(tmp_path, "logs/gateway.log", [line("one"), line("two")])
     with Logs(tmp_path / "logs") as logs:
         told(logs.all_lines(EVERYTHING, goes_on=True))
         os.truncate(path, 0)
-        keep(tmp_path, "logs/gateway.log", [line("three")])
+        append_rows(tmp_path, "logs/gateway.log", [line("three")])
         assert told(logs.new_lines()) == ["three"]
 
 
@@ -199,7 +203,7 @@ def test_blocks_of_any_size_give_the_same_lines(
     """Lines that cross the border of two blocks would be cut, doubled or lost."""
     data_dir = tmp_path_factory.mktemp("kept")
     rows = [line(str(n), n, **({"trace_id": TRACE_ID} if n % 3 else {})) for n in range(9)]
-    keep(data_dir, "logs/gateway.log", rows)
+    append_rows(data_dir, "logs/gateway.log", rows)
     before, logs_module.READ_BYTES = logs_module.READ_BYTES, size
     try:
         with Logs(data_dir / "logs") as logs:

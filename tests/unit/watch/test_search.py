@@ -5,15 +5,15 @@ import time
 from pathlib import Path
 
 from palaver.watch.search import PATIENCE_SECONDS, search
-from tests.harness.telemetry_files import TRACE_ID, keep, line, span
+from tests.harness.telemetry_files import TRACE_ID, append_rows, line, span
 
 
 def test_spans_that_are_written_late_are_waited_for(tmp_path: Path) -> None:
     """Who asks right after the answer would be told that there is no trace, or see a half of it."""
     now = time.time_ns()
-    keep(tmp_path, "traces/gateway.jsonl", [{**span("first", "a" * 16), "start": now, "end": now}])
+    append_rows(tmp_path, "traces/gateway.jsonl", [{**span("first", "a" * 16), "start": now, "end": now}])
     late = {**span("second", "b" * 16), "start": now + 1, "end": now + 1}
-    timer = threading.Timer(0.3, keep, (tmp_path, "traces/auth.jsonl", [late]))
+    timer = threading.Timer(0.3, append_rows, (tmp_path, "traces/auth.jsonl", [late]))
     timer.start()
     try:
         found = search(tmp_path, TRACE_ID)
@@ -24,7 +24,7 @@ def test_spans_that_are_written_late_are_waited_for(tmp_path: Path) -> None:
 
 def test_what_is_old_is_not_waited_for(tmp_path: Path) -> None:
     """Each look at an old trace would take a second."""
-    keep(tmp_path, "logs/gateway.log", [line("request", trace_id=TRACE_ID)])
+    append_rows(tmp_path, "logs/gateway.log", [line("request", trace_id=TRACE_ID)])
     began = time.monotonic()
     found = search(tmp_path, TRACE_ID)
     assert time.monotonic() - began < PATIENCE_SECONDS / 2

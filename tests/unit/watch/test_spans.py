@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 from palaver.watch.spans import read_span, read_trace
-from tests.harness.telemetry_files import TRACE_ID, keep, span
+from tests.harness.telemetry_files import TRACE_ID, append_rows, span
 
 OTHER = "1" * 32
 
 
 def test_a_trace_is_gathered_from_all_files(tmp_path: Path) -> None:
     """A request's way would end where a service has rotated its file."""
-    keep(
+    append_rows(
         tmp_path,
         "traces/gateway.jsonl",
         [span("last", "c" * 16, start=3), span("x", "d" * 16, trace_id=OTHER)],
     )
-    keep(tmp_path, "traces/gateway.jsonl.1", [span("first", "a" * 16, start=1)])
-    keep(tmp_path, "traces/auth.jsonl", [span("second", "b" * 16, start=2, service="auth")])
+    append_rows(tmp_path, "traces/gateway.jsonl.1", [span("first", "a" * 16, start=1)])
+    append_rows(tmp_path, "traces/auth.jsonl", [span("second", "b" * 16, start=2, service="auth")])
     trace = read_trace(tmp_path, TRACE_ID)
     assert [(one.name, one.service) for one in trace.spans] == [
         ("first", "gateway"),
@@ -32,9 +32,13 @@ def test_a_trace_is_gathered_from_all_files(tmp_path: Path) -> None:
 def test_what_links_to_a_trace_is_found(tmp_path: Path) -> None:
     """A message's batch, and its delivery on a resume, would not be found from it."""
     links = [[OTHER, "9" * 16], [TRACE_ID, "a" * 16]]
-    keep(tmp_path, "traces/messenger.jsonl", [span("commit batch", "e" * 16, trace_id=OTHER, links=links)])
+    append_rows(
+        tmp_path, "traces/messenger.jsonl", [span("commit batch", "e" * 16, trace_id=OTHER, links=links)]
+    )
     # The id in any other place is no link
-    keep(tmp_path, "traces/gateway.jsonl", [span("x", "d" * 16, trace_id=OTHER, attributes={"a": TRACE_ID})])
+    append_rows(
+        tmp_path, "traces/gateway.jsonl", [span("x", "d" * 16, trace_id=OTHER, attributes={"a": TRACE_ID})]
+    )
     trace = read_trace(tmp_path, TRACE_ID)
     assert (trace.spans, [one.name for one in trace.linked]) == ([], ["commit batch"])
 
@@ -55,10 +59,10 @@ def test_a_line_that_is_no_span_is_passed_over(tmp_path: Path, change: dict[str,
     """One broken line would hide a whole trace."""
     broken = {**span("x", "a" * 16), **change}
     assert read_span(json.dumps(broken).encode()) is None
-    keep(
+    append_rows(
         tmp_path, "traces/gateway.jsonl", ["Traceback", f'{{"trace_id": "{TRACE_ID}', "[" * 90_000 + TRACE_ID]
     )
-    keep(tmp_path, "traces/gateway.jsonl", [broken, span("whole", "b" * 16)])
+    append_rows(tmp_path, "traces/gateway.jsonl", [broken, span("whole", "b" * 16)])
     assert [one.name for one in read_trace(tmp_path, TRACE_ID).spans] == ["whole"]
 
 

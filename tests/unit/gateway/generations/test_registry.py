@@ -24,8 +24,10 @@ from palaver.gateway.sockets.websocket import HandshakeRequest, http_response, t
 from palaver.runtime.http.errors import FieldError
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
-from tests.harness.realtime import Place, running_gateway, running_messenger
-from tests.harness.scripted_upstreams import Answer, open_door
+from tests.harness.http_client import HttpResponse
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import running_gateway, serving_replica
+from tests.harness.scripted_upstreams import running_http_gateway
 from tests.unit.gateway.http.test_errors import is_old_error, is_problem
 
 SETTINGS = GatewaySettings()
@@ -108,9 +110,9 @@ def with_nine() -> GenerationRegistry:
     return GenerationRegistry([*served.generations, V9], [Shop(), NotFound()])
 
 
-def said(answer: Answer) -> tuple[int, str, str]:
+def said(answer: HttpResponse) -> tuple[int, str, str]:
     """Status, content type and body."""
-    return answer.status, answer.headers["content-type"].partition(";")[0], answer.content.decode()
+    return answer.status, answer.headers["content-type"].partition(";")[0], answer.body.decode()
 
 
 def requests_of(*labels: str) -> float:
@@ -123,11 +125,11 @@ async def test_a_fourth_generation_answers_in_its_own_shapes() -> None:
     """A new generation would need edits all over the gateway, and its clients get errors of another one."""
     counted = ("/v9/echo/{number}", "POST", "200", "v9"), ("unknown", "GET", "418", "v9")
     before = [requests_of(*labels) for labels in counted]
-    async with open_door(with_nine()) as door:
+    async with running_http_gateway(with_nine()) as gateway:
         # Not declared as JSON, which v9 does not require
-        echoed = await door.call("POST", "/v9/echo/2", b"ab", content_type="text/plain")
+        echoed = await gateway.call("POST", "/v9/echo/2", b"ab", content_type="text/plain")
         assert said(echoed) == (200, "text/plain", "abab")
-        assert said(await door.call("GET", "/v9/fast")) == (200, "text/plain", "fast")
+        assert said(await gateway.call("GET", "/v9/fast")) == (200, "text/plain", "fast")
         for method, path, text in (
             ("GET", "/v9/nothing", "NOT_FOUND"),
             ("DELETE", "/v9/echo/1", "METHOD_NOT_ALLOWED"),
@@ -135,25 +137,25 @@ async def test_a_fourth_generation_answers_in_its_own_shapes() -> None:
             ("POST", "/v9/echo/1", "CONFLICT"),
             ("GET", "/v9/live", "MALFORMED"),
         ):
-            refused = await door.call(method, path)
+            refused = await gateway.call(method, path)
             assert said(refused) == (418, "text/shout", text)
             assert refused.headers["x-nine"] == "9"
-        is_old_error(await door.call("GET", "/messenger/nothing"), 404)
-        is_problem(await door.call("GET", "/v2/nothing"), 404, "not_found")
+        is_old_error(await gateway.call("GET", "/messenger/nothing"), 404)
+        is_problem(await gateway.call("GET", "/v2/nothing"), 404, "not_found")
     assert [requests_of(*labels) for labels in counted] == [count + 1 for count in before]
 
 
 async def test_a_fourth_generation_opens_sockets_on_its_own_path(tmp_path: Path) -> None:
     """A new generation's sockets would need edits of the handshake, or be refused in another's shape."""
-    place = Place(tmp_path)
+    messenger_db = MessengerDatabase(tmp_path)
     user = new_id()
     before = requests_of("/v9/live", "GET", "101", "v9"), requests_of("/v9/live", "GET", "418", "v9")
     async with (
-        running_messenger(place) as (_, port),
-        running_gateway(place.keys, port, with_nine()) as gateway,
+        serving_replica(messenger_db) as (_, port),
+        running_gateway(messenger_db.keys, port, with_nine()) as gateway,
         aiohttp.ClientSession() as session,
     ):
-        async with session.ws_connect(gateway.url("/v9/live", place.keys.token(user))) as socket:
+        async with session.ws_connect(gateway.url("/v9/live", messenger_db.keys.token(user))) as socket:
             assert await socket.receive_str(timeout=10) == f"nine greets {text_from_id(user)}"
         http = gateway.url("").replace("ws:", "http:")
         seen = []
@@ -162,7 +164,7 @@ async def test_a_fourth_generation_opens_sockets_on_its_own_path(tmp_path: Path)
                 seen.append((answer.status, answer.content_type, await answer.text()))
         async with session.get(http + "/nowhere", headers=UPGRADE) as answer:
             assert (answer.status, answer.content_type) == (404, "application/problem+json")
-    place.close()
+    messenger_db.close()
     assert seen == [
         (418, "text/shout", "UNAUTHENTICATED"),
         (418, "text/shout", "NOT_FOUND"),
@@ -185,13 +187,15 @@ def test_a_fourth_generation_is_in_the_openapi_document() -> None:
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_fallback_takes_what_no_generation_owns_with_any_body() -> None:
     """A web client or an older service behind the gateway would get its forms and uploads refused."""
-    async with open_door(with_nine(), body_bytes=2048) as door:
+    async with running_http_gateway(with_nine(), body_bytes=2048) as gateway:
         body = b"x" * 4096
-        taken = await door.call("POST", "/shop/cart", body, content_type="application/x-www-form-urlencoded")
+        taken = await gateway.call(
+            "POST", "/shop/cart", body, content_type="application/x-www-form-urlencoded"
+        )
         assert said(taken) == (200, "text/plain", "4096 bytes of /shop/cart")
-        assert (await door.call("POST", "/v2/sessions", body)).status == 413
-        assert (await door.call("GET", "/healthz")).status == 200
-        nobody = await door.call("POST", "/elsewhere", body, content_type="text/plain")
+        assert (await gateway.call("POST", "/v2/sessions", body)).status == 413
+        assert (await gateway.call("GET", "/healthz")).status == 200
+        nobody = await gateway.call("POST", "/elsewhere", body, content_type="text/plain")
         is_problem(nobody, 404, "not_found")
 
 

@@ -10,8 +10,8 @@ from palaver.contracts.errors import CATALOGUE, INTERNAL, PalaverError
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.http.errors import ErrorResponses
 from palaver.runtime.settings import GatewaySettings
-from tests.harness.scripted_upstreams import CHAT, Door
-from tests.harness.tracing import TRACE, UNSAMPLED, keeping
+from tests.harness.scripted_upstreams import CHAT, GatewayClient
+from tests.harness.tracing import TRACE, UNSAMPLED, recording
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -27,7 +27,7 @@ def is_problem(answer: Any, status: int, code: str) -> None:
 
 def is_old_error(answer: Any, status: int) -> None:
     """Asserts that an answer is an error as v0 and v1 know it."""
-    assert answer.status == status, answer.content
+    assert answer.status == status, answer.body
     assert answer.headers["content-type"] == "application/json"
     assert answer.json.keys() == {"code", "message"}
     assert answer.json["code"] == 0
@@ -55,9 +55,11 @@ async def test_every_kind_has_both_shapes(kind: Any) -> None:
         ("GET", "/v2/ws", 400, "malformed"),
     ],
 )
-async def test_unknown_paths_are_problems(door: Door, method: str, path: str, status: int, code: str) -> None:
+async def test_unknown_paths_are_problems(
+    gateway: GatewayClient, method: str, path: str, status: int, code: str
+) -> None:
     """A new client that misspells a path would get an answer that its error handling can't read."""
-    is_problem(await door.call(method, path), status, code)
+    is_problem(await gateway.call(method, path), status, code)
 
 
 @pytest.mark.parametrize(
@@ -74,64 +76,73 @@ async def test_unknown_paths_are_problems(door: Door, method: str, path: str, st
         ("GET", "/messenger/chats?offset=99999999999999999999", 400),
     ],
 )
-async def test_old_paths_refuse_in_the_old_shape(door: Door, method: str, path: str, status: int) -> None:
+async def test_old_paths_refuse_in_the_old_shape(
+    gateway: GatewayClient, method: str, path: str, status: int
+) -> None:
     """An old client would show its user a parse failure where the server said what was wrong."""
-    is_old_error(await door.call(method, path), status)
+    is_old_error(await gateway.call(method, path), status)
 
 
-async def test_405_names_every_method_of_the_path(door: Door) -> None:
+async def test_405_names_every_method_of_the_path(gateway: GatewayClient) -> None:
     """A client that asks what a path takes would be told of the first route alone."""
-    answer = await door.call("PUT", "/v2/users/me")
+    answer = await gateway.call("PUT", "/v2/users/me")
     is_problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == "GET, PATCH"
 
 
-async def test_wrong_fields_are_named(door: Door) -> None:
+async def test_wrong_fields_are_named(gateway: GatewayClient) -> None:
     """A form could not show which of its fields to mend."""
-    answer = await door.call("POST", "/v2/sessions", {"email": 7, "pasword": "x"})
+    answer = await gateway.call("POST", "/v2/sessions", {"email": 7, "pasword": "x"})
     is_problem(answer, 422, "invalid")
     assert {error["field"] for error in answer.json["errors"]} == {"email", "password", "pasword"}
 
 
-async def test_what_a_service_refuses_arrives_as_it_was_meant(door: Door) -> None:
+async def test_what_a_service_refuses_arrives_as_it_was_meant(gateway: GatewayClient) -> None:
     """A rate limit of the messenger would look like a failure, and clients would not wait."""
-    door.messenger.answers["GetChat"] = PalaverError(CATALOGUE["rate_limited"], "slowly", retry_after=2.5)
-    answer = await door.call("GET", f"/v2/chats/{CHAT}")
+    gateway.messenger.answers["GetChat"] = PalaverError(CATALOGUE["rate_limited"], "slowly", retry_after=2.5)
+    answer = await gateway.call("GET", f"/v2/chats/{CHAT}")
     is_problem(answer, 429, "rate_limited")
     assert (answer.json["detail"], answer.headers["retry-after"]) == ("slowly", "3")
 
 
-async def test_our_own_failures_are_told_to_nobody(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_our_own_failures_are_told_to_nobody(
+    gateway: GatewayClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stack trace or a message of ours in an answer would tell attackers of our insides."""
 
     def fail(_session_id: bytes) -> bool:
         raise RuntimeError("the secret of our insides")
 
-    monkeypatch.setattr(door.services.revocations, "is_ended", fail)
+    monkeypatch.setattr(gateway.services.revocations, "is_ended", fail)
     for path in ("/v2/chats", "/messenger/chats"):
         with capture_logs() as lines:
-            answer = await door.call("GET", path)
+            answer = await gateway.call("GET", path)
         assert answer.status == 500
-        assert b"secret" not in answer.content
-        assert INTERNAL.title.encode() in answer.content
+        assert b"secret" not in answer.body
+        assert INTERNAL.title.encode() in answer.body
         assert [(line["event"], line["path"]) for line in lines] == [("request_failed", path)]
 
 
-async def test_problems_and_their_lines_name_the_trace(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_problems_and_their_lines_name_the_trace(
+    gateway: GatewayClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A user could report an error, and nobody find in the logs what had happened."""
 
     def fail(_session_id: bytes) -> bool:
         raise RuntimeError
 
-    monkeypatch.setattr(door.services.revocations, "is_ended", fail)
-    with keeping() as kept:
-        refused = await door.call("GET", "/v2/users", token="", traceparent=UNSAMPLED)
-        failed = await door.call("GET", "/v2/chats", traceparent=UNSAMPLED)
-        old = await door.call("GET", "/messenger/chats", traceparent=UNSAMPLED)
+    monkeypatch.setattr(gateway.services.revocations, "is_ended", fail)
+    with recording() as recorded:
+        refused = await gateway.call("GET", "/v2/users", token="", traceparent=UNSAMPLED)
+        failed = await gateway.call("GET", "/v2/chats", traceparent=UNSAMPLED)
+        old = await gateway.call("GET", "/messenger/chats", traceparent=UNSAMPLED)
     is_problem(refused, 401, "unauthenticated")
     assert refused.json["trace_id"] == failed.json["trace_id"] == TRACE
-    assert [line["trace_id"] for line in kept.lines if line["event"] == "request_failed"] == [TRACE, TRACE]
-    assert [span.error for span in kept.spans] == ["RuntimeError", "RuntimeError"]
+    assert [line["trace_id"] for line in recorded.lines if line["event"] == "request_failed"] == [
+        TRACE,
+        TRACE,
+    ]
+    assert [span.error for span in recorded.spans] == ["RuntimeError", "RuntimeError"]
     assert old.status == 500
     is_old_error(old, 500)
     assert old.headers["traceresponse"].startswith(f"00-{TRACE}-")
@@ -156,10 +167,10 @@ ODD_BODIES = [
 
 @pytest.mark.parametrize("body", ODD_BODIES, ids=range(len(ODD_BODIES)))
 @pytest.mark.parametrize("path", ["/v2/sessions", "/auth/sign-in"])
-async def test_odd_bodies_are_the_clients_mistake(door: Door, path: str, body: bytes) -> None:
+async def test_odd_bodies_are_the_clients_mistake(gateway: GatewayClient, path: str, body: bytes) -> None:
     """Garbage from anybody would raise alarms as our failure, or break the answer that tells of it."""
-    answer = await door.call("POST", path, body)
-    assert answer.status in (400, 422), answer.content
+    answer = await gateway.call("POST", path, body)
+    assert answer.status in (400, 422), answer.body
     assert answer.json["code"] in (0, "invalid", "malformed")
 
 
@@ -181,16 +192,16 @@ ODD_PATHS = [
 
 
 @pytest.mark.parametrize("path", ODD_PATHS)
-async def test_odd_paths_and_queries_are_the_clients_mistake(door: Door, path: str) -> None:
+async def test_odd_paths_and_queries_are_the_clients_mistake(gateway: GatewayClient, path: str) -> None:
     """A number or an id that only looks like one would reach the services, and fail there as ours."""
-    is_problem(await door.call("GET", path), 422, "invalid")
-    assert not door.messenger.asked
+    is_problem(await gateway.call("GET", path), 422, "invalid")
+    assert not gateway.messenger.calls
 
 
-async def test_bytes_that_are_no_http_end_with_400(door: Door) -> None:
+async def test_bytes_that_are_no_http_end_with_400(gateway: GatewayClient) -> None:
     """A raw byte in a path would crash the connection's task instead of being refused."""
     for path in (b"/v2/\xff\xfe", b"/v2/users?q=\xff"):
-        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: x\r\n\r\n")
         status = await asyncio.wait_for(reader.readline(), 5)
         assert status.split()[1] in (b"400", b"401", b"404")

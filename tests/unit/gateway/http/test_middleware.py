@@ -9,7 +9,7 @@ from palaver.gateway.app import bare_app
 from palaver.gateway.generations.served import served_generations
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
-from tests.harness.scripted_upstreams import CHAT, TOKEN_PAIR, Door, open_door
+from tests.harness.scripted_upstreams import CHAT, TOKEN_PAIR, GatewayClient, running_http_gateway
 from tests.unit.gateway.http.test_errors import is_old_error, is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -19,16 +19,16 @@ PAIR = {"email": "bob@email.com", "password": "1234567890"}
 
 async def test_a_body_that_says_it_is_too_large_is_refused() -> None:
     """Anybody could fill the gateway's memory with one request."""
-    async with open_door(body_bytes=2048) as door:
+    async with running_http_gateway(body_bytes=2048) as gateway:
         body = b"x" * 2049
-        is_problem(await door.call("POST", "/v2/sessions", body), 413, "too_large")
-        is_old_error(await door.call("POST", "/auth/sign-in", body), 413)
+        is_problem(await gateway.call("POST", "/v2/sessions", body), 413, "too_large")
+        is_old_error(await gateway.call("POST", "/auth/sign-in", body), 413)
 
 
 async def test_a_body_without_length_is_counted() -> None:
     """A chunked body would pass the limit by not saying its length."""
-    async with open_door(body_bytes=2048) as door:
-        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    async with running_http_gateway(body_bytes=2048) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         head = b"POST /v2/sessions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         writer.write(head + b"transfer-encoding: chunked\r\n\r\n" + b"400\r\n" + b" " * 1024 + b"\r\n")
         writer.write((b"400\r\n" + b" " * 1024 + b"\r\n") * 2)
@@ -40,69 +40,69 @@ async def test_a_body_without_length_is_counted() -> None:
 
 async def test_a_body_of_the_limit_is_taken() -> None:
     """The largest allowed request would be refused."""
-    async with open_door(body_bytes=2048) as door:
-        door.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
+    async with running_http_gateway(body_bytes=2048) as gateway:
+        gateway.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
         body = b'{"email": "bob@email.com", "password": "1234567890"}'
-        answer = await door.call("POST", "/v2/sessions", body + b" " * (2048 - len(body)))
+        answer = await gateway.call("POST", "/v2/sessions", body + b" " * (2048 - len(body)))
         assert answer.status == 201
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "x", ""])
-async def test_v2_takes_json_alone(door: Door, content_type: str) -> None:
+async def test_v2_takes_json_alone(gateway: GatewayClient, content_type: str) -> None:
     """A form of a foreign page could make a browser send requests without asking first."""
-    answer = await door.call("POST", "/v2/sessions", PAIR, content_type=content_type)
+    answer = await gateway.call("POST", "/v2/sessions", PAIR, content_type=content_type)
     is_problem(answer, 415, "unsupported_data")
 
 
 @pytest.mark.parametrize(
     "content_type", ["application/json", "APPLICATION/JSON; charset=utf-8", "application/merge-patch+json"]
 )
-async def test_v2_takes_json_by_all_its_names(door: Door, content_type: str) -> None:
+async def test_v2_takes_json_by_all_its_names(gateway: GatewayClient, content_type: str) -> None:
     """Clients whose library adds a charset would be refused."""
-    door.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
-    assert (await door.call("POST", "/v2/sessions", PAIR, content_type=content_type)).status == 201
+    gateway.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
+    assert (await gateway.call("POST", "/v2/sessions", PAIR, content_type=content_type)).status == 201
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", ""])
-async def test_old_clients_say_any_content_type(door: Door, content_type: str) -> None:
+async def test_old_clients_say_any_content_type(gateway: GatewayClient, content_type: str) -> None:
     """Old clients that never set the header, which the original did not read, could not sign in."""
-    door.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
-    answer = await door.call("POST", "/auth/sign-in", PAIR, content_type=content_type)
-    assert (answer.status, answer.content) == (200, b'{"access_token":"a.b.c","refresh_token":"refresh"}')
+    gateway.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
+    answer = await gateway.call("POST", "/auth/sign-in", PAIR, content_type=content_type)
+    assert (answer.status, answer.body) == (200, b'{"access_token":"a.b.c","refresh_token":"refresh"}')
 
 
-async def test_a_trusted_proxy_tells_the_clients_address(door: Door) -> None:
+async def test_a_trusted_proxy_tells_the_clients_address(gateway: GatewayClient) -> None:
     """Behind a proxy all clients would share one rate limit, and one could shut out all."""
-    door.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
-    await door.call("POST", "/v2/sessions", PAIR, x_forwarded_for="203.0.113.7", user_agent="Fön/1 x")
-    headers = door.auth.asked[-1].headers
+    gateway.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
+    await gateway.call("POST", "/v2/sessions", PAIR, x_forwarded_for="203.0.113.7", user_agent="Fön/1 x")
+    headers = gateway.auth.calls[-1].headers
     assert headers["x-client-address"] == "203.0.113.7"
     assert headers["x-client-agent"] == "Fn/1 x"
 
 
 async def test_anybody_elses_word_on_addresses_is_not_believed() -> None:
     """A client could choose a new address for each guess of a password."""
-    async with open_door(trusted_proxies=["192.0.2.1"]) as door:
-        door.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
-        await door.call("POST", "/v2/sessions", PAIR, x_forwarded_for="203.0.113.7")
-        assert door.auth.asked[-1].headers["x-client-address"] == "127.0.0.1"
+    async with running_http_gateway(trusted_proxies=["192.0.2.1"]) as gateway:
+        gateway.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
+        await gateway.call("POST", "/v2/sessions", PAIR, x_forwarded_for="203.0.113.7")
+        assert gateway.auth.calls[-1].headers["x-client-address"] == "127.0.0.1"
 
 
-async def test_cors_is_off_unless_set(door: Door) -> None:
+async def test_cors_is_off_unless_set(gateway: GatewayClient) -> None:
     """Pages of any site could read answers."""
-    answer = await door.call("GET", "/healthz", origin="https://app.example")
+    answer = await gateway.call("GET", "/healthz", origin="https://app.example")
     assert "access-control-allow-origin" not in answer.headers
 
 
 async def test_cors_covers_refusals_too() -> None:
     """A browser would hide from its page why a request was refused."""
-    async with open_door(cors_origins=["https://app.example"]) as door:
-        answer = await door.call("GET", "/v2/users/me", token="", origin="https://app.example")
+    async with running_http_gateway(cors_origins=["https://app.example"]) as gateway:
+        answer = await gateway.call("GET", "/v2/users/me", token="", origin="https://app.example")
         assert answer.status == 401
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
-        other = await door.call("GET", "/healthz", origin="https://other.example")
+        other = await gateway.call("GET", "/healthz", origin="https://other.example")
         assert "access-control-allow-origin" not in other.headers
-        asked = await door.call(
+        asked = await gateway.call(
             "OPTIONS",
             "/v2/chats",
             origin="https://app.example",
@@ -113,11 +113,11 @@ async def test_cors_covers_refusals_too() -> None:
         assert "traceresponse" in answer.headers["access-control-expose-headers"]
 
 
-async def test_requests_are_counted_with_few_labels(door: Door) -> None:
+async def test_requests_are_counted_with_few_labels(gateway: GatewayClient) -> None:
     """Made-up methods and paths would grow the metrics without end."""
     before = requests_of("/v2/users", "other", 405, "v2"), requests_of("unknown", "GET", 404, "v1")
-    await door.call("PROPFIND", "/v2/users")
-    await door.call("GET", "/auth/made-up")
+    await gateway.call("PROPFIND", "/v2/users")
+    await gateway.call("GET", "/auth/made-up")
     after = requests_of("/v2/users", "other", 405, "v2"), requests_of("unknown", "GET", 404, "v1")
     assert after == (before[0] + 1, before[1] + 1)
 
@@ -138,12 +138,12 @@ def requests_of(*labels: Any) -> float:
     ],
 )
 async def test_requests_are_counted_by_the_route(
-    door: Door, method: str, path: str, status: int, route: str
+    gateway: GatewayClient, method: str, path: str, status: int, route: str
 ) -> None:
     """Each chat would be a metric of its own; or an operator could not tell which operation is slow."""
     generation = "v2" if path.startswith("/v2") else "v1"
     before = requests_of(route, method, status, generation)
-    assert (await door.call(method, path, b"no JSON", token="")).status == status
+    assert (await gateway.call(method, path, b"no JSON", token="")).status == status
     assert requests_of(route, method, status, generation) == before + 1
 
 

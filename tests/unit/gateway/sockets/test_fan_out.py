@@ -7,9 +7,11 @@ import pytest_asyncio
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import MessengerBatch, SocketOpen
+from tests.harness.keys import Keys
 from tests.harness.memory_channel import MemoryChannel
-from tests.harness.memory_sockets import MemoryClient
-from tests.harness.realtime import GatewaySockets, Keys, eventually
+from tests.harness.memory_transport import MemoryTransport
+from tests.harness.realtime import GatewaySockets
+from tests.harness.waiting import eventually
 
 CHAT, ALICE, BOB = new_id(), new_id(), new_id()
 
@@ -47,9 +49,9 @@ class House:
         self.parts = GatewaySockets(self.channel, self.keys, drain_seconds=0)
         self.server, self.stream = self.parts.server, self.parts.stream
 
-    async def open(self) -> MemoryClient:
+    async def open(self) -> MemoryTransport:
         """A socket of v2 that the messenger has opened."""
-        client = await MemoryClient().open(self.server, "/v2/ws", self.keys.token(ALICE))
+        client = await MemoryTransport().open(self.server, "/v2/ws", self.keys.token(ALICE))
         await eventually(lambda: client.frames, "hello")
         return client
 
@@ -70,7 +72,7 @@ async def house() -> AsyncIterator[House]:
     await house.parts.stop()
 
 
-def delivery(seq: int, *clients: MemoryClient, **more: Any) -> dict[str, Any]:
+def delivery(seq: int, *clients: MemoryTransport, **more: Any) -> dict[str, Any]:
     """A message of Bob's to these."""
     return {
         "chat_id": CHAT,
@@ -90,7 +92,7 @@ def commit(number: int, writer: int = 1) -> dict[str, int]:
     return {"writer": writer, "number": number}
 
 
-def seqs(client: MemoryClient) -> list[int]:
+def seqs(client: MemoryTransport) -> list[int]:
     """The messages that a client got."""
     return [frame["seq"] for frame in client.frames if frame["type"] == "message"]
 
@@ -156,7 +158,7 @@ async def test_a_socket_that_was_never_open_before_misses_nothing_by_a_trimmed_l
     """Who connects while the messenger is away would be thrown out when it is back."""
     house.channel.break_stream(None)
     await eventually(lambda: not house.stream.is_attached, "away")
-    client = await MemoryClient().open(house.server, "/v2/ws", house.keys.token(ALICE))
+    client = await MemoryTransport().open(house.server, "/v2/ws", house.keys.token(ALICE))
     house.channel.attach = house.messenger.attach
     await eventually(lambda: client.frames, "hello")
     await house.messenger.send(log_trimmed=True, deliveries=[delivery(7, client)])

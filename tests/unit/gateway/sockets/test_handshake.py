@@ -12,8 +12,9 @@ from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.realtime import Ended, Keys
-from tests.harness.recorded_spans import keeping_spans
+from tests.harness.keys import Keys
+from tests.harness.realtime import RevokedSessions
+from tests.harness.tracing import recording_spans
 
 SETTINGS = GatewaySettings(sockets_per_user=1)
 USER = new_id()
@@ -24,7 +25,7 @@ class Door:
 
     def __init__(self, verifier: TokenVerifier | None = None) -> None:
         self.keys = Keys()
-        self.ended = Ended()
+        self.ended = RevokedSessions()
         self.registry = SocketRegistry(SETTINGS)
         self.upgrades = Handshakes(
             served_generations(SETTINGS),
@@ -93,21 +94,21 @@ async def test_a_fault_of_ours_is_internal_and_kept() -> None:
         raise ValueError("secret")
 
     door = Door(TokenVerifier(fetch))
-    with keeping_spans() as kept:
+    with recording_spans() as recorded:
         status, body = refusal(await door.decide("/v2/ws", door.keys.token(USER)))
     assert (status, body["code"]) == (500, "internal")
     assert "secret" not in json.dumps(body)
-    assert [span.error for span in kept.named("GET /v2/ws")] == ["internal"]
+    assert [span.error for span in recorded.named("GET /v2/ws")] == ["internal"]
 
 
 async def test_an_upgrade_is_a_request_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
     """Operators would not see who connects, from what, and how often that fails."""
     door = Door()
     before = REQUESTS.labels("/v2/ws", "GET", 101, "v2")._value.get()
-    with keeping_spans(per_second=1) as kept:
+    with recording_spans(per_second=1) as recorded:
         await door.decide("/v2/ws", door.keys.token(USER))
     assert REQUESTS.labels("/v2/ws", "GET", 101, "v2")._value.get() == before + 1
-    (span,) = kept.named("GET /v2/ws")
+    (span,) = recorded.named("GET /v2/ws")
     assert span.attributes["user.id"] == text_from_id(USER)
     assert span.attributes["client.address"] == "192.0.2.1"
     line = capsys.readouterr().out

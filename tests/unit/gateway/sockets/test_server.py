@@ -12,17 +12,11 @@ import pytest_asyncio
 
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.gateway.sockets.registry import CLOSE_SECONDS
+from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
-from tests.harness.realtime import (
-    HOST,
-    Gateway,
-    Place,
-    Replica,
-    eventually,
-    running_gateway,
-    running_messenger,
-)
-from tests.harness.websocket_clients import Listening, ListeningV1, ListeningV2
+from tests.harness.realtime import HOST, Gateway, Replica, running_gateway, serving_replica
+from tests.harness.waiting import eventually
+from tests.harness.websocket_client import WebSocketClient, WebSocketClientV1, WebSocketClientV2
 
 ALICE, BOB = new_id(), new_id()
 V1, V2 = "/messenger/ws", "/v2/ws"
@@ -31,22 +25,22 @@ V1, V2 = "/messenger/ws", "/v2/ws"
 class House:
     """A gateway before a messenger, and a chat of Alice and Bob."""
 
-    def __init__(self, place: Place, replica: Replica, gateway: Gateway) -> None:
+    def __init__(self, place: MessengerDatabase, replica: Replica, gateway: Gateway) -> None:
         self.place = place
         self.replica = replica
         self.gateway = gateway
         self.chat_id = place.direct(ALICE, BOB)
 
-    async def v2(self, user_id: bytes) -> ListeningV2:
+    async def v2(self, user_id: bytes) -> WebSocketClientV2:
         """An attached socket of v2."""
-        socket = await ListeningV2.open(self.gateway, V2, user_id)
+        socket = await WebSocketClientV2.open(self.gateway, V2, user_id)
         await eventually(lambda: socket.frames("hello"), "hello")
         return socket
 
-    async def v1(self, user_id: bytes) -> ListeningV1:
+    async def v1(self, user_id: bytes) -> WebSocketClientV1:
         """An attached socket of v1."""
         before = len(self.replica.engine.hub.online.get(user_id, ()))
-        socket = await ListeningV1.open(self.gateway, V1, user_id)
+        socket = await WebSocketClientV1.open(self.gateway, V1, user_id)
         await eventually(lambda: len(self.replica.engine.hub.online.get(user_id, ())) > before, "attached")
         return socket
 
@@ -54,9 +48,9 @@ class House:
 @pytest_asyncio.fixture
 async def house(tmp_path: Any) -> AsyncIterator[House]:
     """One with default settings, but for 3 sockets a user."""
-    place = Place(tmp_path)
+    place = MessengerDatabase(tmp_path)
     async with (
-        running_messenger(place) as (replica, port),
+        serving_replica(place) as (replica, port),
         running_gateway(place.keys, port, sockets_per_user=3) as gateway,
     ):
         yield House(place, replica, gateway)
@@ -115,16 +109,16 @@ async def test_another_path_has_no_socket(house: House) -> None:
 async def test_a_user_has_so_many_sockets_and_no_more(house: House) -> None:
     """One user could open sockets until the gateway has no memory left (promise P9)."""
     sockets = await asyncio.gather(
-        *(ListeningV2.open(house.gateway, V2, ALICE) for _ in range(6)), return_exceptions=True
+        *(WebSocketClientV2.open(house.gateway, V2, ALICE) for _ in range(6)), return_exceptions=True
     )
-    opened = [socket for socket in sockets if isinstance(socket, Listening)]
+    opened = [socket for socket in sockets if isinstance(socket, WebSocketClient)]
     assert len(opened) == 3
     status, _, body = await refusal(house.gateway, V2, house.gateway.keys.token(ALICE))
     assert (status, body["code"]) == (429, "rate_limited")
-    await ListeningV2.open(house.gateway, V2, BOB)
+    await WebSocketClientV2.open(house.gateway, V2, BOB)
     opened[0].disconnect()
     await eventually(lambda: house.gateway.sockets.count() == 3, "one has closed")
-    await ListeningV2.open(house.gateway, V2, ALICE)
+    await WebSocketClientV2.open(house.gateway, V2, ALICE)
 
 
 # ---- talk ----
@@ -133,9 +127,9 @@ async def test_a_user_has_so_many_sockets_and_no_more(house: House) -> None:
 async def test_both_generations_receive_each_other(house: House) -> None:
     """Who updated their client would lose those who did not (promise P6)."""
     old, new, sender = await house.v1(BOB), await house.v2(BOB), await house.v2(ALICE)
-    sender.send(house.chat_id, "from v2")
+    sender.send_message(house.chat_id, "from v2")
     await eventually(lambda: old.texts and new.seqs and sender.acks, "told")
-    old.send(house.chat_id, "from v1", "and more")
+    old.send_message(house.chat_id, "from v1", "and more")
     await eventually(lambda: len(sender.seqs) == 2 and len(new.seqs) == 3, "told")
     assert old.texts == ["from v2"]
     assert [frame["text"] for frame in sender.frames("message")] == ["from v1", "and more"]
@@ -151,7 +145,7 @@ async def test_hello_names_the_user(house: House) -> None:
     socket = await house.v2(ALICE)
     (hello,) = socket.frames("hello")
     assert id_from_text(hello["user_id"], "") == ALICE
-    assert json.loads(socket.told[0]) == hello
+    assert json.loads(socket.received[0]) == hello
 
 
 async def test_a_strangers_send_is_refused_by_name(house: House) -> None:
@@ -159,7 +153,7 @@ async def test_a_strangers_send_is_refused_by_name(house: House) -> None:
     stranger = await house.v2(new_id())
     errors = []
     for chat_id in (house.chat_id, new_id()):
-        client_id = stranger.send(chat_id, "let me in")
+        client_id = stranger.send_message(chat_id, "let me in")
         await eventually(lambda: len(stranger.frames("error")) > len(errors), "refused")
         error = stranger.frames("error")[-1]
         assert error.pop("client_id") == text_from_id(client_id)
@@ -173,11 +167,11 @@ async def test_a_strangers_send_is_refused_by_name(house: House) -> None:
 async def test_a_frame_that_is_not_understood_leaves_the_socket_open(house: House) -> None:
     """One fault of a client would cut its user off."""
     old, new = await house.v1(ALICE), await house.v2(ALICE)
-    old.say({"topic": "other"})
-    new.say({"type": "other"})
+    old.send({"topic": "other"})
+    new.send({"type": "other"})
     await eventually(lambda: old.errors and new.frames("error"), "refused")
-    new.say({"type": "ping", "id": "7"})
-    old.send(house.chat_id, "still here")
+    new.send({"type": "ping", "id": "7"})
+    old.send_message(house.chat_id, "still here")
     await eventually(lambda: new.frames("pong") and new.seqs, "told")
     assert new.frames("pong") == [{"type": "pong", "id": "7"}]
 
@@ -185,17 +179,17 @@ async def test_a_frame_that_is_not_understood_leaves_the_socket_open(house: Hous
 async def test_receipts_and_typing_reach_the_other_side(house: House) -> None:
     """Nobody would see what was read, or that somebody is typing."""
     alice, bob = await house.v2(ALICE), await house.v2(BOB)
-    alice.send(house.chat_id, "read me")
+    alice.send_message(house.chat_id, "read me")
     await eventually(lambda: bob.seqs, "told")
     chat = text_from_id(house.chat_id)
-    bob.say({"type": "receipt", "chat_id": chat, "read_seq": 1})
+    bob.send({"type": "receipt", "chat_id": chat, "read_seq": 1})
     for _ in range(5):
-        bob.say({"type": "typing", "chat_id": chat})
+        bob.send({"type": "typing", "chat_id": chat})
     await eventually(lambda: alice.frames("receipt") and alice.frames("typing"), "told")
     (receipt,) = alice.frames("receipt")
     assert (receipt["received_seq"], receipt["read_seq"]) == (1, 1)
     # Once a second at most, however fast somebody types
-    bob.say({"type": "ping"})
+    bob.send({"type": "ping"})
     await eventually(lambda: bob.frames("pong"), "pong")
     assert len(alice.frames("typing")) == 1
     assert bob.frames("typing") == []
@@ -223,8 +217,8 @@ async def test_typing_in_one_chat_does_not_hide_typing_in_another(house: House) 
     bob = await house.v2(BOB)
     chats = [text_from_id(house.chat_id), text_from_id(group)]
     for chat in (*chats, *chats):
-        bob.say({"type": "typing", "chat_id": chat})
-    bob.say({"type": "ping"})
+        bob.send({"type": "typing", "chat_id": chat})
+    bob.send({"type": "ping"})
     await eventually(lambda: bob.frames("pong") and len(alice.frames("typing")) >= 2, "told")
     assert [frame["chat_id"] for frame in alice.frames("typing")] == chats
 
@@ -236,9 +230,9 @@ async def test_a_resume_that_does_not_wait_for_hello_is_done(house: House) -> No
     """A client in a hurry would get an error, or its messages twice."""
     alice = await house.v2(ALICE)
     for number in range(5):
-        alice.send(house.chat_id, f"{number}")
+        alice.send_message(house.chat_id, f"{number}")
     await eventually(lambda: len(alice.acks) == 5, "stored")
-    bob = await ListeningV2.open(house.gateway, V2, BOB)
+    bob = await WebSocketClientV2.open(house.gateway, V2, BOB)
     bob.resume({house.chat_id: 2})
     await eventually(lambda: bob.frames("resumed"), "resumed")
     assert bob.seqs == [3, 4, 5]
@@ -258,24 +252,24 @@ async def test_a_second_resume_waits_for_the_first(house: House) -> None:
 
 async def test_a_resume_under_way_goes_on_after_a_broken_stream(tmp_path: Any) -> None:
     """Who comes back while the messenger restarts would wait for ever, or get everything twice."""
-    place = Place(tmp_path)
+    place = MessengerDatabase(tmp_path)
     chat_id = place.direct(ALICE, BOB)
-    async with running_messenger(place) as (replica, port):
+    async with serving_replica(place) as (replica, port):
         texts = [f"{number}" * 500 for number in range(900)]
         for start in range(0, 900, 100):
             part = texts[start : start + 100]
             await replica.engine.send(chat_id, ALICE, [new_id() for _ in part], part, retry=False)
     async with running_gateway(place.keys, port) as gateway:
-        bob = await ListeningV2.open(gateway, V2, BOB)
+        bob = await WebSocketClientV2.open(gateway, V2, BOB)
         bob.resume({chat_id: 100})
         for _ in range(3):
-            async with running_messenger(place, port) as (replica, _):
+            async with serving_replica(place, port) as (replica, _):
                 await eventually(lambda: bob.frames("hello"), "hello")
                 if not bob.seqs:
                     await eventually(lambda: bob.seqs, "the first page")
                     continue
                 await eventually(lambda: gateway.stream.is_attached, "attached")
-        async with running_messenger(place, port):
+        async with serving_replica(place, port):
             await eventually(lambda: bob.frames("resumed"), "resumed")
             assert bob.seqs == list(range(101, 901))
             assert len(bob.frames("resumed")) == 1
@@ -285,17 +279,17 @@ async def test_a_resume_under_way_goes_on_after_a_broken_stream(tmp_path: Any) -
 
 async def test_a_goodbye_while_the_messenger_is_away_is_stored(tmp_path: Any) -> None:
     """Who sends a message and locks their phone would lose it, whenever the messenger restarts."""
-    place = Place(tmp_path)
+    place = MessengerDatabase(tmp_path)
     chat_id = place.direct(ALICE, BOB)
-    async with running_messenger(place) as (_, port):
+    async with serving_replica(place) as (_, port):
         pass
     async with running_gateway(place.keys, port) as gateway:
-        old = await ListeningV1.open(gateway, V1, ALICE)
-        old.send(chat_id, "goodbye")
+        old = await WebSocketClientV1.open(gateway, V1, ALICE)
+        old.send_message(chat_id, "goodbye")
         await eventually(lambda: len(gateway.sends) == 1, "taken")
         old.disconnect()
         await eventually(lambda: gateway.sockets.count() == 0, "closed")
-        async with running_messenger(place, port):
+        async with serving_replica(place, port):
             await eventually(lambda: len(gateway.sends) == 0, "answered")
     assert [message.text for message in place.history(chat_id)] == ["goodbye"]
     place.close()
@@ -345,12 +339,12 @@ async def test_a_revoked_session_loses_its_sockets(house: House) -> None:
 
 async def test_a_socket_whose_token_the_messenger_refuses_is_closed(tmp_path: Any) -> None:
     """Its user would look at a screen on which nothing ever happens."""
-    place, stranger = Place(tmp_path / "one"), Place(tmp_path / "two")
+    place, stranger = MessengerDatabase(tmp_path / "one"), MessengerDatabase(tmp_path / "two")
     async with (
-        running_messenger(stranger) as (_, port),
+        serving_replica(stranger) as (_, port),
         running_gateway(place.keys, port) as gateway,
     ):
-        socket = await ListeningV2.open(gateway, V2, ALICE)
+        socket = await WebSocketClientV2.open(gateway, V2, ALICE)
         await eventually(lambda: socket.closed is not None, "closed")
         assert socket.closed == 4001
         assert gateway.sockets.count() == 0
@@ -360,9 +354,9 @@ async def test_a_socket_whose_token_the_messenger_refuses_is_closed(tmp_path: An
 
 async def test_a_silent_peer_is_pinged_then_closed(tmp_path: Any) -> None:
     """Dead connections would pile up, and their users seem online."""
-    place = Place(tmp_path)
+    place = MessengerDatabase(tmp_path)
     async with (
-        running_messenger(place) as (_, port),
+        serving_replica(place) as (_, port),
         running_gateway(place.keys, port, ping_seconds=0.1) as gateway,
     ):
         dead = await RawSocket.open(HOST, gateway.port, V2, place.keys.token(ALICE))
@@ -404,16 +398,16 @@ async def test_a_peer_that_does_not_answer_a_close_is_dropped(house: House) -> N
 
 async def test_a_stop_answers_what_was_sent_and_closes_with_1012(tmp_path: Any) -> None:
     """Each update of the gateway would lose messages, and clients would not know to come back at once."""
-    place = Place(tmp_path)
+    place = MessengerDatabase(tmp_path)
     chat_id = place.direct(ALICE, BOB)
     async with (
-        running_messenger(place) as (_, port),
+        serving_replica(place) as (_, port),
         running_gateway(place.keys, port, drain_seconds=5.0) as gateway,
     ):
-        sender, reader = [await ListeningV2.open(gateway, V2, user) for user in (ALICE, BOB)]
+        sender, reader = [await WebSocketClientV2.open(gateway, V2, user) for user in (ALICE, BOB)]
         await eventually(lambda: sender.frames("hello") and reader.frames("hello"), "hello")
         for number in range(50):
-            sender.send(chat_id, f"{number}")
+            sender.send_message(chat_id, f"{number}")
         await eventually(lambda: gateway.sends or sender.acks, "some are taken")
         await gateway.sockets.stop()
         await eventually(lambda: sender.closed is not None and reader.closed is not None, "closed")

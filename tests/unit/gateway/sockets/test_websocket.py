@@ -18,7 +18,8 @@ from palaver.gateway.sockets.websocket import (
 )
 from palaver.runtime.http.server import serving_http
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
-from tests.harness.realtime import HOST, eventually, no_pages
+from tests.harness.realtime import HOST, respond_not_found
+from tests.harness.waiting import eventually
 
 FRAME_BYTES = 4_096
 
@@ -83,7 +84,7 @@ async def server() -> AsyncIterator[Server]:
     def protocol(*_: object, **__: object) -> UpgradeProtocol:
         return UpgradeProtocol(served.decide, FRAME_BYTES)
 
-    async with serving_http(no_pages, HOST, 0, ws=protocol) as running:
+    async with serving_http(respond_not_found, HOST, 0, ws=protocol) as running:
         served.port = running.port
         yield served
 
@@ -241,7 +242,7 @@ async def test_what_waits_for_a_slow_reader_is_counted_and_drains(server: Server
 
 async def test_what_is_sent_before_the_handshake_is_done_is_received(server: Server) -> None:
     """A client in a hurry would lose its first messages."""
-    socket = await RawSocket.ask(HOST, server.port, "/slow", "token")
+    socket = await RawSocket.request_upgrade(HOST, server.port, "/slow", "token")
     await eventually(lambda: server.requests, "decided on")
     socket.write(client_frame(TEXT, b"first"), client_frame(TEXT, b"x" * 3_000))
     await asyncio.sleep(0.01)
@@ -254,7 +255,7 @@ async def test_what_is_sent_before_the_handshake_is_done_is_received(server: Ser
 
 async def test_who_sends_much_before_the_handshake_is_dropped(server: Server) -> None:
     """Anybody without a token could fill the memory while auth is slow (promise P9)."""
-    socket = await RawSocket.ask(HOST, server.port, "/slow", "token")
+    socket = await RawSocket.request_upgrade(HOST, server.port, "/slow", "token")
     await eventually(lambda: server.requests, "decided on")
     socket.write(client_frame(TEXT, b"x" * (FRAME_BYTES + 1)))
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
@@ -275,7 +276,7 @@ async def test_a_refusal_is_an_http_response(server: Server) -> None:
 
 async def test_who_does_not_wait_for_the_answer_is_forgotten(server: Server) -> None:
     """Clients that give up would leave sockets that nobody closes."""
-    socket = await RawSocket.ask(HOST, server.port, "/slow", "token")
+    socket = await RawSocket.request_upgrade(HOST, server.port, "/slow", "token")
     await eventually(lambda: server.requests, "decided on")
     await socket.close()
     await asyncio.sleep(0.05)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
-from tests.harness.realtime import eventually
-from tests.harness.scripted_upstreams import Door
+from tests.harness.scripted_upstreams import GatewayClient
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,14 +24,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
         (PalaverError(UNAVAILABLE), ["auth"]),
     ],
 )
-async def test_what_fails_in_a_service_is_named(door: Door, answer: Any, failing: list[str]) -> None:
+async def test_what_fails_in_a_service_is_named(
+    gateway: GatewayClient, answer: Any, failing: list[str]
+) -> None:
     """Whoever is woken up would not see which service to look at, or see it ready while it is not."""
-    door.auth.answers["GET /readyz"] = answer
-    (auth,) = door.services.upstreams
+    gateway.auth.answers["GET /readyz"] = answer
+    (auth,) = gateway.services.upstreams
     assert await auth.failing() == failing
 
     async def is_shown() -> bool:
-        ready = await door.call("GET", "/readyz")
+        ready = await gateway.call("GET", "/readyz")
         return (ready.status, ready.json["failing"]) == (503 if failing else 200, failing)
 
     # The door's loop stands still while other files' tests run: its stream may have to attach again

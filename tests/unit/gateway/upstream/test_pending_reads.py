@@ -9,7 +9,7 @@ from palaver.contracts.errors import NOT_FOUND, OVERLOADED, UNAVAILABLE, Palaver
 from palaver.gateway.upstream import pending_reads as module
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
-from tests.harness.realtime import eventually
+from tests.harness.waiting import eventually
 from tests.unit.gateway.upstream.test_stream import CHAT, Place, Stream, place
 
 __all__ = ["place"]

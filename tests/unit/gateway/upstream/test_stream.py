@@ -27,7 +27,8 @@ from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSend, PendingSends
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.grpc.server import serving_grpc
-from tests.harness.realtime import HOST, AttachOnly, channel_to, eventually
+from tests.harness.realtime import HOST, AttachServicer, channel_to
+from tests.harness.waiting import eventually
 
 CHAT, OTHER, ALICE, BOB = new_id(), new_id(), new_id(), new_id()
 COMMIT = {"writer": 1, "number": 1}
@@ -172,7 +173,10 @@ async def place() -> AsyncIterator[Place]:
     messenger = Messenger()
     async with (
         serving_grpc(
-            lambda server: add_MessengerServicer_to_server(AttachOnly(messenger.attach), server), HOST, 0, 0.0
+            lambda server: add_MessengerServicer_to_server(AttachServicer(messenger.attach), server),
+            HOST,
+            0,
+            0.0,
         ) as (_, port),
         channel_to(port) as channel,
     ):

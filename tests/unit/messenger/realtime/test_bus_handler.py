@@ -15,7 +15,9 @@ from palaver.messenger.use_cases import add_members
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.gateway_stream import gateway_stream
-from tests.harness.realtime import Cluster, Place, Replica, eventually, running_replica
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import Cluster, Replica, running_replica
+from tests.harness.waiting import eventually
 
 ALICE, BOB, CAROL, DAVE = new_id(), new_id(), new_id(), new_id()
 
@@ -54,12 +56,14 @@ class CountedDatabase:
 
 
 @contextlib.asynccontextmanager
-async def counted_replica(place: Place, cluster: Cluster) -> AsyncIterator[tuple[Replica, CountedDatabase]]:
+async def counted_replica(
+    messenger_db: MessengerDatabase, cluster: Cluster
+) -> AsyncIterator[tuple[Replica, CountedDatabase]]:
     """A replica, and what it asks its database."""
-    database = CountedDatabase(SqliteDatabase(place.file))
+    database = CountedDatabase(SqliteDatabase(messenger_db.file))
     store = Store(database, SqliteJournal(database), SqlMessageReader(database))
     settings = MessengerSettings(rates=False)
-    replica = Replica(store, place.keys.verifier(), cluster.bus, cluster.presence, settings)
+    replica = Replica(store, messenger_db.keys.verifier(), cluster.bus, cluster.presence, settings)
     await replica.start()
     try:
         yield replica, database
@@ -73,16 +77,18 @@ async def say(replica: Replica, chat_id: bytes, *texts: str, sender: bytes = ALI
     await replica.engine.send(chat_id, sender, [new_id() for _ in texts], texts, retry=False)
 
 
-async def test_a_replica_without_a_socket_in_a_chat_reads_nothing_for_it(place: Place) -> None:
+async def test_a_replica_without_a_socket_in_a_chat_reads_nothing_for_it(
+    messenger_db: MessengerDatabase,
+) -> None:
     """Each replica that is added would read all that is written, and the service not grow with them."""
-    chat_id, other = place.direct(ALICE, BOB), place.direct(CAROL, DAVE)
+    chat_id, other = messenger_db.direct(ALICE, BOB), messenger_db.direct(CAROL, DAVE)
     cluster = Cluster()
     async with (
-        running_replica(place, cluster) as one,
-        counted_replica(place, cluster) as (idle, idle_reads),
-        counted_replica(place, cluster) as (two, reads),
-        gateway_stream(one, place.keys) as near,
-        gateway_stream(two, place.keys) as far,
+        running_replica(messenger_db, cluster) as one,
+        counted_replica(messenger_db, cluster) as (idle, idle_reads),
+        counted_replica(messenger_db, cluster) as (two, reads),
+        gateway_stream(one, messenger_db.keys) as near,
+        gateway_stream(two, messenger_db.keys) as far,
     ):
         alice = await near.open(ALICE)
         await far.open(CAROL)
@@ -93,7 +99,7 @@ async def test_a_replica_without_a_socket_in_a_chat_reads_nothing_for_it(place: 
             counted.writes.clear()
         for number in range(100):
             near.send(alice, chat_id, f"{number}", request=number + 1)
-        await eventually(lambda: len(place.history(chat_id)) == 100, "stored")
+        await eventually(lambda: len(messenger_db.history(chat_id)) == 100, "stored")
         newest = one.engine.followed
         await eventually(
             lambda: (
@@ -106,17 +112,17 @@ async def test_a_replica_without_a_socket_in_a_chat_reads_nothing_for_it(place: 
         # It is not deaf
         await say(one, other, "for Carol", sender=DAVE)
         await eventually(lambda: far.seqs(1) == [1], "delivered")
-        assert len(far.told(1)) == 1
+        assert len(far.deliveries_to(1)) == 1
 
 
-async def test_everything_reaches_the_sockets_of_another_replica(place: Place) -> None:
+async def test_everything_reaches_the_sockets_of_another_replica(messenger_db: MessengerDatabase) -> None:
     """Members at two replicas would not see what the others do."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     cluster = Cluster()
     async with (
-        running_replica(place, cluster) as one,
-        running_replica(place, cluster) as two,
-        gateway_stream(two, place.keys) as far,
+        running_replica(messenger_db, cluster) as one,
+        running_replica(messenger_db, cluster) as two,
+        gateway_stream(two, messenger_db.keys) as far,
     ):
         bob = await far.open(BOB)
         await say(one, chat_id, "a", "b")
@@ -125,7 +131,7 @@ async def test_everything_reaches_the_sockets_of_another_replica(place: Place) -
         await one.use_cases.delete_message(ALICE, chat_id, 2)
         await eventually(
             lambda: (
-                [(d.first_seq, list(d.texts)) for d in far.told(bob) if d.changed]
+                [(d.first_seq, list(d.texts)) for d in far.deliveries_to(bob) if d.changed]
                 == [(1, ["better"]), (2, [""])]
             ),
             "changes",
@@ -137,14 +143,14 @@ async def test_everything_reaches_the_sockets_of_another_replica(place: Place) -
         await eventually(lambda: two.engine.followed.vector == one.engine.followed.vector, "followed")
 
 
-async def test_who_joins_by_another_replica_hears_from_then_on(place: Place) -> None:
+async def test_who_joins_by_another_replica_hears_from_then_on(messenger_db: MessengerDatabase) -> None:
     """Somebody who is added to a group would hear nothing of it until they connect again."""
-    group = place.group([ALICE, BOB])
+    group = messenger_db.group([ALICE, BOB])
     cluster = Cluster()
     async with (
-        running_replica(place, cluster) as one,
-        running_replica(place, cluster) as two,
-        gateway_stream(two, place.keys) as far,
+        running_replica(messenger_db, cluster) as one,
+        running_replica(messenger_db, cluster) as two,
+        gateway_stream(two, messenger_db.keys) as far,
     ):
         carol = await far.open(CAROL)
         await say(one, group, "before")
@@ -154,14 +160,14 @@ async def test_who_joins_by_another_replica_hears_from_then_on(place: Place) -> 
         await eventually(lambda: far.seqs(carol) == [2], "delivered")
 
 
-async def test_who_is_removed_by_another_replica_hears_no_more(place: Place) -> None:
+async def test_who_is_removed_by_another_replica_hears_no_more(messenger_db: MessengerDatabase) -> None:
     """Somebody who was thrown out would read on at their replica (promise P5)."""
-    group = place.group([ALICE, BOB, CAROL])
+    group = messenger_db.group([ALICE, BOB, CAROL])
     cluster = Cluster()
     async with (
-        running_replica(place, cluster) as one,
-        running_replica(place, cluster) as two,
-        gateway_stream(two, place.keys) as far,
+        running_replica(messenger_db, cluster) as one,
+        running_replica(messenger_db, cluster) as two,
+        gateway_stream(two, messenger_db.keys) as far,
     ):
         bob, carol = await far.open(BOB), await far.open(CAROL)
         await say(one, group, "for all")
@@ -173,16 +179,16 @@ async def test_who_is_removed_by_another_replica_hears_no_more(place: Place) -> 
 
 
 async def test_what_cannot_be_read_in_a_bad_moment_is_delivered_later(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    messenger_db: MessengerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A moment without the disk would cost the other replicas' users their messages."""
     monkeypatch.setattr("palaver.messenger.realtime.log_follower.HOLE_SECONDS", 0.02)
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     cluster = Cluster()
     async with (
-        running_replica(place, cluster) as one,
-        running_replica(place, cluster) as two,
-        gateway_stream(two, place.keys) as far,
+        running_replica(messenger_db, cluster) as one,
+        running_replica(messenger_db, cluster) as two,
+        gateway_stream(two, messenger_db.keys) as far,
     ):
         bob = await far.open(BOB)
         await say(one, chat_id, "a")
@@ -201,15 +207,15 @@ async def test_what_cannot_be_read_in_a_bad_moment_is_delivered_later(
         await eventually(lambda: two.engine.followed.vector == one.engine.followed.vector, "followed")
 
 
-async def test_two_replicas_deliver_one_order(place: Place) -> None:
+async def test_two_replicas_deliver_one_order(messenger_db: MessengerDatabase) -> None:
     """Members of one chat at two replicas would see two conversations (promise P2)."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     cluster = Cluster()
     async with (
-        running_replica(place, cluster) as one,
-        running_replica(place, cluster) as two,
-        gateway_stream(one, place.keys) as near,
-        gateway_stream(two, place.keys) as far,
+        running_replica(messenger_db, cluster) as one,
+        running_replica(messenger_db, cluster) as two,
+        gateway_stream(one, messenger_db.keys) as near,
+        gateway_stream(two, messenger_db.keys) as far,
     ):
         alice, bob = await near.open(ALICE), await far.open(BOB)
         watching = await near.open(ALICE)

@@ -19,8 +19,9 @@ from palaver.messenger.store.journal import Writes
 from palaver.messenger.store.journal_sqlite import SqliteJournal
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.sqlite import SqliteDatabase
+from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.noted_replies import NotedReply
-from tests.harness.realtime import Place, eventually
+from tests.harness.waiting import eventually
 
 ALICE, BOB = new_id(), new_id()
 
@@ -51,9 +52,9 @@ async def running(committer: Committer) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def membership(place: Place) -> Membership:
+def membership(messenger_db: MessengerDatabase) -> Membership:
     """Alice and Bob."""
-    return Membership(place.direct(ALICE, BOB), False, 1, frozenset([ALICE, BOB]))
+    return Membership(messenger_db.direct(ALICE, BOB), False, 1, frozenset([ALICE, BOB]))
 
 
 def request(membership: Membership, *texts: str, sender: bytes = ALICE) -> PendingSend:
@@ -62,7 +63,7 @@ def request(membership: Membership, *texts: str, sender: bytes = ALICE) -> Pendi
 
 
 async def test_what_waits_while_the_disk_works_is_one_batch(
-    place: Place, committer: Committer, membership: Membership, written: list[Writes]
+    messenger_db: MessengerDatabase, committer: Committer, membership: Membership, written: list[Writes]
 ) -> None:
     """A busy server would pay the disk for each message."""
     for number in range(40):
@@ -72,7 +73,9 @@ async def test_what_waits_while_the_disk_works_is_one_batch(
             await asyncio.sleep(0)
     await eventually(lambda: sum(len(w.sends) for w in written) == 40, "all written")
     assert len(written) <= 3
-    assert [message.text for message in place.history(membership.chat_id)] == [f"{n}" for n in range(40)]
+    assert [message.text for message in messenger_db.history(membership.chat_id)] == [
+        f"{n}" for n in range(40)
+    ]
 
 
 async def test_outcomes_are_told_in_the_order_of_seqs(
@@ -100,14 +103,14 @@ async def test_too_many_that_wait_are_refused(committer: Committer, membership: 
 
 
 async def test_a_stop_writes_what_waits_and_takes_no_more(
-    place: Place, database: SqliteDatabase, membership: Membership, written: list[Writes]
+    messenger_db: MessengerDatabase, database: SqliteDatabase, membership: Membership, written: list[Writes]
 ) -> None:
     """An update would lose the messages of its last moment."""
     committer = Committer(SqliteJournal(database), written.append, MessengerSettings())
     async with running(committer):
         for _ in range(5):
             committer.submit(request(membership, "a", "b"))
-    assert len(place.history(membership.chat_id)) == 10
+    assert len(messenger_db.history(membership.chat_id)) == 10
     assert sum(len(writes.sends) for writes in written) == 5
     with pytest.raises(PalaverError) as refused:
         committer.submit(request(membership, "a"))
@@ -115,10 +118,10 @@ async def test_a_stop_writes_what_waits_and_takes_no_more(
 
 
 async def test_a_batch_that_fails_is_told_and_the_next_is_written(
-    place: Place, committer: Committer, membership: Membership, written: list[Writes]
+    messenger_db: MessengerDatabase, committer: Committer, membership: Membership, written: list[Writes]
 ) -> None:
     """One full disk would end the messenger until a restart, and leave senders without an answer."""
-    place.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
     failed = request(membership, "a")
     committer.submit(failed)
     committer.submit_receipt((membership.chat_id, BOB), 1, 1)
@@ -127,7 +130,7 @@ async def test_a_batch_that_fails_is_told_and_the_next_is_written(
     assert failed.error.kind is UNAVAILABLE
     assert written[0].error is failed.error
     assert written[0].position is None
-    place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
     committer.submit(good := request(membership, "b"))
     await eventually(lambda: len(written) == 2, "told")
     assert (good.error, good.first_seq) == (None, 1)
@@ -146,14 +149,14 @@ async def test_receipts_of_one_member_become_one(
 
 
 async def test_the_version_of_a_check_stays_with_its_request(
-    place: Place, committer: Committer, membership: Membership, written: list[Writes]
+    messenger_db: MessengerDatabase, committer: Committer, membership: Membership, written: list[Writes]
 ) -> None:
     """Somebody removed would still write, once others had made their replica read the members again."""
     committer.submit(waiting := request(membership, "a"))
-    place.write(lambda c: c.execute(text("UPDATE chats SET members_version = 2")))
+    messenger_db.write(lambda c: c.execute(text("UPDATE chats SET members_version = 2")))
     await eventually(lambda: written, "written")
     assert waiting.stale
-    assert place.history(membership.chat_id) == []
+    assert messenger_db.history(membership.chat_id) == []
 
 
 async def test_presence_is_written_once_a_user(committer: Committer, written: list[Writes]) -> None:
@@ -165,7 +168,7 @@ async def test_presence_is_written_once_a_user(committer: Committer, written: li
 
 
 async def test_an_outcome_that_cannot_be_used_does_not_end_the_writing(
-    place: Place, database: SqliteDatabase, membership: Membership
+    messenger_db: MessengerDatabase, database: SqliteDatabase, membership: Membership
 ) -> None:
     """One faulty delivery would stop all sends until a restart."""
     outcomes: list[Writes] = []
@@ -180,4 +183,4 @@ async def test_an_outcome_that_cannot_be_used_does_not_end_the_writing(
         committer.submit(request(membership, "a"))
         await eventually(lambda: outcomes, "the fault")
         committer.submit(request(membership, "b"))
-    assert [message.text for message in place.history(membership.chat_id)] == ["a", "b"]
+    assert [message.text for message in messenger_db.history(membership.chat_id)] == ["a", "b"]

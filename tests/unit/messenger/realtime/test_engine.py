@@ -16,22 +16,24 @@ from palaver.messenger.store.chats import remove_member
 from palaver.messenger.store.commit_log import read_after, read_newest
 from palaver.messenger.store.schema import chats, messages
 from tests.harness.gateway_stream import gateway_stream
-from tests.harness.realtime import Place, Replica, eventually, running_replica
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import Replica, running_replica
+from tests.harness.waiting import eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
 
 @pytest_asyncio.fixture
-async def replica(place: Place) -> AsyncIterator[Replica]:
+async def replica(messenger_db: MessengerDatabase) -> AsyncIterator[Replica]:
     """A replica without limits of rates."""
-    async with running_replica(place) as replica:
+    async with running_replica(messenger_db) as replica:
         yield replica
 
 
 @pytest.fixture
-def chat_id(place: Place) -> bytes:
+def chat_id(messenger_db: MessengerDatabase) -> bytes:
     """A group of Alice and Bob."""
-    return place.group([ALICE, BOB])
+    return messenger_db.group([ALICE, BOB])
 
 
 async def send(replica: Replica, chat_id: bytes, *texts: str, sender: bytes = ALICE) -> list[int]:
@@ -48,42 +50,46 @@ async def refused(work: "asyncio.Future[object] | asyncio.Task[object]") -> Pala
 
 
 async def test_a_call_returns_what_is_stored_and_members_are_told(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """REST's senders would not know whether they were heard, and would not be."""
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         assert await send(replica, chat_id, "a", "b") == [1, 2]
         await eventually(lambda: gateway.seqs(bob) == [1, 2], "told")
-        assert [list(one.texts) for one in gateway.told(bob)] == [["a", "b"]]
+        assert [list(one.texts) for one in gateway.deliveries_to(bob)] == [["a", "b"]]
 
 
-async def test_a_client_id_named_twice_is_told_once(place: Place, replica: Replica, chat_id: bytes) -> None:
+async def test_a_client_id_named_twice_is_told_once(
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
+) -> None:
     """A careless client of REST would break the streams of all its readers' gateways."""
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         twice = new_id()
         sent = await replica.engine.send(chat_id, ALICE, [twice, twice], ["a", "a"], retry=False)
         assert [message.seq for message in sent] == [1, 1]
-        await eventually(lambda: gateway.told(bob), "told")
-        (one,) = gateway.told(bob)
+        await eventually(lambda: gateway.deliveries_to(bob), "told")
+        (one,) = gateway.deliveries_to(bob)
         assert (list(one.client_ids), list(one.texts), len(one.ids)) == ([twice], ["a"], 1)
 
 
-async def test_an_outsider_who_gives_up_harms_nobody(place: Place, replica: Replica, chat_id: bytes) -> None:
+async def test_an_outsider_who_gives_up_harms_nobody(
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
+) -> None:
     """One cancelled request would end all reading of chats, and so the service."""
     call = asyncio.create_task(replica.engine.send(chat_id, CAROL, [new_id()], ["a"], retry=False))
     await asyncio.sleep(0)
     call.cancel()
     await asyncio.wait([call])
-    other = place.group([CAROL])
+    other = messenger_db.group([CAROL])
     async with asyncio.timeout(5):
         assert await send(replica, chat_id, "a") == [1]
         assert await send(replica, other, "b", sender=CAROL) == [1]
 
 
 async def test_what_a_removed_member_had_waiting_is_refused(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """Somebody who was thrown out would get in their last hundred words (promise P5)."""
     await send(replica, chat_id, "before", sender=BOB)
@@ -91,37 +97,37 @@ async def test_what_a_removed_member_had_waiting_is_refused(
     for number in range(30):
         if number == 10:
             # Through another replica, which this one has not heard of yet
-            place.write(remove_member, chat_id, ALICE, BOB)
+            messenger_db.write(remove_member, chat_id, ALICE, BOB)
         for sender in (BOB, ALICE):
             work = replica.engine.send(chat_id, sender, [new_id()], [f"{number}"], retry=False)
             calls.append((sender, asyncio.create_task(work)))
         await asyncio.sleep(0)
     results = await asyncio.gather(*(call for _, call in calls), return_exceptions=True)
-    end = place.write(
+    end = messenger_db.write(
         lambda c: c.execute(text("SELECT left_seq FROM members WHERE left_seq IS NOT NULL")).scalar()
     )
-    assert all(message.seq <= end for message in place.history(chat_id) if message.sender_id == BOB)
+    assert all(message.seq <= end for message in messenger_db.history(chat_id) if message.sender_id == BOB)
     for (sender, _), result in zip(calls, results, strict=True):
         if isinstance(result, BaseException):
             assert isinstance(result, PalaverError)
             assert (sender, result.kind) == (BOB, NOT_FOUND)
-    assert sum(message.sender_id == ALICE for message in place.history(chat_id)) == 30
+    assert sum(message.sender_id == ALICE for message in messenger_db.history(chat_id)) == 30
 
 
-async def test_changes_are_told(place: Place, replica: Replica, chat_id: bytes) -> None:
+async def test_changes_are_told(messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes) -> None:
     """An edited message would stay on screens as it was."""
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await send(replica, chat_id, "a")
         edited = await replica.use_cases.edit_message(ALICE, chat_id, 1, "b")
-        await eventually(lambda: len(gateway.told(bob)) == 2, "told")
-        changed = gateway.told(bob)[1]
+        await eventually(lambda: len(gateway.deliveries_to(bob)) == 2, "told")
+        changed = gateway.deliveries_to(bob)[1]
         assert (changed.changed, changed.first_seq, list(changed.texts)) == (True, 1, ["b"])
         assert changed.edited_at == edited.edited_at > 0
 
 
 async def test_receipts_are_answered_when_they_are_stored(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """A client would think that something is read which is not, or that its chat is gone."""
     await send(replica, chat_id, "a", "b")
@@ -130,28 +136,33 @@ async def test_receipts_are_answered_when_they_are_stored(
     assert {(receipt.received_seq, receipt.read_seq) for receipt in receipts} == {(2, 2)}
     outsider = asyncio.ensure_future(replica.engine.set_receipt(chat_id, CAROL, 0, 1))
     assert (await refused(outsider)).kind is NOT_FOUND
-    place.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
     lost = asyncio.ensure_future(replica.engine.set_receipt(chat_id, BOB, 0, 1))
     assert (await refused(lost)).kind is UNAVAILABLE
-    place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
 
 
 async def test_deliveries_to_old_clients_become_receipts(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """Messages to old clients would never count as received."""
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         await gateway.open(BOB, implicit=True)
         await send(replica, chat_id, "a")
         received = "SELECT received_seq FROM members WHERE user_id = :user"
         await eventually(
-            lambda: place.write(lambda c: c.execute(text(received), {"user": BOB}).scalar()) == 1, "received"
+            lambda: messenger_db.write(lambda c: c.execute(text(received), {"user": BOB}).scalar()) == 1,
+            "received",
         )
 
 
-async def test_who_writes_too_fast_is_told_when_to_go_on(place: Place, chat_id: bytes) -> None:
+async def test_who_writes_too_fast_is_told_when_to_go_on(
+    messenger_db: MessengerDatabase, chat_id: bytes
+) -> None:
     """One user could keep the disk busy for all (promise P7)."""
-    async with running_replica(place, rates=True, messages_per_second=10, messages_burst=20) as replica:
+    async with running_replica(
+        messenger_db, rates=True, messages_per_second=10, messages_burst=20
+    ) as replica:
         await send(replica, chat_id, *("text" for _ in range(20)))
         error = await refused(asyncio.ensure_future(send(replica, chat_id, "one more")))
         assert error.kind is RATE_LIMITED
@@ -159,11 +170,13 @@ async def test_who_writes_too_fast_is_told_when_to_go_on(place: Place, chat_id: 
         assert await send(replica, chat_id, "somebody else's", sender=BOB) == [21]
 
 
-async def test_what_a_gateway_sends_again_was_counted_before(place: Place, chat_id: bytes) -> None:
+async def test_what_a_gateway_sends_again_was_counted_before(
+    messenger_db: MessengerDatabase, chat_id: bytes
+) -> None:
     """Busy senders would lose messages when the messenger restarts."""
     async with (
-        running_replica(place, rates=True, messages_per_second=0.1, messages_burst=2) as replica,
-        gateway_stream(replica, place.keys) as gateway,
+        running_replica(messenger_db, rates=True, messages_per_second=0.1, messages_burst=2) as replica,
+        gateway_stream(replica, messenger_db.keys) as gateway,
     ):
         alice = await gateway.open(ALICE)
         for request in range(1, 6):
@@ -175,12 +188,14 @@ async def test_what_a_gateway_sends_again_was_counted_before(place: Place, chat_
         assert [(one.request, one.error.code) for one in gateway.all("sent")] == [(8, "rate_limited")]
 
 
-async def test_a_stop_answers_what_waits_and_sends_gateways_away(place: Place, chat_id: bytes) -> None:
+async def test_a_stop_answers_what_waits_and_sends_gateways_away(
+    messenger_db: MessengerDatabase, chat_id: bytes
+) -> None:
     """Each update would lose acknowledgements, and keep gateways waiting at a door that is closed."""
     async with contextlib.AsyncExitStack() as stack:
         running = contextlib.AsyncExitStack()
-        replica = await running.enter_async_context(running_replica(place))
-        gateway = await stack.enter_async_context(gateway_stream(replica, place.keys))
+        replica = await running.enter_async_context(running_replica(messenger_db))
+        gateway = await stack.enter_async_context(gateway_stream(replica, messenger_db.keys))
         alice = await gateway.open(ALICE)
         for request in range(1, 21):
             gateway.send(alice, chat_id, f"{request}", request=request)
@@ -191,20 +206,20 @@ async def test_a_stop_answers_what_waits_and_sends_gateways_away(place: Place, c
         restarting = {one.request for one in gateway.all("sent") if one.error.code == RESTARTING.code}
         assert stored
         assert stored | restarting == set(range(1, 21))
-        assert len(place.history(chat_id)) == len(stored)
-        late = await stack.enter_async_context(gateway_stream(replica, place.keys))
+        assert len(messenger_db.history(chat_id)) == len(stored)
+        late = await stack.enter_async_context(gateway_stream(replica, messenger_db.keys))
         await eventually(lambda: late.ended, "the end of the late stream")
         late_call = asyncio.ensure_future(send(replica, chat_id, "late"))
         assert (await refused(late_call)).kind is RESTARTING
 
 
 async def test_a_socket_that_opens_during_a_write_counts_as_open_before_it(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """What it is told first would be taken for older than itself, and be lost with a stream that breaks."""
     await send(replica, chat_id, "before")
-    async with gateway_stream(replica, place.keys) as gateway:
-        holding = sqlite3.connect(place.file, isolation_level=None)
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
+        holding = sqlite3.connect(messenger_db.file, isolation_level=None)
         holding.execute("BEGIN IMMEDIATE")
         sending = asyncio.create_task(send(replica, chat_id, "during"))
         await asyncio.sleep(0.01)
@@ -216,20 +231,20 @@ async def test_a_socket_that_opens_during_a_write_counts_as_open_before_it(
         (opened,) = gateway.all("opened")
         after = {position.writer: position.number for position in opened.opened_after}
         # What a gateway asks for that lost its stream right after that
-        (commit, *_) = place.write(read_after, after, 10)
+        (commit, *_) = messenger_db.write(read_after, after, 10)
         (entry,) = commit.entries
         assert (entry.first_seq, entry.last_seq) == (2, 2)
 
 
-async def test_one_send_that_fails_fails_no_other(place: Place, replica: Replica) -> None:
+async def test_one_send_that_fails_fails_no_other(messenger_db: MessengerDatabase, replica: Replica) -> None:
     """One damaged chat would keep everybody from writing."""
-    damaged, whole = place.group([ALICE, BOB]), [place.group([ALICE, BOB]) for _ in range(3)]
+    damaged, whole = messenger_db.group([ALICE, BOB]), [messenger_db.group([ALICE, BOB]) for _ in range(3)]
     await send(replica, damaged, "a", "b")
     for chat_id in whole:
         await send(replica, chat_id, "before")
     # Its next message gets a seq that is taken
-    place.write(lambda c: c.execute(update(chats).where(chats.c.id == damaged).values(last_seq=1)))
-    async with gateway_stream(replica, place.keys) as gateway:
+    messenger_db.write(lambda c: c.execute(update(chats).where(chats.c.id == damaged).values(last_seq=1)))
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         alice, bob = await gateway.open(ALICE), await gateway.open(BOB)
         asked = [
             {
@@ -242,65 +257,65 @@ async def test_one_send_that_fails_fails_no_other(place: Place, replica: Replica
             for request, chat_id in enumerate([whole[0], damaged, whole[1], whole[2], whole[0]], start=1)
         ]
         # One batch of the stream is one of the journal
-        gateway.say(sends=asked)
-        await eventually(lambda: len(gateway.told(bob)) == 4 and gateway.all("sent"), "answers")
+        gateway.write(sends=asked)
+        await eventually(lambda: len(gateway.deliveries_to(bob)) == 4 and gateway.all("sent"), "answers")
         (refused,) = gateway.all("sent")
         assert (refused.request, refused.error.code) == (2, "internal")
         stored = [one.request for one in gateway.all("deliveries") if one.request]
         assert stored == [1, 3, 4, 5]
     for chat_id, texts in zip(whole, (["1", "5"], ["3"], ["4"]), strict=True):
-        assert [message.text for message in place.history(chat_id)] == ["before", *texts]
-    assert [message.text for message in place.history(damaged)] == ["a", "b"]
+        assert [message.text for message in messenger_db.history(chat_id)] == ["before", *texts]
+    assert [message.text for message in messenger_db.history(damaged)] == ["a", "b"]
 
 
 async def test_a_repeated_send_is_answered_when_its_message_is_gone(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """A client that comes back late would write a message again that was moved to an archive since."""
     client_id = new_id()
     (first,) = await replica.engine.send(chat_id, ALICE, [client_id], ["a"], retry=False)
-    place.write(lambda c: c.execute(delete(messages)))
+    messenger_db.write(lambda c: c.execute(delete(messages)))
     (again,) = await replica.engine.send(chat_id, ALICE, [client_id], ["a"], retry=True)
     assert again == first
     (sent,) = await replica.use_cases.send_messages(ALICE, chat_id, [client_id], ["a"], retry=True)
     assert (sent.seq, sent.id, sent.created_at) == first
-    assert place.history(chat_id) == []
+    assert messenger_db.history(chat_id) == []
 
 
 async def test_a_change_goes_on_where_its_caller_gave_up(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """Members would never learn of an edit whose sender lost the connection too early."""
     await send(replica, chat_id, "a")
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         call = asyncio.create_task(replica.use_cases.edit_message(ALICE, chat_id, 1, "b"))
         await asyncio.sleep(0)
         call.cancel()
         await asyncio.wait([call])
-        await eventually(lambda: [one.changed for one in gateway.told(bob)] == [True], "delivered")
+        await eventually(lambda: [one.changed for one in gateway.deliveries_to(bob)] == [True], "delivered")
 
 
 async def test_a_change_and_its_entry_of_the_log_are_there_both_or_neither(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """Gateways that were cut off would never learn of a change, or of one that never was."""
     await send(replica, chat_id, "a")
-    before = place.write(read_newest)
+    before = messenger_db.write(read_newest)
     with pytest.raises(PalaverError):
         await replica.use_cases.edit_message(BOB, chat_id, 1, "b")
-    assert place.write(read_newest) == before
+    assert messenger_db.write(read_newest) == before
     await replica.use_cases.edit_message(ALICE, chat_id, 1, "b")
     await replica.use_cases.delete_message(ALICE, chat_id, 1)
     await replica.use_cases.delete_message(ALICE, chat_id, 1)
     await replica.use_cases.set_receipt(BOB, chat_id, 1, 1)
     await replica.use_cases.remove_member(BOB, chat_id, BOB)
-    entries = [entry for commit in place.write(read_after, before, 10) for entry in commit.entries]
+    entries = [entry for commit in messenger_db.write(read_after, before, 10) for entry in commit.entries]
     assert entries == [
         MessageChanged(chat_id, 1),
         MessageChanged(chat_id, 1),
         ReceiptMoved(chat_id, BOB, 1, 1),
         MembersChanged(chat_id, (BOB,)),
     ]
-    assert replica.engine.followed.vector == place.write(read_newest)
+    assert replica.engine.followed.vector == messenger_db.write(read_newest)
     assert replica.engine.followed.settled

@@ -21,7 +21,7 @@ from palaver.messenger.realtime.gateway_connection import (
 )
 from palaver.messenger.realtime.hub import add_new, add_stored
 from tests.harness.noted_replies import NotedReply
-from tests.harness.realtime import eventually
+from tests.harness.waiting import eventually
 
 
 def new_gateway() -> GatewayConnection:

@@ -15,7 +15,9 @@ from palaver.messenger.realtime.log_follower import LogFollower
 from palaver.messenger.store.commit_log import append_commit, read_after, read_newest, trim_log
 from palaver.messenger.store.schema import commit_log
 from tests.harness.gateway_stream import gateway_stream
-from tests.harness.realtime import Cluster, Place, Replica, eventually, running_replica
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import Cluster, Replica, running_replica
+from tests.harness.waiting import eventually
 
 ALICE, BOB = new_id(), new_id()
 
@@ -39,15 +41,15 @@ class LossyBus(InProcessBus):
             super().publish(replica, position, events)
 
 
-async def test_what_the_bus_has_lost_is_delivered_from_the_log(place: Place) -> None:
+async def test_what_the_bus_has_lost_is_delivered_from_the_log(messenger_db: MessengerDatabase) -> None:
     """A network that loses a packet would cost members a message."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     cluster = Cluster()
     bus = cluster.bus = LossyBus()
     async with (
-        running_replica(place, cluster) as one,
-        running_replica(place, cluster) as two,
-        gateway_stream(two, place.keys) as far,
+        running_replica(messenger_db, cluster) as one,
+        running_replica(messenger_db, cluster) as two,
+        gateway_stream(two, messenger_db.keys) as far,
     ):
         bob = await far.open(BOB)
         for number in range(6):
@@ -60,15 +62,15 @@ async def test_what_the_bus_has_lost_is_delivered_from_the_log(place: Place) -> 
         assert far.seqs(bob) == [1, 2, 3, 4, 5, 6]
 
 
-async def test_other_things_that_the_bus_has_lost_are_delivered_too(place: Place) -> None:
+async def test_other_things_that_the_bus_has_lost_are_delivered_too(messenger_db: MessengerDatabase) -> None:
     """A network that loses a packet would leave a deleted message on screens."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     cluster = Cluster()
     bus = cluster.bus = LossyBus()
     async with (
-        running_replica(place, cluster) as one,
-        running_replica(place, cluster) as two,
-        gateway_stream(two, place.keys) as far,
+        running_replica(messenger_db, cluster) as one,
+        running_replica(messenger_db, cluster) as two,
+        gateway_stream(two, messenger_db.keys) as far,
     ):
         bob = await far.open(BOB)
         await one.engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False)
@@ -77,19 +79,24 @@ async def test_other_things_that_the_bus_has_lost_are_delivered_too(place: Place
         await one.use_cases.set_receipt(ALICE, chat_id, 1, 1)
         bus.loses = False
         await one.engine.send(chat_id, ALICE, [new_id()], ["b"], retry=False)
-        await eventually(lambda: [one.first_seq for one in far.told(bob) if one.changed] == [1], "deleted")
+        await eventually(
+            lambda: [one.first_seq for one in far.deliveries_to(bob) if one.changed] == [1], "deleted"
+        )
         await eventually(lambda: two.engine.followed.vector == one.engine.followed.vector, "followed")
 
 
-async def test_a_log_that_was_trimmed_too_early_stops_nobody(place: Place) -> None:
+async def test_a_log_that_was_trimmed_too_early_stops_nobody(messenger_db: MessengerDatabase) -> None:
     """A replica that was frozen for hours would wait for ever for what is gone."""
-    chat_id = place.direct(ALICE, BOB)
-    async with running_replica(place) as replica, gateway_stream(replica, place.keys) as gateway:
+    chat_id = messenger_db.direct(ALICE, BOB)
+    async with (
+        running_replica(messenger_db) as replica,
+        gateway_stream(replica, messenger_db.keys) as gateway,
+    ):
         bob = await gateway.open(BOB)
         await eventually(lambda: replica.engine.followed.settled, "settled")
         for seq in range(5):
-            position = place.write(append_commit, [MessageChanged(chat_id, seq)])
-        place.write(trim_log, {1: position.number}, 100)
+            position = messenger_db.write(append_commit, [MessageChanged(chat_id, seq)])
+        messenger_db.write(trim_log, {1: position.number}, 100)
         replica.engine.followed.note(position)
         replica.engine.followed.abandon(position)
         await eventually(lambda: replica.engine.followed.vector == {1: position.number}, "gone on")
@@ -97,9 +104,11 @@ async def test_a_log_that_was_trimmed_too_early_stops_nobody(place: Place) -> No
         await eventually(lambda: gateway.seqs(bob) == [1], "delivered")
 
 
-def rows(place: Place) -> int:
+def rows(messenger_db: MessengerDatabase) -> int:
     """How many rows the log has."""
-    count: int = place.write(lambda c: c.execute(select(func.count()).select_from(commit_log)).scalar_one())
+    count: int = messenger_db.write(
+        lambda c: c.execute(select(func.count()).select_from(commit_log)).scalar_one()
+    )
     return count
 
 
@@ -116,39 +125,41 @@ async def trimming(replica: Replica, keep_seconds: float) -> AsyncIterator[None]
         await asyncio.wait([task])
 
 
-async def test_what_is_old_is_trimmed(place: Place) -> None:
+async def test_what_is_old_is_trimmed(messenger_db: MessengerDatabase) -> None:
     """The database would grow with everything that ever moved (promise P9)."""
-    chat_id = place.direct(ALICE, BOB)
-    async with running_replica(place) as replica, trimming(replica, 0.1):
+    chat_id = messenger_db.direct(ALICE, BOB)
+    async with running_replica(messenger_db) as replica, trimming(replica, 0.1):
         for number in range(20):
             await replica.engine.send(chat_id, ALICE, [new_id()], [f"{number}"], retry=False)
-        await eventually(lambda: rows(place) == 1, "trimmed")
+        await eventually(lambda: rows(messenger_db) == 1, "trimmed")
         # And numbers go on
         await replica.engine.send(chat_id, ALICE, [new_id()], ["more"], retry=False)
-        assert place.write(read_newest) == {1: 21}
-    assert len(place.history(chat_id)) == 21
+        assert messenger_db.write(read_newest) == {1: 21}
+    assert len(messenger_db.history(chat_id)) == 21
 
 
-async def test_what_is_young_is_kept(place: Place) -> None:
+async def test_what_is_young_is_kept(messenger_db: MessengerDatabase) -> None:
     """Gateways that were away for a moment would have to send all their sockets away."""
-    chat_id = place.direct(ALICE, BOB)
-    async with running_replica(place) as replica, trimming(replica, 60):
+    chat_id = messenger_db.direct(ALICE, BOB)
+    async with running_replica(messenger_db) as replica, trimming(replica, 60):
         for number in range(5):
             await replica.engine.send(chat_id, ALICE, [new_id()], [f"{number}"], retry=False)
         await asyncio.sleep(0.2)
-        assert len(place.write(read_after, {1: 0}, 100)) == 5
+        assert len(messenger_db.write(read_after, {1: 0}, 100)) == 5
 
 
-async def test_trimming_goes_on_after_a_bad_moment(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_trimming_goes_on_after_a_bad_moment(
+    messenger_db: MessengerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One moment without the disk would let the log grow until a restart."""
-    chat_id = place.direct(ALICE, BOB)
+    chat_id = messenger_db.direct(ALICE, BOB)
     failures: list[int] = []
 
     def fail(*_: object) -> int:
         failures.append(1)
         raise OSError("the disk is away")
 
-    async with running_replica(place) as replica:
+    async with running_replica(messenger_db) as replica:
         for number in range(5):
             await replica.engine.send(chat_id, ALICE, [new_id()], [f"{number}"], retry=False)
         with monkeypatch.context() as patch:
@@ -156,4 +167,4 @@ async def test_trimming_goes_on_after_a_bad_moment(place: Place, monkeypatch: py
             async with trimming(replica, 0.0):
                 await eventually(lambda: len(failures) >= 2, "tried again")
         async with trimming(replica, 0.0):
-            await eventually(lambda: rows(place) == 1, "trimmed")
+            await eventually(lambda: rows(messenger_db) == 1, "trimmed")

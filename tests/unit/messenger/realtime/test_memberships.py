@@ -18,7 +18,8 @@ from palaver.messenger.store.members import read_companions
 from palaver.messenger.store.schema import chats, presence
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.journal_rows import write_messages
-from tests.harness.realtime import Place, eventually
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.waiting import eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
@@ -30,9 +31,9 @@ async def memberships(database: SqliteDatabase) -> Memberships:
 
 
 @pytest.fixture
-def group(place: Place) -> bytes:
+def group(messenger_db: MessengerDatabase) -> bytes:
     """A group of Alice and Bob."""
-    return place.group([ALICE, BOB])
+    return messenger_db.group([ALICE, BOB])
 
 
 async def found_by(
@@ -72,14 +73,14 @@ async def test_a_stranger_hears_the_same_of_a_chat_that_is_and_one_that_is_not(
 
 
 async def test_a_changed_membership_is_read_anew(
-    place: Place, memberships: Memberships, group: bytes
+    messenger_db: MessengerDatabase, memberships: Memberships, group: bytes
 ) -> None:
     """New members would be refused, and former ones let in."""
     before = await found_by(lambda then: memberships.for_member(group, ALICE, then))
     assert isinstance(before, CachedChat)
     members = before.membership
-    place.write(add_members, group, ALICE, [CAROL], 1, 100)
-    place.write(remove_member, group, ALICE, BOB)
+    messenger_db.write(add_members, group, ALICE, [CAROL], 1, 100)
+    messenger_db.write(remove_member, group, ALICE, BOB)
     memberships.invalidate(group)
     assert memberships.with_member(group, ALICE) is None
     after = await found_by(lambda then: memberships.for_member(group, CAROL, then))
@@ -91,14 +92,14 @@ async def test_a_changed_membership_is_read_anew(
 
 
 async def test_a_change_during_a_read_reaches_those_who_wait_for_it(
-    place: Place, memberships: Memberships, group: bytes
+    messenger_db: MessengerDatabase, memberships: Memberships, group: bytes
 ) -> None:
     """Who was removed a moment ago would be told what is said after that."""
     found: list[Found] = []
     memberships.for_chat(group, found.append)
     # The read begins, and sees the members of now; then they change
     await asyncio.sleep(0)
-    place.write(remove_member, group, ALICE, BOB)
+    messenger_db.write(remove_member, group, ALICE, BOB)
     memberships.invalidate(group)
     await eventually(lambda: found, "a chat")
     assert isinstance(found[0], CachedChat)
@@ -116,7 +117,7 @@ async def test_calls_for_one_chat_keep_their_order(memberships: Memberships, gro
 
 
 async def test_one_who_fails_does_not_stop_the_others(
-    memberships: Memberships, place: Place, group: bytes
+    memberships: Memberships, messenger_db: MessengerDatabase, group: bytes
 ) -> None:
     """One cancelled request would end the service for all chats that are not in memory."""
 
@@ -127,19 +128,19 @@ async def test_one_who_fails_does_not_stop_the_others(
     memberships.for_member(group, ALICE, fail)
     memberships.for_member(group, ALICE, found.append)
     await eventually(lambda: found, "the second caller")
-    other = place.group([ALICE, CAROL])
+    other = messenger_db.group([ALICE, CAROL])
     assert isinstance(await found_by(lambda then: memberships.for_member(other, CAROL, then)), CachedChat)
 
 
 async def test_a_read_that_fails_is_told_and_tried_again(
-    place: Place, memberships: Memberships, group: bytes
+    messenger_db: MessengerDatabase, memberships: Memberships, group: bytes
 ) -> None:
     """A moment without the disk would lock chats until a restart, or call them gone."""
-    place.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
     error = await found_by(lambda then: memberships.for_member(group, ALICE, then))
     assert isinstance(error, PalaverError)
     assert error.kind is UNAVAILABLE
-    place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
     assert isinstance(await found_by(lambda then: memberships.for_member(group, ALICE, then)), CachedChat)
 
 
@@ -149,25 +150,27 @@ async def test_telling_is_left_out_where_there_is_no_chat(memberships: Membershi
 
 
 async def test_a_chat_that_cannot_be_read_is_not_taken_for_none(
-    place: Place, memberships: Memberships, group: bytes
+    messenger_db: MessengerDatabase, memberships: Memberships, group: bytes
 ) -> None:
     """A moment without the disk would end in members who never receive what was written in it."""
-    place.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
     with pytest.raises(PalaverError) as caught:
         await memberships.chat(group)
     assert caught.value.kind is UNAVAILABLE
-    place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
+    messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
     assert await memberships.chat(group) is not None
 
 
-async def test_a_chat_with_waiting_messages_stays_in_memory(place: Place, database: SqliteDatabase) -> None:
+async def test_a_chat_with_waiting_messages_stays_in_memory(
+    messenger_db: MessengerDatabase, database: SqliteDatabase
+) -> None:
     """Its messages would be told twice or never, because nobody knows how far it was told."""
     memberships = Memberships(database, FollowedPositions(), 3, is_shared=False)
-    busy = await found_by(lambda then: memberships.for_member(place.group([ALICE]), ALICE, then))
+    busy = await found_by(lambda then: memberships.for_member(messenger_db.group([ALICE]), ALICE, then))
     assert isinstance(busy, CachedChat)
     busy.pending = 1
     for _ in range(5):
-        await found_by(lambda then: memberships.for_member(place.group([ALICE]), ALICE, then))
+        await found_by(lambda then: memberships.for_member(messenger_db.group([ALICE]), ALICE, then))
     assert memberships.get(busy.membership.chat_id) is busy
     # Beside those that may not go
     assert len(memberships._known) == 3 + 1
@@ -181,51 +184,53 @@ def write_logged(connection: Connection, chat_id: bytes, *texts: str) -> None:
 
 
 async def test_alone_all_that_is_committed_counts_as_told(
-    place: Place, memberships: Memberships, group: bytes
+    messenger_db: MessengerDatabase, memberships: Memberships, group: bytes
 ) -> None:
     """The first message after a restart would be preceded by old ones."""
-    place.write(write_logged, group, "a", "b")
+    messenger_db.write(write_logged, group, "a", "b")
     found = await found_by(lambda then: memberships.for_member(group, ALICE, then))
     assert isinstance(found, CachedChat)
     assert found.delivery.delivered_seq == 2
 
 
 async def test_among_others_what_is_fresh_is_not_told_yet(
-    place: Place, database: SqliteDatabase, group: bytes
+    messenger_db: MessengerDatabase, database: SqliteDatabase, group: bytes
 ) -> None:
     """What another replica wrote a moment ago would come behind what came after it (promise P2)."""
     followed = FollowedPositions()
     memberships = Memberships(database, followed, 100, is_shared=True)
-    place.write(write_logged, group, "old")
+    messenger_db.write(write_logged, group, "old")
     followed.begin(await database.read(read_newest))
-    place.write(write_logged, group, "new", "new")
-    place.write(write_logged, group, "newer")
+    messenger_db.write(write_logged, group, "new", "new")
+    messenger_db.write(write_logged, group, "newer")
     found = await found_by(lambda then: memberships.for_member(group, ALICE, then))
     assert isinstance(found, CachedChat)
     assert found.delivery.delivered_seq == 1
-    first = place.group([ALICE])
-    place.write(write_logged, first, "new")
+    first = messenger_db.group([ALICE])
+    messenger_db.write(write_logged, first, "new")
     found = await found_by(lambda then: memberships.for_member(first, ALICE, then))
     assert isinstance(found, CachedChat)
     assert found.delivery.delivered_seq == 0
 
 
 async def test_a_newcomer_may_be_another_replicas_doing(
-    place: Place, database: SqliteDatabase, group: bytes
+    messenger_db: MessengerDatabase, database: SqliteDatabase, group: bytes
 ) -> None:
     """Somebody added through one replica would be refused by the others until their next change."""
     shared = Memberships(database, FollowedPositions(), 100, is_shared=True)
     assert isinstance(await found_by(lambda then: shared.for_member(group, ALICE, then)), CachedChat)
-    place.write(add_members, group, ALICE, [CAROL], 1, 100)
+    messenger_db.write(add_members, group, ALICE, [CAROL], 1, 100)
     assert isinstance(await found_by(lambda then: shared.for_member(group, CAROL, then)), CachedChat)
 
 
-async def test_companions_are_the_other_sides_of_direct_chats(place: Place, database: SqliteDatabase) -> None:
+async def test_companions_are_the_other_sides_of_direct_chats(
+    messenger_db: MessengerDatabase, database: SqliteDatabase
+) -> None:
     """Strangers of a large group would see when somebody is online."""
-    place.group([ALICE, CAROL])
+    messenger_db.group([ALICE, CAROL])
     assert await database.read(read_companions, ALICE, 10) == {}
-    place.direct(ALICE, BOB)
+    messenger_db.direct(ALICE, BOB)
     assert await database.read(read_companions, ALICE, 10) == {BOB: False}
-    place.write(lambda c: c.execute(insert(presence).values(user_id=BOB, online=True, last_seen_at=1)))
+    messenger_db.write(lambda c: c.execute(insert(presence).values(user_id=BOB, online=True, last_seen_at=1)))
     assert await database.read(read_companions, ALICE, 10) == {BOB: True}
     assert await database.read(read_companions, ALICE, 0) == {}

@@ -18,8 +18,9 @@ from palaver.messenger.store.commit_log import append_commit
 from palaver.messenger.store.messages import SqlMessageReader
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.journal_rows import write_messages
+from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.noted_replies import NotedReply
-from tests.harness.realtime import Place, eventually
+from tests.harness.waiting import eventually
 
 ALICE, BOB = new_id(), new_id()
 
@@ -27,14 +28,14 @@ ALICE, BOB = new_id(), new_id()
 class Chat:
     """A chat with one socket of Bob's. Alice writes here, and through another replica."""
 
-    def __init__(self, place: Place, database: SqliteDatabase) -> None:
-        self.place = place
+    def __init__(self, messenger_db: MessengerDatabase, database: SqliteDatabase) -> None:
+        self.messenger_db = messenger_db
         self.hub = Hub()
         self.followed = FollowedPositions()
         self.ordering = OrderedDelivery(self.hub, SqlMessageReader(database))
         self.gateway = GatewayConnection(self.followed)
         self.hub.add(Socket(1, self.gateway, BOB, new_id(), 1, implicit=False))
-        self.chat_id = place.direct(ALICE, BOB)
+        self.chat_id = messenger_db.direct(ALICE, BOB)
         self.cached = CachedChat(Membership(self.chat_id, False, 1, frozenset([ALICE, BOB])), 0)
         self.commits = 0
 
@@ -56,9 +57,9 @@ class Chat:
 
     def write(self, *texts: str) -> PendingSend:
         """Writes messages to the journal. They are another replica's, until they are delivered as own."""
-        first_seq = len(self.place.history(self.chat_id)) + 1
-        self.place.write(write_messages, self.chat_id, ALICE, texts)
-        rows = self.place.history(self.chat_id)[first_seq - 1 :]
+        first_seq = len(self.messenger_db.history(self.chat_id)) + 1
+        self.messenger_db.write(write_messages, self.chat_id, ALICE, texts)
+        rows = self.messenger_db.history(self.chat_id)[first_seq - 1 :]
         client_ids = [row.client_id for row in rows]
         send = PendingSend(self.cached.membership, ALICE, client_ids, list(texts), NotedReply())
         send.first_seq, send.ids, send.created_at = first_seq, [row.id for row in rows], 100
@@ -93,9 +94,9 @@ class Chat:
 
 
 @pytest_asyncio.fixture
-async def chat(place: Place, database: SqliteDatabase) -> Chat:
+async def chat(messenger_db: MessengerDatabase, database: SqliteDatabase) -> Chat:
     """A chat with one socket."""
-    return Chat(place, database)
+    return Chat(messenger_db, database)
 
 
 async def test_own_messages_are_told_at_once(chat: Chat) -> None:
@@ -168,7 +169,7 @@ async def test_news_of_what_counted_as_told_are_told_late(chat: Chat, database: 
     """A message that was committed just before the chat was first looked at would be lost."""
     for seq in (1, 2):
         chat.write("text")
-        chat.place.write(append_commit, [MessagesAppended(chat.chat_id, seq, seq, 1)])
+        chat.messenger_db.write(append_commit, [MessagesAppended(chat.chat_id, seq, seq, 1)])
     # The first was delivered, the second is on its way while the chat is read
     chat.followed.begin({1: 1})
     chat.commits = 1
@@ -182,10 +183,10 @@ async def test_news_of_what_counted_as_told_are_told_late(chat: Chat, database: 
 async def test_a_hole_that_cannot_be_read_is_tried_again(chat: Chat) -> None:
     """A moment without the disk would silence a chat for good."""
     chat.write("theirs")
-    chat.place.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
+    chat.messenger_db.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
     chat.receive(1)
     await chat.ordering.stop()
-    chat.place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
+    chat.messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
     assert chat.delivered == []
     # The transaction is read from the log again; own sends do not wait for that
     assert chat.followed.has_hole()

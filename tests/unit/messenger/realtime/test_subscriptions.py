@@ -11,7 +11,7 @@ from palaver.messenger.events import MembersChanged
 from palaver.messenger.realtime.bus import InProcessBus, LocalBus
 from palaver.messenger.realtime.subscriptions import Subscriptions
 from palaver.runtime.sql.sqlite import SqliteDatabase
-from tests.harness.realtime import Place
+from tests.harness.messenger_database import MessengerDatabase
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 REPLICA = new_id()
@@ -35,11 +35,11 @@ async def bus() -> NotedBus:
 
 
 async def test_a_users_chats_are_subscribed_to_while_they_are_here(
-    place: Place, database: SqliteDatabase, bus: NotedBus
+    messenger_db: MessengerDatabase, database: SqliteDatabase, bus: NotedBus
 ) -> None:
     """Users would miss what other replicas write, or a replica go on reading for those who have gone."""
-    shared, own = place.direct(ALICE, BOB), place.group([ALICE, CAROL])
-    place.direct(BOB, CAROL)
+    shared, own = messenger_db.direct(ALICE, BOB), messenger_db.group([ALICE, CAROL])
+    messenger_db.direct(BOB, CAROL)
     subscriptions = Subscriptions(bus, REPLICA, database)
     await subscriptions.add_user(ALICE)
     assert bus.topics == {ALICE, shared, own} == {ALICE, *subscriptions.topics_of(ALICE)}
@@ -50,10 +50,10 @@ async def test_a_users_chats_are_subscribed_to_while_they_are_here(
 
 
 async def test_a_chat_of_two_users_stays_until_both_have_gone(
-    place: Place, database: SqliteDatabase, bus: NotedBus
+    messenger_db: MessengerDatabase, database: SqliteDatabase, bus: NotedBus
 ) -> None:
     """Somebody would hear nothing more of a chat whose other side has left this replica."""
-    shared = place.direct(ALICE, BOB)
+    shared = messenger_db.direct(ALICE, BOB)
     subscriptions = Subscriptions(bus, REPLICA, database)
     for user_id in (ALICE, BOB, ALICE):
         await subscriptions.add_user(user_id)
@@ -64,12 +64,12 @@ async def test_a_chat_of_two_users_stays_until_both_have_gone(
 
 
 async def test_a_chat_that_is_joined_is_followed(
-    place: Place, database: SqliteDatabase, bus: NotedBus
+    messenger_db: MessengerDatabase, database: SqliteDatabase, bus: NotedBus
 ) -> None:
     """Somebody who is added to a group would hear nothing of it until they connect again."""
     subscriptions = Subscriptions(bus, REPLICA, database)
     await subscriptions.add_user(ALICE)
-    group = place.group([BOB, ALICE])
+    group = messenger_db.group([BOB, ALICE])
     joined = MembersChanged(group, (ALICE, CAROL))
     assert subscriptions.concerns(joined)
     await subscriptions.follow(joined)
@@ -100,14 +100,14 @@ class SlowDatabase:
 
 
 async def test_a_chat_that_is_joined_while_chats_are_read_is_followed(
-    place: Place, database: SqliteDatabase, bus: NotedBus
+    messenger_db: MessengerDatabase, database: SqliteDatabase, bus: NotedBus
 ) -> None:
     """Somebody who is added to a group while they connect would hear nothing of it."""
     slow = SlowDatabase(database)
     subscriptions = Subscriptions(bus, REPLICA, slow)  # type: ignore[arg-type] # the port's one method that is used
     adding = asyncio.create_task(subscriptions.add_user(ALICE))
     await asyncio.sleep(0.02)
-    group = place.group([BOB, ALICE])
+    group = messenger_db.group([BOB, ALICE])
     # Its event arrives: the user was subscribed to first
     assert bus.topics == {ALICE}
     await subscriptions.follow(MembersChanged(group, (ALICE,)))
@@ -117,10 +117,10 @@ async def test_a_chat_that_is_joined_while_chats_are_read_is_followed(
 
 
 async def test_a_second_socket_waits_for_the_firsts_subscriptions(
-    place: Place, database: SqliteDatabase, bus: NotedBus
+    messenger_db: MessengerDatabase, database: SqliteDatabase, bus: NotedBus
 ) -> None:
     """Of two sockets that open at once the second would miss what is written until the first is ready."""
-    shared = place.direct(ALICE, BOB)
+    shared = messenger_db.direct(ALICE, BOB)
     slow = SlowDatabase(database)
     subscriptions = Subscriptions(bus, REPLICA, slow)  # type: ignore[arg-type] # the port's one method that is used
     opening = [asyncio.create_task(subscriptions.add_user(ALICE)) for _ in range(2)]
@@ -132,9 +132,9 @@ async def test_a_second_socket_waits_for_the_firsts_subscriptions(
     assert slow.reads == 1
 
 
-async def test_alone_nothing_is_read(place: Place, database: SqliteDatabase) -> None:
+async def test_alone_nothing_is_read(messenger_db: MessengerDatabase, database: SqliteDatabase) -> None:
     """Each first socket would cost a read that nobody needs."""
-    place.direct(ALICE, BOB)
+    messenger_db.direct(ALICE, BOB)
     slow = SlowDatabase(database)
     subscriptions = Subscriptions(LocalBus(), REPLICA, slow)  # type: ignore[arg-type] # the port's one method that is used
     await subscriptions.add_user(ALICE)

@@ -12,25 +12,25 @@ from palaver.messenger.store.messages import delete_message, edit_message
 from palaver.runtime.settings import Settings
 from palaver.runtime.startup import StartError
 from tests.harness.journal_rows import move_receipt, write_messages
-from tests.harness.realtime import Place
+from tests.harness.messenger_database import MessengerDatabase
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings that name the place's database."""
+    """Settings that name the test's database."""
     return Settings(data_dir=tmp_path)
 
 
-def test_a_message_is_found_without_its_text(place: Place, settings: Settings) -> None:
+def test_a_message_is_found_without_its_text(messenger_db: MessengerDatabase, settings: Settings) -> None:
     """An operator could not say who sent a message, or would read it."""
-    chat_id = place.group([ALICE, BOB, CAROL])
-    place.write(write_messages, chat_id, ALICE, ["a secret", "another"], 100)
-    place.write(move_receipt, chat_id, BOB, 2, 1)
-    place.write(remove_member, chat_id, ALICE, CAROL)
+    chat_id = messenger_db.group([ALICE, BOB, CAROL])
+    messenger_db.write(write_messages, chat_id, ALICE, ["a secret", "another"], 100)
+    messenger_db.write(move_receipt, chat_id, BOB, 2, 1)
+    messenger_db.write(remove_member, chat_id, ALICE, CAROL)
     found = inspect_message(settings, chat_id, 2)
-    written = place.history(chat_id)[1]
+    written = messenger_db.history(chat_id)[1]
     assert (found.id, found.client_id, found.sender_id) == (written.id, written.client_id, ALICE)
     assert (found.chat_id, found.seq, found.created_at, found.is_group) == (chat_id, 2, 100, True)
     assert (found.edited_at, found.deleted_at, found.trace_id) == (0, 0, "")
@@ -41,20 +41,20 @@ def test_a_message_is_found_without_its_text(place: Place, settings: Settings) -
     assert "another" not in repr(found)
 
 
-def test_changes_are_told(place: Place, settings: Settings) -> None:
+def test_changes_are_told(messenger_db: MessengerDatabase, settings: Settings) -> None:
     """An operator would wonder why a client shows nothing."""
-    chat_id = place.direct(ALICE, BOB)
-    place.write(write_messages, chat_id, ALICE, ["one"], 100)
-    place.write(edit_message, chat_id, ALICE, 1, "two", 200)
-    place.write(delete_message, chat_id, ALICE, 1, 300)
+    chat_id = messenger_db.direct(ALICE, BOB)
+    messenger_db.write(write_messages, chat_id, ALICE, ["one"], 100)
+    messenger_db.write(edit_message, chat_id, ALICE, 1, "two", 200)
+    messenger_db.write(delete_message, chat_id, ALICE, 1, 300)
     found = inspect_message(settings, chat_id, 1)
     assert (found.edited_at, found.deleted_at, found.is_group) == (200, 300, False)
 
 
-def test_what_is_not_there_is_named(place: Place, settings: Settings) -> None:
+def test_what_is_not_there_is_named(messenger_db: MessengerDatabase, settings: Settings) -> None:
     """An operator would not know whether the chat or the seq is wrong."""
-    chat_id = place.direct(ALICE, BOB)
-    place.write(write_messages, chat_id, ALICE, ["one"])
+    chat_id = messenger_db.direct(ALICE, BOB)
+    messenger_db.write(write_messages, chat_id, ALICE, ["one"])
     with pytest.raises(PalaverError, match="no message 2 of this chat, whose last seq is 1") as caught:
         inspect_message(settings, chat_id, 2)
     assert caught.value.kind is NOT_FOUND

@@ -18,22 +18,24 @@ from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import add_members
 from tests.harness.gateway_stream import GatewayStream, gateway_stream
-from tests.harness.realtime import Place, Replica, eventually, running_replica
+from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.realtime import Replica, running_replica
+from tests.harness.waiting import eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
 
 @pytest_asyncio.fixture
-async def replica(place: Place) -> AsyncIterator[Replica]:
+async def replica(messenger_db: MessengerDatabase) -> AsyncIterator[Replica]:
     """A replica."""
-    async with running_replica(place) as replica:
+    async with running_replica(messenger_db) as replica:
         yield replica
 
 
 @pytest.fixture
-def chat_id(place: Place) -> bytes:
+def chat_id(messenger_db: MessengerDatabase) -> bytes:
     """A group of Alice and Bob."""
-    return place.group([ALICE, BOB])
+    return messenger_db.group([ALICE, BOB])
 
 
 async def say(replica: Replica, chat_id: bytes, *texts: str, sender: bytes = ALICE) -> None:
@@ -44,55 +46,57 @@ async def say(replica: Replica, chat_id: bytes, *texts: str, sender: bytes = ALI
 async def resume(gateway: GatewayStream, socket: int, cursors: dict[bytes, int]) -> None:
     """Asks for a resume, and waits for its end, taking every page."""
     ends = gateway.all("resumed").count(socket)
-    gateway.say(resumes=[{"socket": socket, "chat_ids": list(cursors), "after_seqs": list(cursors.values())}])
+    gateway.write(
+        resumes=[{"socket": socket, "chat_ids": list(cursors), "after_seqs": list(cursors.values())}]
+    )
     taken = gateway.all("paused").count(socket)
     while gateway.all("resumed").count(socket) == ends:
         if gateway.all("paused").count(socket) > taken:
             taken += 1
-            gateway.say(drained=[socket])
+            gateway.write(drained=[socket])
         await asyncio.sleep(0.001)
 
 
 async def test_what_came_behind_the_cursors_is_told_then_the_end(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """A client that comes back would miss messages, or all history come at once (promise P3)."""
-    other = place.direct(ALICE, BOB)
+    other = messenger_db.direct(ALICE, BOB)
     await say(replica, chat_id, "a", "b", "c")
     await say(replica, other, "d")
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 1, other: 0})
-        told = [(one.chat_id, one.first_seq, list(one.texts)) for one in gateway.told(bob)]
+        told = [(one.chat_id, one.first_seq, list(one.texts)) for one in gateway.deliveries_to(bob)]
         assert told == [(chat_id, 2, ["b"]), (chat_id, 3, ["c"]), (other, 1, ["d"])]
-        assert all(one.resumed for one in gateway.told(bob))
+        assert all(one.resumed for one in gateway.deliveries_to(bob))
 
 
 async def test_a_long_resume_waits_for_its_reader_page_by_page(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """A client that was away for long would be sent everything at once, and be cut as a slow reader."""
     count = STREAM_MESSAGES * 2 + 5
     await say(replica, chat_id, *("text" for _ in range(count)))
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
-        gateway.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
+        gateway.write(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: gateway.all("paused"), "the first page")
         await asyncio.sleep(0.02)
         assert gateway.seqs(bob) == list(range(1, STREAM_MESSAGES + 1))
-        gateway.say(drained=[bob])
+        gateway.write(drained=[bob])
         await eventually(lambda: len(gateway.all("paused")) == 2, "the second page")
-        gateway.say(drained=[bob])
+        gateway.write(drained=[bob])
         await eventually(lambda: gateway.all("resumed"), "the end")
         assert gateway.seqs(bob) == list(range(1, count + 1))
 
 
 async def test_what_is_said_meanwhile_comes_once_and_in_its_place(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """A busy chat would be told twice or with holes to whoever comes back."""
     await say(replica, chat_id, *("text" for _ in range(300)))
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
 
         async def talk() -> None:
@@ -102,12 +106,12 @@ async def test_what_is_said_meanwhile_comes_once_and_in_its_place(
         await asyncio.gather(talk(), resume(gateway, bob, {chat_id: 0}))
         await eventually(lambda: 500 in gateway.seqs(bob), "all told")
         # What is told before the replica hears of the resume is live, and the gateway's to sort out
-        live = next(index for index, told in enumerate(gateway.told(bob)) if told.resumed)
+        live = next(index for index, told in enumerate(gateway.deliveries_to(bob)) if told.resumed)
         assert gateway.seqs(bob)[live:] == list(range(1, 501))
 
 
 async def test_what_is_said_between_the_read_and_its_end_is_told(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """A message that is held back just after an empty page was read would be told to nobody (promise P3)."""
     reader = replica.store.messages
@@ -119,27 +123,27 @@ async def test_what_is_said_between_the_read_and_its_end_is_told(
             self, chat_id: bytes, user_id: bytes, after: int
         ) -> tuple[list[Message], int] | None:
             found = await reader.readable_after(chat_id, user_id, after)
-            if not place.history(chat_id):
+            if not messenger_db.history(chat_id):
                 await say(replica, chat_id, "a", "b")
             return found
 
     late = dataclasses.replace(replica.store, messages=Late(replica.store.database))
-    reads = Reads(replica.use_cases, place.keys.verifier())
-    replica.attach = StreamServer(replica.engine, late, place.keys.verifier(), reads).attach
-    async with gateway_stream(replica, place.keys) as gateway:
+    reads = Reads(replica.use_cases, messenger_db.keys.verifier())
+    replica.attach = StreamServer(replica.engine, late, messenger_db.keys.verifier(), reads).attach
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 0})
         assert gateway.seqs(bob) == [1, 2]
 
 
 async def test_a_chat_that_is_not_the_users_is_refused_and_the_others_are_told(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """A client with one chat that it left would never be told of the others; or strangers would read."""
     await say(replica, chat_id, "a")
-    foreign = place.group([ALICE, CAROL])
+    foreign = messenger_db.group([ALICE, CAROL])
     await say(replica, foreign, "secret")
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {foreign: 0, new_id(): 0, chat_id: 0})
         errors = gateway.all("errors")
@@ -148,30 +152,32 @@ async def test_a_chat_that_is_not_the_users_is_refused_and_the_others_are_told(
             (bob, False, "not_found"),
         ]
         assert errors[0].error == errors[1].error
-        assert [one.chat_id for one in gateway.told(bob)] == [chat_id]
+        assert [one.chat_id for one in gateway.deliveries_to(bob)] == [chat_id]
         # And is told live when the user becomes a member
         await replica.engine.commit(add_members, foreign, ALICE, [BOB], 10)
         await say(replica, foreign, "welcome")
-        await eventually(lambda: foreign in [one.chat_id for one in gateway.told(bob)], "told live")
+        await eventually(lambda: foreign in [one.chat_id for one in gateway.deliveries_to(bob)], "told live")
 
 
-async def test_who_left_resumes_up_to_their_leaving(place: Place, replica: Replica, chat_id: bytes) -> None:
+async def test_who_left_resumes_up_to_their_leaving(
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
+) -> None:
     """Former members would go on reading by resuming (promise P5)."""
     await say(replica, chat_id, "a")
     await replica.use_cases.remove_member(ALICE, chat_id, BOB)
     await say(replica, chat_id, "b")
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 0})
         assert gateway.seqs(bob) == [1]
 
 
 async def test_a_cursor_beyond_the_end_keeps_nothing_back(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """A client with a wrong cursor would hear nothing of the chat for a minute."""
     await say(replica, chat_id, "a")
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 2**61})
         await say(replica, chat_id, "b")
@@ -179,37 +185,37 @@ async def test_a_cursor_beyond_the_end_keeps_nothing_back(
 
 
 async def test_a_resume_that_fails_says_so_and_keeps_nothing_back(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """A moment without the disk would silence a chat for a minute, without a word."""
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await say(replica, chat_id, "a")
         await eventually(lambda: gateway.seqs(bob) == [1], "told live")
-        place.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
+        messenger_db.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
         await resume(gateway, bob, {chat_id: 0})
-        place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
+        messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
         (refused,) = gateway.all("errors")
         assert (refused.socket, refused.error.code) == (bob, "unavailable")
         await say(replica, chat_id, "b")
         await eventually(lambda: gateway.seqs(bob) == [1, 2], "told live")
 
 
-def commit_elsewhere(place: Place, chat_id: bytes) -> Position:
+def commit_elsewhere(messenger_db: MessengerDatabase, chat_id: bytes) -> Position:
     """Another replica commits, and its event is on its way."""
-    position: Position = place.write(append_commit, [MessageChanged(chat_id, 1)])
+    position: Position = messenger_db.write(append_commit, [MessageChanged(chat_id, 1)])
     return position
 
 
 async def test_a_second_resume_remembers_what_the_first_has_read(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """Somebody who resumes chat by chat would be told some messages twice."""
-    other = place.direct(ALICE, BOB)
-    async with gateway_stream(replica, place.keys) as gateway:
+    other = messenger_db.direct(ALICE, BOB)
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await say(replica, chat_id, "a")
-        position = commit_elsewhere(place, chat_id)
+        position = commit_elsewhere(messenger_db, chat_id)
         await resume(gateway, bob, {chat_id: 1})
         socket = next(iter(replica.engine.hub.online[BOB]))
         await resume(gateway, bob, {other: 0})
@@ -221,17 +227,17 @@ async def test_a_second_resume_remembers_what_the_first_has_read(
 
 
 async def test_the_first_resumes_end_is_not_the_seconds(
-    place: Place, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:
     """What another replica wrote between two resumes would be delivered by the second, and live again."""
-    other = place.direct(ALICE, BOB)
+    other = messenger_db.direct(ALICE, BOB)
     followed = replica.engine.followed
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await say(replica, chat_id, "a")
-        first = commit_elsewhere(place, chat_id)
+        first = commit_elsewhere(messenger_db, chat_id)
         await resume(gateway, bob, {chat_id: 1})
-        second = commit_elsewhere(place, chat_id)
+        second = commit_elsewhere(messenger_db, chat_id)
         await resume(gateway, bob, {other: 0})
         socket = next(iter(replica.engine.hub.online[BOB]))
         followed.note(first)
@@ -243,38 +249,42 @@ async def test_the_first_resumes_end_is_not_the_seconds(
         await eventually(lambda: socket.floors is None, "the end of the resumes")
 
 
-async def test_two_resumes_at_once_are_refused(place: Place, replica: Replica, chat_id: bytes) -> None:
+async def test_two_resumes_at_once_are_refused(
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
+) -> None:
     """Pages of two resumes would be mixed."""
     await say(replica, chat_id, *("text" for _ in range(300)))
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         asked = {"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}
-        gateway.say(resumes=[asked, asked])
+        gateway.write(resumes=[asked, asked])
         await eventually(lambda: gateway.all("errors"), "refused")
         assert gateway.all("errors")[0].error.field == "cursors"
 
 
-async def test_the_resume_of_a_closed_socket_ends(place: Place, replica: Replica, chat_id: bytes) -> None:
+async def test_the_resume_of_a_closed_socket_ends(
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
+) -> None:
     """Clients that give up would leave their pages in memory for a minute (promise P9)."""
     await say(replica, chat_id, *("text" for _ in range(300)))
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
-        gateway.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
+        gateway.write(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: gateway.all("paused"), "the first page")
-        gateway.say(closes=[bob])
+        gateway.write(closes=[bob])
         # The last of what it says, to nobody
         await eventually(lambda: gateway.all("resumed") == [bob], "its end")
         assert gateway.all("errors") == []
 
 
 async def test_a_reader_who_takes_nothing_is_given_up(
-    place: Place, replica: Replica, chat_id: bytes, monkeypatch: pytest.MonkeyPatch
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hanging client would hold its page in memory for ever (promise P9)."""
     monkeypatch.setattr(module, "DRAIN_SECONDS", 0.05)
     await say(replica, chat_id, *("text" for _ in range(300)))
-    async with gateway_stream(replica, place.keys) as gateway:
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
-        gateway.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
+        gateway.write(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: gateway.all("resumed"), "given up")
         assert [one.error.code for one in gateway.all("errors")] == ["unavailable"]

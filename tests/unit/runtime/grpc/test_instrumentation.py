@@ -12,7 +12,7 @@ from palaver.runtime.grpc.instrumentation import CALLS, SECONDS, Method, calling
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import note_fact
 from palaver.runtime.telemetry.tracing import tracer
-from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, keeping
+from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, recording
 
 SERVICE = "test.Service"
 
@@ -36,9 +36,9 @@ def calls(method: str, code: str) -> float:
 
 async def test_a_call_goes_on_with_its_callers_trace() -> None:
     """The messenger's part of a request would be missing from its trace."""
-    with keeping() as kept:
+    with recording() as recorded:
         assert await Method(SERVICE, "Ask").serve(SAMPLED, answer()) == "yes"
-    span = kept.span("test.Service/Ask")
+    span = recorded.span("test.Service/Ask")
     assert (span.kind, span.trace_id, span.parent_id, span.error) == ("server", TRACE, PARENT, "")
     assert span.attributes == {
         "rpc.system": "grpc",
@@ -47,7 +47,7 @@ async def test_a_call_goes_on_with_its_callers_trace() -> None:
         "rpc.grpc.status_code": 0,
         "user.id": "bob",
     }
-    assert [(line["trace_id"], line["user_id"]) for line in kept.lines] == [(TRACE, "bob")]
+    assert [(line["trace_id"], line["user_id"]) for line in recorded.lines] == [(TRACE, "bob")]
     assert calls("Ask", "ok") == 1
     [metric] = SECONDS.labels("Ask").collect()
     assert [sample.value for sample in metric.samples if sample.name.endswith("_count")] == [1]
@@ -68,16 +68,16 @@ async def test_a_failed_call_says_how(
 ) -> None:
     """Failures would be counted as successes, or callers' mistakes as failures that wake somebody up."""
     method = f"Fail{code}"
-    with keeping() as kept:
+    with recording() as recorded:
         for traceparent in (SAMPLED, UNSAMPLED):
             with pytest.raises(type(error)):
                 await Method(SERVICE, method).serve(traceparent, fail(error))
     assert calls(method, code) == 2
-    assert len(kept.spans) == (2 if kept_as else 1)
-    for span in kept.spans:
+    assert len(recorded.spans) == (2 if kept_as else 1)
+    for span in recorded.spans:
         assert (span.error, span.attributes["rpc.grpc.status_code"]) == (kept_as, status)
-    assert {line["event"] for line in kept.lines} == ({event} if event else set())
-    assert {line["trace_id"] for line in kept.lines} <= {TRACE}
+    assert {line["event"] for line in recorded.lines} == ({event} if event else set())
+    assert {line["trace_id"] for line in recorded.lines} <= {TRACE}
 
 
 async def test_calls_at_the_same_time_do_not_mix() -> None:
@@ -91,19 +91,19 @@ async def test_calls_at_the_same_time_do_not_mix() -> None:
         for one in served:
             await asyncio.create_task(Method(SERVICE, "Mix").serve(SAMPLED, one))
 
-    with keeping() as kept:
+    with recording() as recorded:
         await asyncio.gather(in_turn(answer(), nobody()), in_turn(nobody(), answer()))
-    assert {line.get("user_id") for line in kept.lines if line["event"] == "nobody"} == {None}
+    assert {line.get("user_id") for line in recorded.lines if line["event"] == "nobody"} == {None}
 
 
 async def test_a_caller_notes_what_it_heard() -> None:
     """The caller's half of a call would not say how the call ended."""
     with (
-        keeping() as kept,
+        recording() as recorded,
         tracer.serve("request", SAMPLED, {}, is_edge=True) as work,
         calling(SERVICE, "Ask") as call,
     ):
         note_answer(call, grpc.StatusCode.UNAVAILABLE)
-    span = kept.span("test.Service/Ask")
+    span = recorded.span("test.Service/Ask")
     assert (span.kind, span.parent_id) == ("client", work.span_id)
     assert span.attributes["rpc.grpc.status_code"] == 14

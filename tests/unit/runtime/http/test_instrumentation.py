@@ -14,7 +14,7 @@ from palaver.runtime.http.instrumentation import REQUESTS, Requests
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import note_fact, note_failure
-from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, Kept, keeping
+from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, Recorded, recording
 
 SECRET = "very.secret.token"
 
@@ -56,9 +56,9 @@ def app_of(**options: Any) -> Requests:
 
 
 @pytest.fixture
-def kept() -> Iterator[Kept]:
-    with keeping() as kept:
-        yield kept
+def recorded() -> Iterator[Recorded]:
+    with recording() as recorded:
+        yield recorded
 
 
 class Connection:
@@ -99,11 +99,11 @@ async def connected(app: Requests) -> AsyncIterator[Connection]:
             await writer.wait_closed()
 
 
-async def test_the_clients_trace_goes_on(kept: Kept) -> None:
+async def test_the_clients_trace_goes_on(recorded: Recorded) -> None:
     """A client could not find its request in our traces, nor its answer's span."""
     async with connected(app_of()) as connection:
         _, headers = await connection.call("/greet/bob", traceparent=SAMPLED, user_agent="curl/8")
-    span = kept.span("GET /greet/{name}")
+    span = recorded.span("GET /greet/{name}")
     assert headers["traceresponse"] == f"00-{TRACE}-{span.span_id}-01"
     assert (span.kind, span.trace_id, span.parent_id, span.error) == ("server", TRACE, PARENT, "")
     assert span.end > span.start
@@ -122,81 +122,81 @@ async def test_the_clients_trace_goes_on(kept: Kept) -> None:
 @pytest.mark.parametrize("traceparent", ["", "nonsense", "00-" + "0" * 32 + f"-{PARENT}-01"])
 async def test_without_a_trace_one_is_begun(traceparent: str) -> None:
     """A client that sends nothing, or nonsense, would get no id that it could show to an operator."""
-    with keeping(per_second=1) as kept:
+    with recording(per_second=1) as recorded:
         async with connected(app_of()) as connection:
             _, headers = await connection.call("/greet/bob", traceparent=traceparent)
-    span = kept.span("GET /greet/{name}")
+    span = recorded.span("GET /greet/{name}")
     assert headers["traceresponse"] == f"00-{span.trace_id}-{span.span_id}-01"
     assert span.trace_id not in (TRACE, "0" * 32)
     assert span.parent_id == ""
 
 
-async def test_what_is_not_sampled_costs_no_disk(kept: Kept) -> None:
+async def test_what_is_not_sampled_costs_no_disk(recorded: Recorded) -> None:
     """A busy system would write a span for each request, and fill its disk."""
     async with connected(app_of()) as connection:
         _, headers = await connection.call("/greet/bob", traceparent=UNSAMPLED)
-    assert kept.spans == []
+    assert recorded.spans == []
     assert headers["traceresponse"].startswith(f"00-{TRACE}-")
     assert headers["traceresponse"].endswith("-00")
 
 
 @pytest.mark.parametrize(("path", "error"), [("/fail", "unavailable"), ("/break", "LookupError")])
-async def test_failures_are_kept_unasked(kept: Kept, path: str, error: str) -> None:
+async def test_failures_are_kept_unasked(recorded: Recorded, path: str, error: str) -> None:
     """The one request of a thousand that failed would be the one without a trace."""
     app = app_of()
     async with connected(app) as connection:
         status, _ = await connection.call(path, traceparent=UNSAMPLED)
-    span = kept.span(f"GET {path}")
+    span = recorded.span(f"GET {path}")
     assert (span.error, span.attributes["error.type"]) == (error, error)
     assert span.attributes["http.response.status_code"] == status
     assert span.attributes["palaver.kept"] == "error"
-    [line] = [line for line in kept.lines if line["event"] == "request"]
+    [line] = [line for line in recorded.lines if line["event"] == "request"]
     assert (line["status"], line["trace_id"]) == (status, TRACE)
-    assert SECRET not in str(kept.lines) + str(span.attributes)
+    assert SECRET not in str(recorded.lines) + str(span.attributes)
 
 
-async def test_mistakes_of_clients_are_no_failures(kept: Kept) -> None:
+async def test_mistakes_of_clients_are_no_failures(recorded: Recorded) -> None:
     """Anybody who guesses paths could fill the disk with traces."""
     async with connected(app_of()) as connection:
         assert (await connection.call("/nothing"))[0] == 404
-    assert kept.spans == []
+    assert recorded.spans == []
 
 
 async def test_slow_requests_are_kept_unasked() -> None:
     """Nobody could see why a request was slow."""
-    with keeping(slow_seconds=0.0) as kept:
+    with recording(slow_seconds=0.0) as recorded:
         async with connected(app_of()) as connection:
             await connection.call("/greet/bob", traceparent=UNSAMPLED)
-    assert kept.span("GET /greet/{name}").attributes["palaver.kept"] == "slow"
+    assert recorded.span("GET /greet/{name}").attributes["palaver.kept"] == "slow"
 
 
 async def test_behind_the_edge_nothing_is_sampled_unasked() -> None:
     """Services would keep halves of traces, and more of them than the setting says."""
-    with keeping(per_second=100) as kept:
+    with recording(per_second=100) as recorded:
         async with connected(app_of(is_edge=False)) as connection:
             await connection.call("/greet/bob")
             await connection.call("/greet/alice", traceparent=SAMPLED)
-    assert kept.span("GET /greet/{name}").trace_id == TRACE
+    assert recorded.span("GET /greet/{name}").trace_id == TRACE
 
 
 async def test_health_begins_no_traces() -> None:
     """What machines ask every second would use up the traces that are kept, and fill the log."""
-    with keeping(per_second=100) as kept:
+    with recording(per_second=100) as recorded:
         async with connected(app_of()) as connection:
             await connection.call("/healthz")
-            assert kept.spans == []
-            assert kept.lines[-1]["log_level"] == "debug"
+            assert recorded.spans == []
+            assert recorded.lines[-1]["log_level"] == "debug"
             await connection.call("/healthz", traceparent=SAMPLED)
-    assert kept.span("GET /healthz").trace_id == TRACE
+    assert recorded.span("GET /healthz").trace_id == TRACE
 
 
-async def test_each_request_is_a_line(kept: Kept) -> None:
+async def test_each_request_is_a_line(recorded: Recorded) -> None:
     """Nobody could tell afterwards what was asked, by whom, and how it ended."""
     app = app_of(generation_of=lambda path: "v2" if path.startswith("/greet") else "none")
     async with connected(app) as connection:
         await connection.call("/greet/bob", traceparent=SAMPLED, user_agent="a\x85b" + "c" * 300)
         await connection.call("/nothing", method="PROPFIND")
-    first, second = [line for line in kept.lines if line["event"] == "request"]
+    first, second = [line for line in recorded.lines if line["event"] == "request"]
     assert first.pop("duration_ms") > 0
     assert first == {
         "event": "request",
@@ -213,13 +213,13 @@ async def test_each_request_is_a_line(kept: Kept) -> None:
     assert (second["generation"], second["agent"]) == ("none", "")
 
 
-async def test_no_query_is_written_down(kept: Kept) -> None:
+async def test_no_query_is_written_down(recorded: Recorded) -> None:
     """A token in an address would lie in logs and traces."""
     async with connected(app_of()) as connection:
         await connection.call(f"/greet/bob?token={SECRET}", traceparent=SAMPLED)
         await connection.call(f"/nothing?token={SECRET}", traceparent=SAMPLED)
-    assert len(kept.spans) == 2
-    assert SECRET not in str([span.attributes for span in kept.spans]) + str(kept.lines)
+    assert len(recorded.spans) == 2
+    assert SECRET not in str([span.attributes for span in recorded.spans]) + str(recorded.lines)
 
 
 async def test_labels_are_bounded() -> None:
@@ -235,7 +235,7 @@ async def test_labels_are_bounded() -> None:
     assert REQUESTS.labels("unknown", "other", 404, "none")._value.get() >= 3
 
 
-async def test_requests_of_one_connection_do_not_mix(kept: Kept) -> None:
+async def test_requests_of_one_connection_do_not_mix(recorded: Recorded) -> None:
     """Lines of one user's request would name the user of the request before it."""
     async with connected(app_of()) as connection:
         # In turn, then all at once; a large body makes the server stop and go on with reading
@@ -247,19 +247,19 @@ async def test_requests_of_one_connection_do_not_mix(kept: Kept) -> None:
             connection.ask("/meet", method="POST", body=bytes(300_000))
         for _ in range(6):
             await connection.hear()
-    met = [line for line in kept.lines if line["event"] == "met" or line.get("route") == "/meet"]
+    met = [line for line in recorded.lines if line["event"] == "met" or line.get("route") == "/meet"]
     assert len(met) == 10
     assert not [line for line in met if "user_id" in line or line["trace_id"] == TRACE]
-    greeted = [line.get("user_id") for line in kept.lines if line["event"] == "greeted"]
+    greeted = [line.get("user_id") for line in recorded.lines if line["event"] == "greeted"]
     assert greeted == ["bob"] * 2 + ["alice"] * 3
 
 
 async def test_switched_off_it_says_nothing() -> None:
     """Who does without traces and lines would still pay for them."""
-    with keeping() as kept:
+    with recording() as recorded:
         pass
     async with connected(app_of(access_log=False)) as connection:
         status, headers = await connection.call("/greet/bob", traceparent=SAMPLED)
     assert status == 200
     assert "traceresponse" not in headers
-    assert kept.spans == []
+    assert recorded.spans == []

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.telemetry.tracing import tracer
-from tests.harness.tracing import SAMPLED, keeping
+from tests.harness.tracing import SAMPLED, recording
 from tests.unit.runtime.sql.things import add, count, make_table
 
 BOUND_SECONDS = 10.0
@@ -167,11 +167,11 @@ async def test_errors_do_not_show_parameters(database: Database) -> None:
 @pytest.mark.parametrize("run", ["read", "read_short"])
 async def test_transactions_of_a_request_are_traced(database: Database, engine: str, run: str) -> None:
     """A trace would not say whether a request waited for its database."""
-    with keeping() as kept:
+    with recording() as recorded:
         with tracer.serve("request", SAMPLED, {}, is_edge=True) as work:
             await getattr(database, run)(count)
         await getattr(database, run)(count)
-    span = kept.span("count")
+    span = recorded.span("count")
     assert (span.kind, span.parent_id, span.error) == ("client", work.span_id, "")
     assert span.attributes["db.system.name"] == engine
     assert "things" in str(span.attributes["db.namespace"])
@@ -181,11 +181,11 @@ async def test_transactions_of_a_request_are_traced(database: Database, engine: 
 @pytest.mark.parametrize("run", ["write", "write_short"])
 async def test_failed_transactions_are_traced(database: Database, run: str) -> None:
     """A trace would show that a write went well which did not; or what was to be written."""
-    with keeping() as kept, tracer.serve("request", SAMPLED, {}, is_edge=True):
+    with recording() as recorded, tracer.serve("request", SAMPLED, {}, is_edge=True):
         await getattr(database, run)(add, 1, "a secret")
         with pytest.raises(IntegrityError):
             await getattr(database, run)(add, 1, "a secret")
-    first, second = [span for span in kept.spans if span.name == "add"]
+    first, second = [span for span in recorded.spans if span.name == "add"]
     assert (first.error, second.error) == ("", "IntegrityError")
     assert first.attributes["db.operation.name"] == "write"
-    assert "a secret" not in str([span.attributes for span in kept.spans])
+    assert "a secret" not in str([span.attributes for span in recorded.spans])

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from palaver.runtime.telemetry import spool as spool_module
 from palaver.runtime.telemetry.spool import Spool
-from tests.harness.palaver_process import wait_until
+from tests.harness.waiting import wait_until
 
 LINE = b"x" * 100
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from palaver.contracts.errors import CONFLICT, NOT_FOUND, UNAUTHENTICATED, PalaverError
-from tests.harness.scripted_upstreams import ALICE, ALICE_ACCOUNT, TOKEN_PAIR, Door
+from tests.harness.scripted_upstreams import ALICE, ALICE_ACCOUNT, TOKEN_PAIR, GatewayClient
 from tests.unit.gateway.http.test_errors import is_old_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -35,21 +35,21 @@ OLD_ALICE = (
         ("1994-04-10", "1994-04-10"),
     ],
 )
-async def test_sign_up(door: Door, birthday: str, day: str) -> None:
+async def test_sign_up(gateway: GatewayClient, birthday: str, day: str) -> None:
     """Old clients could not sign anybody up; or birthdays would move by time zones."""
-    door.auth.answers["POST /users"] = (201, ALICE_ACCOUNT)
-    answer = await door.call(
+    gateway.auth.answers["POST /users"] = (201, ALICE_ACCOUNT)
+    answer = await gateway.call(
         "POST", "/auth/sign-up", {**NEW_BOB, "birthday": birthday, "unknown": 1}, token=""
     )
-    assert (answer.status, answer.content) == (200, b"{}")
-    assert door.auth.asked[-1].body == {**NEW_BOB, "birthday": day, "old_rules": True}
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert gateway.auth.calls[-1].body == {**NEW_BOB, "birthday": day, "old_rules": True}
 
 
 @pytest.mark.parametrize("missing", NEW_BOB)
-async def test_sign_up_needs_every_field(door: Door, missing: str) -> None:
+async def test_sign_up_needs_every_field(gateway: GatewayClient, missing: str) -> None:
     """An account would be made that the old clients' screens cannot show."""
     body = {key: value for key, value in NEW_BOB.items() if key != missing}
-    answer = await door.call("POST", "/auth/sign-up", body)
+    answer = await gateway.call("POST", "/auth/sign-up", body)
     is_old_error(answer, 400)
     assert missing in answer.json["message"]
 
@@ -58,15 +58,15 @@ async def test_sign_up_needs_every_field(door: Door, missing: str) -> None:
     "change",
     [{"birthday": "10.04.1994"}, {"birthday": 766_000_000}, {"birthday": "1994-02-30"}, {"sex": "other"}],
 )
-async def test_sign_up_refuses(door: Door, change: dict[str, Any]) -> None:
+async def test_sign_up_refuses(gateway: GatewayClient, change: dict[str, Any]) -> None:
     """A wrong birthday would be stored as another day."""
-    is_old_error(await door.call("POST", "/auth/sign-up", {**NEW_BOB, **change}), 400)
+    is_old_error(await gateway.call("POST", "/auth/sign-up", {**NEW_BOB, **change}), 400)
 
 
-async def test_a_taken_email(door: Door) -> None:
+async def test_a_taken_email(gateway: GatewayClient) -> None:
     """An old client would report a broken server where one has an account already."""
-    door.auth.answers["POST /users"] = PalaverError(CONFLICT, "the email is taken", field="email")
-    answer = await door.call("POST", "/auth/sign-up", NEW_BOB)
+    gateway.auth.answers["POST /users"] = PalaverError(CONFLICT, "the email is taken", field="email")
+    answer = await gateway.call("POST", "/auth/sign-up", NEW_BOB)
     is_old_error(answer, 409)
 
 
@@ -77,41 +77,41 @@ async def test_a_taken_email(door: Door) -> None:
         ("PUT", "/auth/token", "POST /sessions/refresh", {"refresh_token": "old"}),
     ],
 )
-async def test_tokens(door: Door, method: str, path: str, asked: str, body: Any) -> None:
+async def test_tokens(gateway: GatewayClient, method: str, path: str, asked: str, body: Any) -> None:
     """Old clients could not sign in, or would be signed out after half an hour."""
-    door.auth.answers[asked] = TOKEN_PAIR
-    answer = await door.call(method, path, body, token="")
-    assert (answer.status, answer.content) == (200, b'{"access_token":"a.b.c","refresh_token":"refresh"}')
-    door.auth.answers[asked] = PalaverError(UNAUTHENTICATED)
-    is_old_error(await door.call(method, path, body, token=""), 401)
-    is_old_error(await door.call(method, path, {}, token=""), 400)
+    gateway.auth.answers[asked] = TOKEN_PAIR
+    answer = await gateway.call(method, path, body, token="")
+    assert (answer.status, answer.body) == (200, b'{"access_token":"a.b.c","refresh_token":"refresh"}')
+    gateway.auth.answers[asked] = PalaverError(UNAUTHENTICATED)
+    is_old_error(await gateway.call(method, path, body, token=""), 401)
+    is_old_error(await gateway.call(method, path, {}, token=""), 400)
 
 
 @pytest.mark.parametrize("path", ["/auth/user/get-by-email", "/auth/user"])
-async def test_find_by_email(door: Door, path: str) -> None:
+async def test_find_by_email(gateway: GatewayClient, path: str) -> None:
     """Old clients could not find whom to talk to, by either generation's path."""
-    door.auth.answers["GET /users/by-email"] = ALICE_ACCOUNT
-    answer = await door.call("GET", f"{path}?email=alice@email.com")
-    assert (answer.status, answer.content) == (200, f'{{"user_id":"{ALICE}"}}'.encode())
-    door.auth.answers["GET /users/by-email"] = PalaverError(NOT_FOUND, "there is no such user")
-    is_old_error(await door.call("GET", f"{path}?email=nobody@email.com"), 400)
-    is_old_error(await door.call("GET", path), 400)
-    is_old_error(await door.call("GET", f"{path}?email=alice@email.com", token=""), 401)
+    gateway.auth.answers["GET /users/by-email"] = ALICE_ACCOUNT
+    answer = await gateway.call("GET", f"{path}?email=alice@email.com")
+    assert (answer.status, answer.body) == (200, f'{{"user_id":"{ALICE}"}}'.encode())
+    gateway.auth.answers["GET /users/by-email"] = PalaverError(NOT_FOUND, "there is no such user")
+    is_old_error(await gateway.call("GET", f"{path}?email=nobody@email.com"), 400)
+    is_old_error(await gateway.call("GET", path), 400)
+    is_old_error(await gateway.call("GET", f"{path}?email=alice@email.com", token=""), 401)
 
 
-async def test_the_caller(door: Door) -> None:
+async def test_the_caller(gateway: GatewayClient) -> None:
     """Old clients could not show their user's profile."""
-    door.auth.answers["GET /users/me"] = ALICE_ACCOUNT
-    assert (await door.call("GET", "/auth/user/get-by-token")).content == OLD_ALICE
+    gateway.auth.answers["GET /users/me"] = ALICE_ACCOUNT
+    assert (await gateway.call("GET", "/auth/user/get-by-token")).body == OLD_ALICE
 
 
-async def test_search(door: Door) -> None:
+async def test_search(gateway: GatewayClient) -> None:
     """Old clients could not page through a search."""
-    door.auth.answers["GET /users/search"] = {"users": [ALICE_ACCOUNT], "next_cursor": None, "total": 21}
+    gateway.auth.answers["GET /users/search"] = {"users": [ALICE_ACCOUNT], "next_cursor": None, "total": 21}
     path = "/social/profile/search-by-anthroponym?anthroponym=al%20sw"
-    answer = await door.call("GET", path)
-    assert answer.content == b'{"count":21,"users":[' + OLD_ALICE + b"]}"
-    await door.call("GET", f"{path}&limit=5000&offset=20")
-    first, second = [asked.query for asked in door.auth.asked if asked.path == "/users/search"]
+    answer = await gateway.call("GET", path)
+    assert answer.body == b'{"count":21,"users":[' + OLD_ALICE + b"]}"
+    await gateway.call("GET", f"{path}&limit=5000&offset=20")
+    first, second = [asked.query for asked in gateway.auth.calls if asked.path == "/users/search"]
     assert first == {"q": "al sw", "limit": "10", "offset": "0", "with_total": "true"}
     assert (second["limit"], second["offset"]) == ("1000", "20")

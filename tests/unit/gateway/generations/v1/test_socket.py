@@ -12,7 +12,7 @@ from palaver.gateway.generations.v1.socket import CodecV1
 from palaver.gateway.sockets.commands import OutboundMessages
 from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
-from tests.harness.memory_sockets import read_frames
+from tests.harness.memory_transport import read_frames
 
 CHAT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11"
 V1 = CodecV1(GatewaySettings(messages_per_request=3, text_characters=10))

@@ -30,7 +30,7 @@ from palaver.gateway.sockets.commands import (
 )
 from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
-from tests.harness.memory_sockets import read_frames
+from tests.harness.memory_transport import read_frames
 
 CHAT, CLIENT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11", "5b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a22"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

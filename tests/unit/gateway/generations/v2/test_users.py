@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from palaver.contracts.errors import CONFLICT, NOT_FOUND, PalaverError
-from tests.harness.scripted_upstreams import ALICE_ACCOUNT, Door
+from tests.harness.scripted_upstreams import ALICE_ACCOUNT, GatewayClient
 from tests.unit.gateway.http.test_errors import is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -15,18 +15,18 @@ NEW_ALICE = {key: value for key, value in ALICE_ACCOUNT.items() if key not in ("
 }
 
 
-async def test_sign_up(door: Door) -> None:
+async def test_sign_up(gateway: GatewayClient) -> None:
     """Nobody could join."""
-    door.auth.answers["POST /users"] = (201, ALICE_ACCOUNT)
-    answer = await door.call("POST", "/v2/users", NEW_ALICE, token="")
+    gateway.auth.answers["POST /users"] = (201, ALICE_ACCOUNT)
+    answer = await gateway.call("POST", "/v2/users", NEW_ALICE, token="")
     assert (answer.status, answer.json) == (201, ALICE_ACCOUNT)
-    assert door.auth.asked[-1].body == {**NEW_ALICE}
+    assert gateway.auth.calls[-1].body == {**NEW_ALICE}
 
 
-async def test_a_taken_email_is_a_conflict(door: Door) -> None:
+async def test_a_taken_email_is_a_conflict(gateway: GatewayClient) -> None:
     """A sign-up form could not say that one has an account already."""
-    door.auth.answers["POST /users"] = PalaverError(CONFLICT, "the email is taken", field="email")
-    answer = await door.call("POST", "/v2/users", NEW_ALICE)
+    gateway.auth.answers["POST /users"] = PalaverError(CONFLICT, "the email is taken", field="email")
+    answer = await gateway.call("POST", "/v2/users", NEW_ALICE)
     is_problem(answer, 409, "conflict")
     assert answer.json["errors"] == [{"field": "email", "message": "the email is taken"}]
 
@@ -45,43 +45,43 @@ async def test_a_taken_email_is_a_conflict(door: Door) -> None:
         {"old_rules": True},
     ],
 )
-async def test_sign_up_refuses(door: Door, change: dict[str, Any]) -> None:
+async def test_sign_up_refuses(gateway: GatewayClient, change: dict[str, Any]) -> None:
     """Accounts would be made that cannot be used, or whose password is too weak for new clients."""
-    answer = await door.call("POST", "/v2/users", {**NEW_ALICE, **change})
+    answer = await gateway.call("POST", "/v2/users", {**NEW_ALICE, **change})
     is_problem(answer, 422, "invalid")
     assert [error["field"] for error in answer.json["errors"]] == list(change)
-    assert not door.auth.asked
+    assert not gateway.auth.calls
 
 
-async def test_the_caller(door: Door) -> None:
+async def test_the_caller(gateway: GatewayClient) -> None:
     """A client could not show its user's own profile."""
-    door.auth.answers["GET /users/me"] = ALICE_ACCOUNT
-    assert (await door.call("GET", "/v2/users/me")).json == ALICE_ACCOUNT
-    assert door.auth.asked[-1].headers["authorization"] == f"Bearer {door.token}"
+    gateway.auth.answers["GET /users/me"] = ALICE_ACCOUNT
+    assert (await gateway.call("GET", "/v2/users/me")).json == ALICE_ACCOUNT
+    assert gateway.auth.calls[-1].headers["authorization"] == f"Bearer {gateway.token}"
 
 
-async def test_a_change_sends_what_is_given_alone(door: Door) -> None:
+async def test_a_change_sends_what_is_given_alone(gateway: GatewayClient) -> None:
     """Changing the city would empty the rest of the profile."""
-    door.auth.answers["PATCH /users/me"] = {**ALICE_ACCOUNT, "city": ""}
-    answer = await door.call("PATCH", "/v2/users/me", {"city": "", "birthday": "1995-10-11"})
+    gateway.auth.answers["PATCH /users/me"] = {**ALICE_ACCOUNT, "city": ""}
+    answer = await gateway.call("PATCH", "/v2/users/me", {"city": "", "birthday": "1995-10-11"})
     assert (answer.status, answer.json["city"]) == (200, "")
-    assert door.auth.asked[-1].body == {"city": "", "birthday": "1995-10-11"}
+    assert gateway.auth.calls[-1].body == {"city": "", "birthday": "1995-10-11"}
 
 
-async def test_find_by_email(door: Door) -> None:
+async def test_find_by_email(gateway: GatewayClient) -> None:
     """Nobody could be found to talk to; or an unknown email would look like a broken address."""
-    door.auth.answers["GET /users/by-email"] = ALICE_ACCOUNT
-    answer = await door.call("GET", "/v2/users?email=alice%2Bx%40email.com")
+    gateway.auth.answers["GET /users/by-email"] = ALICE_ACCOUNT
+    answer = await gateway.call("GET", "/v2/users?email=alice%2Bx%40email.com")
     assert answer.json == {"users": [ALICE_ACCOUNT], "next_cursor": None}
-    assert door.auth.asked[-1].query == {"email": "alice+x@email.com"}
-    door.auth.answers["GET /users/by-email"] = PalaverError(NOT_FOUND)
-    answer = await door.call("GET", "/v2/users?email=nobody%40email.com")
+    assert gateway.auth.calls[-1].query == {"email": "alice+x@email.com"}
+    gateway.auth.answers["GET /users/by-email"] = PalaverError(NOT_FOUND)
+    answer = await gateway.call("GET", "/v2/users?email=nobody%40email.com")
     assert (answer.status, answer.json) == (200, {"users": [], "next_cursor": None})
 
 
-async def test_find_by_name(door: Door) -> None:
+async def test_find_by_name(gateway: GatewayClient) -> None:
     """Pages of a search would not lead to the next."""
-    door.auth.answers["GET /users/search"] = {"users": [ALICE_ACCOUNT], "next_cursor": "n", "total": None}
-    answer = await door.call("GET", "/v2/users?q=al+sw&limit=1&cursor=c")
+    gateway.auth.answers["GET /users/search"] = {"users": [ALICE_ACCOUNT], "next_cursor": "n", "total": None}
+    answer = await gateway.call("GET", "/v2/users?q=al+sw&limit=1&cursor=c")
     assert answer.json == {"users": [ALICE_ACCOUNT], "next_cursor": "n"}
-    assert door.auth.asked[-1].query == {"q": "al sw", "limit": "1", "cursor": "c"}
+    assert gateway.auth.calls[-1].query == {"q": "al sw", "limit": "1", "cursor": "c"}

@@ -1,5 +1,4 @@
-"""Clients of a gateway's sockets without a network: what a client sends is heard in the same moment, what it
-is told is kept as frames."""
+"""The transport of a gateway's socket without a network: frames arrive the moment they are sent."""
 
 import asyncio
 import json
@@ -27,10 +26,10 @@ def read_frames(written: bytes) -> list[dict[str, Any]]:
     return found
 
 
-class MemoryClient:
-    """One socket's client, which stands where the TCP connection and its WebSocket would.
+class MemoryTransport:
+    """One client, in the place of the TCP connection and its WebSocket.
 
-    `frames`: all that it was told. `closed`: the close code that it got, or None.
+    `frames`: all that it received. `closed`: the close code that it got, None before that.
     """
 
     def __init__(self) -> None:
@@ -40,7 +39,7 @@ class MemoryClient:
         self.socket: Any = None
         self._gone = False
 
-    async def open(self, server: SocketServer, path: str, token: str) -> "MemoryClient":
+    async def open(self, server: SocketServer, path: str, token: str) -> "MemoryTransport":
         """Upgrades as a client with a token does."""
         websocket: Any = await server.upgrades.decide(
             HandshakeRequest(path, {}, {"authorization": token}, "")
@@ -59,7 +58,7 @@ class MemoryClient:
         """Whether neither side has closed it."""
         return not self._gone and self.closed is None
 
-    def say(self, **frame: Any) -> None:
+    def send_frame(self, **frame: Any) -> None:
         """Sends a frame."""
         self.socket.handle_message(json.dumps(frame).encode())
 
@@ -69,15 +68,15 @@ class MemoryClient:
             self._gone = True
             self.socket.handle_close()
 
-    # ---- what the wire asks of a transport ----
+    # ---- see `picows.WSTransport` and `asyncio.Transport` ----
 
     @property
-    def underlying_transport(self) -> "MemoryClient":
+    def underlying_transport(self) -> "MemoryTransport":
         """This is both."""
         return self
 
     def write(self, frames: bytes) -> None:
-        """The gateway tells something."""
+        """Receives frames of the gateway."""
         self.frames += read_frames(frames)
 
     def is_closing(self) -> bool:
