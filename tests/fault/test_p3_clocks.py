@@ -87,7 +87,7 @@ async def stall(house: House) -> None:
     """The disk takes 25 s for one commit, while the stream goes on."""
     await house.commit_and_die()
     house.messenger.set_clock(25)
-    house.alice.send_frame({"type": "typing", "chat_id": text_from_id(house.chat_id)})
+    house.alice.send({"type": "typing", "chat_id": text_from_id(house.chat_id)})
     await eventually(lambda: house.bob.frames("typing"), "a batch 25 s later")
 
 
