@@ -14,7 +14,7 @@ from palaver.contracts.errors import INVALID, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.runtime.settings import Settings, load_settings
 from palaver.runtime.startup import StartError
-from palaver.runtime.telemetry.trace_context import read_traceparent
+from palaver.runtime.telemetry.trace_context import parse_traceparent
 
 # Lines that `palaver logs` shows where nothing else bounds them
 LAST_LINES = 100
@@ -144,9 +144,9 @@ def settings_of(config: Path | None, data_dir: Path | None) -> Settings:
 def trace_id_of(text: str) -> str:
     """The id that a text is, or that a `traceparent` or `traceresponse` names. Raises `invalid`."""
     text = text.strip().lower()
-    place = read_traceparent(text)
-    if place is not None:
-        return place.trace_id
+    named = parse_traceparent(text)
+    if named.trace_id:
+        return named.trace_id
     if not re.fullmatch(r"[0-9a-f]{32}", text) or not text.strip("0"):
         raise PalaverError(INVALID, "a trace id has 32 hexadecimal digits, which are not all 0")
     return text

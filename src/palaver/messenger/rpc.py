@@ -22,7 +22,7 @@ from palaver.messenger.store.messages import Page
 from palaver.messenger.use_cases import UseCases
 from palaver.runtime.grpc.instrumentation import Method
 from palaver.runtime.grpc.server import abort_call
-from palaver.runtime.telemetry.trace_context import read_traceparent
+from palaver.runtime.telemetry.trace_context import parse_traceparent
 from palaver.runtime.telemetry.tracing import current_work
 from palaver.runtime.tokens import TokenVerifier
 
@@ -188,5 +188,4 @@ def trace_id_of(traceparent: str) -> str:
     work = current_work()
     if work is not None and work.trace_id:
         return work.trace_id
-    named = read_traceparent(traceparent)
-    return "" if named is None else named.trace_id
+    return parse_traceparent(traceparent).trace_id

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.messenger.domain import Message
 from palaver.messenger.realtime.memberships import Audience
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 
 if TYPE_CHECKING:
     from palaver.messenger.realtime.gateway_connection import GatewayConnection
@@ -30,8 +31,8 @@ class Append:
     """One request to send, on its way through the committer. The lower fields are filled in by it.
 
     `retry`: it may be stored already. It came through `origin`, as its number `request` of its socket
-    number `socket`; or by a unary call, which waits for `outcome`. `traceparent`: its request's, where that
-    is sampled; then `came_at` is when the messenger heard of it, in nanoseconds since the epoch.
+    number `socket`; or by a unary call, which waits for `outcome`. `trace`: its request's, where that is
+    sampled; then `came_at` is when the messenger heard of it, in nanoseconds since the epoch.
     """
 
     audience: Audience
@@ -44,7 +45,7 @@ class Append:
     socket: int = 0
     request: int = 0
     outcome: "asyncio.Future[list[Message]] | None" = None
-    traceparent: str = ""
+    trace: TraceContext = NO_TRACE
     came_at: int = 0
 
     # Of the members among whom the sender was found. The audience may be read anew, without the sender,

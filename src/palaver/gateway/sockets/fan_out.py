@@ -8,7 +8,7 @@ from palaver.contracts.errors import CATALOGUE, UNAUTHENTICATED
 from palaver.contracts.messenger_pb2 import Delivery, MessengerBatch, SentReply, SocketOpen, SocketOpened
 from palaver.gateway import metrics
 from palaver.gateway.sockets.commands import Generation, OutboundMessages
-from palaver.gateway.sockets.message_spans import DeliverySpan, is_sampled, keep_delivered, keep_received
+from palaver.gateway.sockets.message_spans import DeliverySpan, keep_delivered, keep_received
 from palaver.gateway.sockets.registry import Socket, SocketRegistry
 from palaver.gateway.sockets.resume_filter import is_due
 from palaver.gateway.upstream.batches import error_from_proto
@@ -82,7 +82,7 @@ class FanOut:
                 self._peers.refuse(socket, error, sent)
         elif socket is not None:
             socket.write(socket.generation.stored(reply, sent))
-        if code or is_sampled(sent.traceparent):
+        if code or sent.trace.sampled:
             keep_received(sent, socket, None, code)
 
     def hear_delivery(self, delivery: Delivery, sent: InFlight | None, *, fresh_only: int) -> None:
@@ -103,9 +103,7 @@ class FanOut:
             sender.write(sender.generation.sent(told))
             is_due(sender, told)
         self._heard_at = sent.heard_at
-        if is_sampled(sent.traceparent) or (
-            tracer.is_on and time.time_ns() - sent.heard_at >= tracer.slow_ns
-        ):
+        if sent.trace.sampled or (tracer.is_on and time.time_ns() - sent.heard_at >= tracer.slow_ns):
             keep_received(sent, sender, told)
 
     def _tell(self, delivery: Delivery, told: OutboundMessages) -> list[Socket]:
@@ -137,13 +135,12 @@ class FanOut:
                 if socket.resume_span is not None:
                     socket.resume_span.add(told)
             return
-        traceparent = delivery.traceparent if sent is None else sent.traceparent
-        if traceparent and not is_sampled(traceparent) and sent is None:
+        trace = told.trace
+        if sent is None and trace.trace_id:
             # From the journal, which does not know whether the message was sampled
-            place = tracer.begin(traceparent, is_edge=True)
-            traceparent = place.traceparent if place is not None else ""
-        if is_sampled(traceparent):
-            self._traced.append(DeliverySpan(told, traceparent[3:35], time.time_ns(), sockets))
+            trace = tracer.begin(trace, is_edge=True)
+        if trace.sampled:
+            self._traced.append(DeliverySpan(told, trace.trace_id, time.time_ns(), sockets))
 
     def hear_batch(self, batch: MessengerBatch) -> None:
         """See `link.Hears`."""

@@ -4,37 +4,27 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
-from palaver.contracts.ids import text_from_id
+from palaver.contracts.ids import span_id_of_message, text_from_id
 from palaver.gateway.sockets.commands import OutboundMessages
 from palaver.gateway.sockets.registry import Socket
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.telemetry.spans import Attributes, Event, Link, Span
-from palaver.runtime.telemetry.trace_context import Trace, new_span_id
+from palaver.runtime.telemetry.trace_context import TraceContext, new_span_id
 from palaver.runtime.telemetry.tracing import tracer
 
 # Sockets of a delivery, and messages of a resume, that are named one by one at most
 MOST_EVENTS = 256
 
 
-def is_sampled(traceparent: str) -> bool:
-    """Whether spans are made. The gateway wrote it: its form is right."""
-    return traceparent[-1:] == "1"
-
-
-def span_of_message(message_id: bytes) -> str:
-    """The id of the span in which the messenger journalled a message."""
-    return message_id[8:].hex()
-
-
-def begin_message(traceparent: str) -> tuple[str, str]:
-    """The traceparent under which a message goes on, and the span that it is below; both are empty where
-    traces are off."""
-    if not traceparent:
+def begin_message(parent: TraceContext) -> tuple[TraceContext, str]:
+    """The context in which a message goes on, and the span that it is below; both are empty where traces are
+    off."""
+    if not parent.trace_id:
         return tracer.begin_message(), ""
-    place = tracer.begin(traceparent, is_edge=True)
-    if place is None:
-        return "", ""
-    return f"00-{place.trace_id}-{new_span_id()}-{'01' if place.sampled else '00'}", place.span_id
+    trace = tracer.begin(parent, is_edge=True)
+    if not trace.trace_id:
+        return trace, ""
+    return TraceContext(trace.trace_id, new_span_id(), trace.sampled), trace.span_id
 
 
 def keep_received(
@@ -42,7 +32,7 @@ def keep_received(
 ) -> None:
     """A client's request to send, from its frame to its answer. `told`: it was stored as this. Nothing where
     traces are off."""
-    if not sent.traceparent:
+    if not sent.trace.trace_id:
         return
     attributes: Attributes = {
         "messaging.system": "palaver",
@@ -57,14 +47,14 @@ def keep_received(
     if told is not None:
         attributes["messaging.message.id"] = text_from_id(told.ids[0])
         attributes["palaver.seq"] = told.first_seq
-    if not is_sampled(sent.traceparent):
+    if not sent.trace.sampled:
         attributes["palaver.kept"] = "error" if error else "slow"
     tracer.put(
         Span(
             "receive message",
             "server",
-            sent.traceparent[3:35],
-            sent.traceparent[36:52],
+            sent.trace.trace_id,
+            sent.trace.span_id,
             sent.parent_id,
             sent.heard_at,
             time.time_ns(),
@@ -104,7 +94,7 @@ def keep_delivered(delivered: DeliverySpan) -> None:
             "consumer",
             trace_id,
             new_span_id(),
-            span_of_message(told.ids[0]),
+            span_id_of_message(told.ids[0]),
             began,
             ended,
             attributes,
@@ -113,16 +103,16 @@ def keep_delivered(delivered: DeliverySpan) -> None:
     )
 
 
-def keep_frame(name: str, traceparent: str, socket: Socket, chat_id: bytes) -> None:
+def keep_frame(name: str, parent: TraceContext, socket: Socket, chat_id: bytes) -> None:
     """A frame that has no answer, where its client asks to follow it."""
-    if not traceparent:
+    if not parent.trace_id:
         return
-    place = tracer.begin(traceparent, is_edge=True)
-    if place is None or not place.sampled:
+    trace = tracer.begin(parent, is_edge=True)
+    if not trace.sampled:
         return
     now = time.time_ns()
     attributes = {"palaver.chat_id": text_from_id(chat_id), **facts_of(socket)}
-    tracer.put(Span(name, "server", place.trace_id, new_span_id(), place.span_id, now, now, attributes))
+    tracer.put(Span(name, "server", trace.trace_id, new_span_id(), trace.span_id, now, now, attributes))
 
 
 def facts_of(socket: Socket) -> Attributes:
@@ -138,10 +128,10 @@ def facts_of(socket: Socket) -> Attributes:
 class ResumeSpan:
     """A resume under way that is sampled: what it tells, with links to the traces of the messages."""
 
-    __slots__ = ("_began", "_events", "_links", "_messages", "_place", "_socket")
+    __slots__ = ("_began", "_events", "_links", "_messages", "_socket", "_trace")
 
-    def __init__(self, place: Trace, socket: Socket) -> None:
-        self._place = place
+    def __init__(self, trace: TraceContext, socket: Socket) -> None:
+        self._trace = trace
         self._socket = socket
         self._began = time.time_ns()
         self._links: list[Link] = []
@@ -149,10 +139,10 @@ class ResumeSpan:
         self._messages = 0
 
     @classmethod
-    def begin(cls, traceparent: str, socket: Socket) -> Self | None:
+    def begin(cls, parent: TraceContext, socket: Socket) -> Self | None:
         """None where the resume is not sampled."""
-        place = tracer.begin(traceparent, is_edge=True)
-        return cls(place, socket) if place is not None and place.sampled else None
+        trace = tracer.begin(parent, is_edge=True)
+        return cls(trace, socket) if trace.sampled else None
 
     def add(self, told: OutboundMessages) -> None:
         """Messages were told."""
@@ -161,8 +151,8 @@ class ResumeSpan:
             return
         facts: Attributes = {"palaver.chat_id": told.chat_text, "palaver.seq": told.first_seq}
         self._events.append(Event("told", time.time_ns(), {**facts, **facts_of(self._socket)}))
-        if told.trace_id:
-            self._links.append(Link(told.trace_id, span_of_message(told.ids[0])))
+        if told.trace.trace_id:
+            self._links.append(Link(told.trace.trace_id, span_id_of_message(told.ids[0])))
 
     def end(self) -> None:
         """Everything that was missed has been told."""
@@ -171,9 +161,9 @@ class ResumeSpan:
             Span(
                 "resume",
                 "server",
-                self._place.trace_id,
+                self._trace.trace_id,
                 new_span_id(),
-                self._place.span_id,
+                self._trace.span_id,
                 self._began,
                 time.time_ns(),
                 attributes,

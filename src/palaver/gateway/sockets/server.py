@@ -112,7 +112,7 @@ class SocketServer:
                 socket.write(command.frame)
                 return
             case MoveReceipt():
-                keep_frame("receive receipt", command.traceparent, socket, command.chat_id)
+                keep_frame("receive receipt", command.trace, socket, command.chat_id)
                 self._link.move_receipt(
                     socket.number, socket.token, command.chat_id, command.received_seq, command.read_seq
                 )
@@ -123,14 +123,14 @@ class SocketServer:
         self._link.wake()
 
     def _send(self, socket: Socket, asked: SendMessages) -> None:
-        traceparent, parent_id = begin_message(asked.traceparent)
+        trace, parent_id = begin_message(asked.trace)
         sent = InFlight(
             socket.number,
             socket.user_id,
             asked.chat_id,
             asked.client_ids,
             asked.texts,
-            traceparent,
+            trace,
             socket.token,
             parent_id,
             time.time_ns(),
@@ -147,12 +147,12 @@ class SocketServer:
         if socket.resuming is not None:
             raise PalaverError(RATE_LIMITED, "a resume is under way", field="cursors", retry_after=1.0)
         socket.resuming = dict(asked.cursors)
-        socket.resume_span = ResumeSpan.begin(asked.traceparent, socket)
+        socket.resume_span = ResumeSpan.begin(asked.trace, socket)
         # Otherwise it is asked for when the messenger has opened the socket, and not before that too
         if socket.attached:
             self._telling.ask_resume(socket)
 
     def _type(self, socket: Socket, asked: Type) -> None:
         if socket.may_type(asked.chat_id, asyncio.get_running_loop().time()):
-            keep_frame("receive typing", asked.traceparent, socket, asked.chat_id)
+            keep_frame("receive typing", asked.trace, socket, asked.chat_id)
             self._link.batch.typings.add(socket=socket.number, chat_id=asked.chat_id)

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 from palaver.contracts.errors import OVERLOADED, PalaverError
 from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch
+from palaver.runtime.telemetry.trace_context import TraceContext
 
 # What was sent again is remembered for so long. The messenger has told of it by then.
 RESENT_SECONDS = 60.0
 
 
 class InFlight:
-    """A send that the messenger has not answered yet. `traceparent`: its place in a trace, below the client's
+    """A send that the messenger has not answered yet. `trace`: its place in a trace, below the client's
     span `parent_id`, if it has one. `heard_at`: nanoseconds since the epoch."""
 
     __slots__ = (
@@ -23,7 +24,7 @@ class InFlight:
         "socket",
         "texts",
         "token",
-        "traceparent",
+        "trace",
     )
 
     def __init__(
@@ -33,7 +34,7 @@ class InFlight:
         chat_id: bytes,
         client_ids: list[bytes],
         texts: list[str],
-        traceparent: str,
+        trace: TraceContext,
         token: str = "",
         parent_id: str = "",
         heard_at: int = 0,
@@ -43,7 +44,7 @@ class InFlight:
         self.chat_id = chat_id
         self.client_ids = client_ids
         self.texts = texts
-        self.traceparent = traceparent
+        self.trace = trace
         self.token = token
         self.parent_id = parent_id
         self.heard_at = heard_at
@@ -121,5 +122,5 @@ def add_send(batch: GatewayBatch, request: int, sent: InFlight, *, retry: bool) 
         client_ids=sent.client_ids,
         texts=sent.texts,
         retry=retry,
-        traceparent=sent.traceparent,
+        traceparent=sent.trace.traceparent,
     )

@@ -29,6 +29,7 @@ from palaver.messenger.stream.server import StreamServer
 from palaver.runtime.rate_limits import TokenBuckets
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.trace_context import NO_TRACE
 from palaver.runtime.telemetry.tracing import current_work
 from palaver.runtime.tokens import TokenVerifier
 
@@ -101,7 +102,7 @@ class Engine:
         """See `Live.send`."""
         outcome: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
         work = current_work()
-        traceparent = work.traceparent if work is not None and work.sampled else ""
+        trace = work.context if work is not None and work.sampled else NO_TRACE
         came_at = time.time_ns()
 
         def admit(audience: Audience | PalaverError) -> None:
@@ -112,7 +113,7 @@ class Engine:
                 outcome.set_exception(audience)
                 return
             append = Append(audience, sender_id, client_ids, texts, retry, trace_id, outcome=outcome)
-            append.traceparent, append.came_at = traceparent, came_at
+            append.trace, append.came_at = trace, came_at
             self.admit(append)
 
         self.audiences.for_member(chat_id, sender_id, admit)

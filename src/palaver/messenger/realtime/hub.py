@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from palaver.messenger.domain import Message
 from palaver.messenger.realtime.gateway_connection import ENTRY_BYTES, GatewayConnection, Socket
 from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.realtime.message_spans import traceparent_of_append, traceparent_of_message
+from palaver.messenger.realtime.message_spans import trace_of_append, trace_of_message
 from palaver.messenger.sequencing import Append
 
 Numbers = dict[GatewayConnection, list[int]]
@@ -168,7 +168,7 @@ def tell_new(append: Append, gateway: GatewayConnection, numbers: list[int]) -> 
         texts=texts,
         created_at=append.created_at,
         sockets=numbers,
-        traceparent=traceparent_of_append(append) if append.traceparent else "",
+        traceparent=trace_of_append(append).traceparent,
     )
     gateway.wake(ENTRY_BYTES + 8 * len(numbers) + 2 * sum(map(len, texts)))
 
@@ -199,7 +199,7 @@ def add_delivery(
         # Of a change the message's own time says nothing: all who may read it are told
         catch_up=missed and not changed,
         resumed=resumed,
-        traceparent=traceparent_of_message(message),
+        traceparent=trace_of_message(message).traceparent,
     )
     size = ENTRY_BYTES + 8 * len(numbers) + 2 * len(message.text)
     if missed:

@@ -2,37 +2,27 @@
 
 from collections.abc import Sequence
 
-from palaver.contracts.ids import text_from_id
+from palaver.contracts.ids import span_id_of_message, text_from_id
 from palaver.messenger.domain import Message
 from palaver.messenger.sequencing import Append, messages_of
 from palaver.runtime.telemetry.spans import Attributes, Link, Span
-from palaver.runtime.telemetry.trace_context import new_span_id, new_trace_id
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext, new_span_id, new_trace_id
 from palaver.runtime.telemetry.tracing import error_code, tracer
 
 MOST_LINKS = 128
 
 
-def is_sampled(traceparent: str) -> bool:
-    """Whether spans are made. The edge wrote it: its form is right."""
-    return traceparent[-1:] == "1"
+def trace_of_append(append: Append) -> TraceContext:
+    """The context in which new messages are delivered; `NO_TRACE` where their request is not sampled."""
+    if not append.trace.sampled:
+        return NO_TRACE
+    return TraceContext(append.trace.trace_id, span_id_of_message(append.ids[0]), True)
 
 
-def span_of_message(message_id: bytes) -> str:
-    """The id of the span in which a message was journalled. Made from the message's own id, so that whoever
-    reads the message later, on a resume, can name the span."""
-    return message_id[8:].hex()
-
-
-def traceparent_of_append(append: Append) -> str:
-    """What gateways are told with the new messages of a sampled request."""
-    return f"00-{append.traceparent[3:35]}-{span_of_message(append.ids[0])}-01"
-
-
-def traceparent_of_message(message: Message) -> str:
-    """What gateways are told with a message from the journal, which does not know whether it was sampled."""
-    if not message.trace_id:
-        return ""
-    return f"00-{message.trace_id}-{span_of_message(message.id)}-00"
+def trace_of_message(message: Message) -> TraceContext:
+    """The context in which a message from the journal is delivered. The journal does not know whether it was
+    sampled."""
+    return TraceContext(message.trace_id, span_id_of_message(message.id), False)
 
 
 def keep_batch(appends: Sequence[Append], began: int, ended: int, error: Exception | None) -> None:
@@ -40,7 +30,7 @@ def keep_batch(appends: Sequence[Append], began: int, ended: int, error: Excepti
     own, and one for each of its requests that is sampled. Nothing where none is, and it was fast."""
     if not tracer.is_on:
         return
-    sampled = [append for append in appends if append.traceparent and not append.stale]
+    sampled = [append for append in appends if append.trace.sampled and not append.stale]
     if not sampled and error is None and ended - began < tracer.slow_ns:
         return
     batch = Link(new_trace_id(), new_span_id())
@@ -70,15 +60,15 @@ def span_of_append(append: Append, batch: Link, ended: int) -> Span:
     span_id = new_span_id()
     if append.error is None:
         first = messages_of(append)[0]
-        span_id = span_of_message(first.id)
+        span_id = span_id_of_message(first.id)
         attributes["messaging.message.id"] = text_from_id(first.id)
         attributes["palaver.seq"] = first.seq
     return Span(
         "journal message",
         "producer",
-        append.traceparent[3:35],
+        append.trace.trace_id,
         span_id,
-        append.traceparent[36:52],
+        append.trace.span_id,
         append.came_at,
         ended,
         attributes,

@@ -17,12 +17,12 @@ from palaver.contracts.messenger_pb2 import (
 from palaver.messenger import metrics
 from palaver.messenger.realtime.gateway_connection import GatewayConnection, Socket
 from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.realtime.message_spans import is_sampled
 from palaver.messenger.sequencing import Append
 from palaver.messenger.stream.reads import Asks
 from palaver.messenger.stream.resume import catch_up, hold_back, resume
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.trace_context import parse_own_traceparent
 from palaver.runtime.tokens import TokenVerifier
 
 if TYPE_CHECKING:
@@ -241,21 +241,20 @@ def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> No
 
 def append_of(send: Send, socket: Socket, audience: Audience) -> Append:
     """What the committer is asked for by a send."""
-    # Each look at a text of a batch makes it anew
-    traceparent = send.traceparent
+    trace = parse_own_traceparent(send.traceparent)
     append = Append(
         audience,
         socket.user_id,
         list(send.client_ids),
         list(send.texts),
         send.retry,
-        traceparent[3:35],
+        trace.trace_id,
         socket.gateway,
         socket.number,
         send.request,
     )
-    if is_sampled(traceparent):
-        append.traceparent, append.came_at = traceparent, time.time_ns()
+    if trace.sampled:
+        append.trace, append.came_at = trace, time.time_ns()
     return append
 
 

@@ -14,7 +14,13 @@ from typing import Protocol, Self
 
 from palaver.contracts.errors import PalaverError
 from palaver.runtime.telemetry.spans import Attributes, Event, Kind, Link, Span
-from palaver.runtime.telemetry.trace_context import Trace, new_span_id, new_trace_id, read_traceparent
+from palaver.runtime.telemetry.trace_context import (
+    NO_TRACE,
+    TraceContext,
+    new_span_id,
+    new_trace_id,
+    parse_traceparent,
+)
 
 # Spans below one request that are kept at most; a use case that needs more is a fault of its own
 MOST_BELOW = 200
@@ -69,41 +75,40 @@ class Tracer:
         self.slow_ns = int(slow_seconds * 1e9)
         self.is_on = sink is not None
 
-    def begin(self, traceparent: str = "", *, is_edge: bool) -> Trace | None:
-        """The place at which work goes on that came with `traceparent`: its sender's, or that of a new trace,
-        whose span id is nobody's and empty. None where traces are off.
+    def begin(self, parent: TraceContext, *, is_edge: bool) -> TraceContext:
+        """The context in which work goes on: its sender's, or that of a new trace, whose span id is empty.
+        `NO_TRACE` where traces are off.
 
         At the edge a trace is sampled where its client asks, or else by the sampler; behind it, where the
         edge said so.
         """
         if not self.is_on:
-            return None
-        parent = read_traceparent(traceparent) if traceparent else None
-        if not is_edge:
-            return parent or Trace(new_trace_id(), "", False)
-        if parent is not None and parent.sampled:
+            return NO_TRACE
+        if parent.sampled:
             return parent
-        sampled = self._sampler.decide(time.monotonic())
-        return parent._replace(sampled=sampled) if parent else Trace(new_trace_id(), "", sampled)
+        sampled = is_edge and self._sampler.decide(time.monotonic())
+        return TraceContext(parent.trace_id or new_trace_id(), parent.span_id, sampled)
 
-    def begin_message(self) -> str:
-        """The traceparent of a message with which a trace begins, at the edge; empty where traces are off.
-        The same as `begin`, for the hot path: one number holds both ids, one text is made of them."""
+    def begin_message(self) -> TraceContext:
+        """The context of a message with which a trace begins, at the edge; `NO_TRACE` where traces are off.
+
+        The same as `begin` and a span id, for the hot path: one random number holds both ids.
+        """
         if not self.is_on:
-            return ""
+            return NO_TRACE
         ids = f"{random.getrandbits(192) or 1:048x}"
-        flags = "01" if self._sampler.decide(time.monotonic()) else "00"
-        return f"00-{ids[:32]}-{ids[32:]}-{flags}"
+        return TraceContext(ids[:32], ids[32:], self._sampler.decide(time.monotonic()))
 
     def serve(self, name: str, traceparent: str, attributes: Attributes, *, is_edge: bool) -> "Work":
         """The work of one request from another process: `with tracer.serve(…) as work`."""
-        return Work(self, name, "server", attributes, self.begin(traceparent, is_edge=is_edge), None)
+        parent = parse_traceparent(traceparent)
+        return Work(self, name, "server", attributes, self.begin(parent, is_edge=is_edge), None)
 
     def span(self, name: str, kind: Kind = "internal", attributes: Attributes | None = None) -> "Work":
         """A part of the work under way: `with tracer.span(…)`. Nothing where none is."""
         above = _current.get()
-        place = None if above is None or not above.trace_id else above.place
-        return Work(self, name, kind, {} if attributes is None else attributes, place, above)
+        parent = NO_TRACE if above is None else above.context
+        return Work(self, name, kind, {} if attributes is None else attributes, parent, above)
 
     def put(self, span: Span) -> None:
         """Keeps a span."""
@@ -142,7 +147,7 @@ class Work:
         name: str,
         kind: Kind,
         attributes: Attributes,
-        place: Trace | None,
+        parent: TraceContext,
         above: "Work | None",
     ) -> None:
         self._tracer = tracer
@@ -154,22 +159,24 @@ class Work:
         self.name = name
         self.kind = kind
         self.attributes = attributes
-        self.trace_id, self.parent_id, self.sampled = place or ("", "", False)
-        self.span_id = new_span_id() if place else ""
+        self.trace_id = parent.trace_id
+        self.parent_id = parent.span_id
+        self.sampled = parent.sampled
+        self.span_id = new_span_id() if parent.trace_id else ""
         self.start = 0
         self.error = ""
         self.links: list[Link] | None = None
         self.events: list[Event] | None = None
 
     @property
-    def place(self) -> Trace:
-        """Where work that this one causes belongs."""
-        return Trace(self.trace_id, self.span_id, self.sampled)
+    def context(self) -> TraceContext:
+        """The context of work that this one causes."""
+        return TraceContext(self.trace_id, self.span_id, self.sampled)
 
     @property
     def traceparent(self) -> str:
-        """What is said to the next process; empty where traces are off."""
-        return self.place.traceparent if self.trace_id else ""
+        """The header's value for the next process; empty where traces are off."""
+        return self.context.traceparent
 
     def __enter__(self) -> Self:
         self.start = time.time_ns()

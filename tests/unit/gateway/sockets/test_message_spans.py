@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest_asyncio
 
-from palaver.contracts.ids import new_id, text_from_id
-from palaver.messenger.realtime.message_spans import span_of_message
+from palaver.contracts.ids import new_id, span_id_of_message, text_from_id
 from tests.harness.realtime import Gateway, Place, eventually, running_gateway, running_messenger
 from tests.harness.recorded_spans import keeping_spans
 from tests.harness.websocket_clients import ListeningV1, ListeningV2
@@ -66,7 +65,7 @@ async def test_a_message_is_followed_from_the_clients_frame_to_the_recipients_so
     assert {span.trace_id for span in (received, journalled, delivered)} == {TRACE} == {message.trace_id}
     assert received.parent_id == CLIENT
     assert journalled.parent_id == received.span_id
-    assert delivered.parent_id == journalled.span_id == span_of_message(message.id)
+    assert delivered.parent_id == journalled.span_id == span_id_of_message(message.id)
     assert received.start <= journalled.start <= journalled.end <= received.end
     assert received.attributes["palaver.seq"] == 1
     assert received.attributes["palaver.generation"] == "v2"
@@ -118,7 +117,7 @@ async def test_a_resume_is_linked_to_the_messages_that_it_tells(house: House) ->
         bob = await house.open(BOB)
         bob.say({"type": "resume", "cursors": {house.chat: 0}, "traceparent": SAMPLED})
         await eventually(lambda: kept.named("resume"), "span")
-        ids = [span_of_message(message.id) for message in house.place.history(house.chat_id)]
+        ids = [span_id_of_message(message.id) for message in house.place.history(house.chat_id)]
     (resumed,) = kept.named("resume")
     assert (resumed.trace_id, resumed.parent_id) == (TRACE, CLIENT)
     assert resumed.links == list(zip(trace_ids, ids, strict=True))

@@ -25,6 +25,7 @@ from palaver.gateway.upstream.delivered import MARGIN_US
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.grpc.server import serving_grpc
+from palaver.runtime.telemetry.trace_context import NO_TRACE
 from tests.harness.realtime import HOST, AttachOnly, channel_to, eventually
 
 CHAT, ALICE, BOB = new_id(), new_id(), new_id()
@@ -175,7 +176,7 @@ async def place() -> AsyncIterator[Place]:
 def message(*client_ids: bytes, socket: int = 1) -> InFlight:
     """A send of Alice's."""
     ids = list(client_ids) or [new_id()]
-    return InFlight(socket, ALICE, CHAT, ids, ["text"] * len(ids), "")
+    return InFlight(socket, ALICE, CHAT, ids, ["text"] * len(ids), NO_TRACE)
 
 
 def delivery(seq: int, *, client_id: bytes = b"", sender: bytes = BOB, **more: Any) -> dict[str, Any]:
@@ -277,7 +278,7 @@ async def test_too_many_sends_are_refused(place: Place) -> None:
 async def test_sends_that_are_too_long_together_are_refused(place: Place) -> None:
     """A few long messages would fill the gateway's memory (promise P9)."""
     await place.gateway_stream()
-    place.link.send(InFlight(1, ALICE, CHAT, [new_id()], ["x" * 10_000], ""))
+    place.link.send(InFlight(1, ALICE, CHAT, [new_id()], ["x" * 10_000], NO_TRACE))
     with pytest.raises(PalaverError) as refused:
         place.link.send(message())
     assert refused.value.kind is OVERLOADED
@@ -367,7 +368,7 @@ async def test_the_last_words_of_a_socket_that_closed_are_sent_again(place: Plac
     await place.gateway_stream()
     place.sockets.open = [SocketOpen(socket=1, opened_at=5)]
     place.link.send(message(socket=1))
-    place.link.send(InFlight(7, ALICE, CHAT, [new_id()], ["goodbye"], "", "the token"))
+    place.link.send(InFlight(7, ALICE, CHAT, [new_id()], ["goodbye"], NO_TRACE, "the token"))
     again = (await place.broken()).received[0]
     assert [(one.socket, one.token, one.opened_at > 0) for one in again.opens] == [
         (1, "", True),

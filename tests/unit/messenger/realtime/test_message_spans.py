@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from palaver.contracts.ids import new_id, text_from_id
+from palaver.contracts.ids import new_id, span_id_of_message, text_from_id
 from palaver.messenger.realtime.engine import Engine
-from palaver.messenger.realtime.message_spans import span_of_message
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.gateway_stream import gateway_stream
 from tests.harness.realtime import Place, eventually, running_engine
@@ -44,7 +43,7 @@ async def test_a_sampled_message_is_followed_from_the_stream_to_the_disk(
         (batch,) = kept.named("commit batch")
         first = place.history(chat_id)[0]
     assert (journalled.trace_id, journalled.parent_id) == (TRACE, CALLER)
-    assert journalled.span_id == span_of_message(first.id)
+    assert journalled.span_id == span_id_of_message(first.id)
     assert journalled.attributes["messaging.message.id"] == text_from_id(first.id)
     assert journalled.attributes["palaver.seq"] == 1
     assert journalled.attributes["messaging.batch.message_count"] == 2
@@ -94,7 +93,7 @@ async def test_deliveries_carry_the_trace(place: Place, engine: Engine, chat_id:
         await eventually(lambda: other.seqs(bob) == [1, 2], "told")
         other.say(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: other.all("resumed"), "resumed")
-        ids = [span_of_message(message.id) for message in place.history(chat_id)]
+        ids = [span_id_of_message(message.id) for message in place.history(chat_id)]
         assert [told.traceparent for told in other.told(bob)] == [
             f"00-{TRACE}-{ids[0]}-01",
             "",

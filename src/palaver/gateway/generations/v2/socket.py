@@ -23,7 +23,7 @@ from palaver.gateway.sockets.commands import (
 from palaver.gateway.sockets.websocket import text_frame
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
-from palaver.runtime.telemetry.trace_context import read_traceparent
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext, parse_traceparent
 from palaver.runtime.texts import check_text
 
 MOST_CURSORS = 1_000
@@ -61,7 +61,7 @@ class SocketsV2:
         if isinstance(asked, frames.SendReceipt):
             return read_receipt(asked)
         if isinstance(asked, frames.SendTyping):
-            return Type(id_from_text(asked.chat_id, "chat_id"), checked_traceparent(asked))
+            return Type(id_from_text(asked.chat_id, "chat_id"), checked_trace(asked))
         if isinstance(asked, frames.Resume):
             return read_resume(asked)
         return Answer(write(frames.Pong(asked.id)))
@@ -72,7 +72,7 @@ class SocketsV2:
             id_from_text(asked.chat_id, "chat_id"),
             [id_from_text(asked.client_id, "client_id")],
             [asked.text],
-            checked_traceparent(asked),
+            checked_trace(asked),
         )
 
     def told(self, told: OutboundMessages) -> bytes:
@@ -114,7 +114,7 @@ class SocketsV2:
                         seq,
                         text_from_id(message_id),
                         created_at,
-                        told.trace_id,
+                        told.trace.trace_id,
                     )
                 )
                 for seq, (message_id, client_id) in enumerate(
@@ -135,7 +135,7 @@ class SocketsV2:
                         seq,
                         text_from_id(message_id),
                         rfc3339(created_at),
-                        sent.traceparent[3:35],
+                        sent.trace.trace_id,
                     )
                 )
                 for client_id, seq, message_id, created_at in zip(
@@ -147,7 +147,7 @@ class SocketsV2:
     def refused(self, error: PalaverError, sent: InFlight | None, chat_id: bytes) -> bytes:
         """See `Generation.refused`."""
         client_id = text_from_id(sent.client_ids[0]) if sent else ""
-        trace_id = sent.traceparent[3:35] if sent else ""
+        trace_id = sent.trace.trace_id if sent else ""
         return write(error_frame(error, client_id, text_from_id(chat_id) if chat_id else "", trace_id))
 
     def hello(self, user_id: bytes, session_id: bytes, at: int) -> bytes:
@@ -208,7 +208,7 @@ def read_receipt(asked: frames.SendReceipt) -> Command:
         if not 0 <= seq < LARGEST_SEQ:
             raise PalaverError(INVALID, f"{field} must be a seq", field=field)
     chat_id = id_from_text(asked.chat_id, "chat_id")
-    return MoveReceipt(chat_id, asked.received_seq, asked.read_seq, checked_traceparent(asked))
+    return MoveReceipt(chat_id, asked.received_seq, asked.read_seq, checked_trace(asked))
 
 
 def read_resume(asked: frames.Resume) -> Command:
@@ -220,14 +220,19 @@ def read_resume(asked: frames.Resume) -> Command:
         if not 0 <= seq < LARGEST_SEQ:
             raise PalaverError(INVALID, "a cursor must be a seq", field="cursors")
         cursors[id_from_text(chat_id, "cursors")] = seq
-    return ResumeChats(cursors, checked_traceparent(asked))
+    return ResumeChats(cursors, checked_trace(asked))
 
 
-def checked_traceparent(asked: frames.Send | frames.SendReceipt | frames.SendTyping | frames.Resume) -> str:
-    """The frame's traceparent, or an empty text. Raises `invalid`."""
-    if asked.traceparent and read_traceparent(asked.traceparent) is None:
+def checked_trace(
+    asked: frames.Send | frames.SendReceipt | frames.SendTyping | frames.Resume,
+) -> TraceContext:
+    """The context of the frame's traceparent, if it has one. Raises `invalid`."""
+    if not asked.traceparent:
+        return NO_TRACE
+    trace = parse_traceparent(asked.traceparent)
+    if not trace.trace_id:
         raise PalaverError(INVALID, "traceparent is not one of W3C trace context", field="traceparent")
-    return asked.traceparent
+    return trace
 
 
 def field_of(text: str) -> str:

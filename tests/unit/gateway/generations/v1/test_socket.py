@@ -11,6 +11,7 @@ from palaver.gateway.generations.v1.socket import SocketsV1
 from palaver.gateway.sockets.commands import OutboundMessages, SendMessages
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.telemetry.trace_context import NO_TRACE
 from tests.harness.memory_sockets import read_frames
 
 CHAT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11"
@@ -105,7 +106,7 @@ def test_members_get_the_frame_that_they_always_got() -> None:
 
 def test_changes_and_what_v1_has_no_words_for_are_kept_from_it() -> None:
     """Old clients would show a message again, or an empty one."""
-    sent = InFlight(1, new_id(), new_id(), [new_id()], ["a"], "")
+    sent = InFlight(1, new_id(), new_id(), [new_id()], ["a"], NO_TRACE)
     assert V1.told(delivery("a", changed=True, edited_at=2)) == b""
     assert V1.told(delivery("", deleted_at=2)) == b""
     assert V1.sent(delivery("a")) == V1.stored(SentReply(), sent) == b""

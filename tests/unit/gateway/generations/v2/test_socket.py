@@ -29,6 +29,7 @@ from palaver.gateway.sockets.commands import (
 )
 from palaver.gateway.upstream.pending_sends import InFlight
 from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.telemetry.trace_context import NO_TRACE
 from tests.harness.memory_sockets import read_frames
 
 CHAT, CLIENT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11", "5b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a22"
@@ -64,7 +65,11 @@ def test_a_send_names_the_chat_the_message_and_the_trace() -> None:
     """Nobody could write."""
     command = V2.read(send(traceparent=TRACE))
     assert isinstance(command, SendMessages)
-    assert (text_from_id(command.chat_id), command.texts, command.traceparent) == (CHAT, ["hello"], TRACE)
+    assert (text_from_id(command.chat_id), command.texts, command.trace.traceparent) == (
+        CHAT,
+        ["hello"],
+        TRACE,
+    )
     assert [text_from_id(one) for one in command.client_ids] == [CLIENT]
 
 
@@ -164,7 +169,7 @@ def test_acknowledgements_name_each_message() -> None:
     """A client could not tell which of its sends are safe."""
     told = delivery("a", "b")
     new = read_frames(V2.sent(told))
-    sent = InFlight(1, told.sender_id, told.chat_id, list(told.client_ids), ["a", "b"], "")
+    sent = InFlight(1, told.sender_id, told.chat_id, list(told.client_ids), ["a", "b"], NO_TRACE)
     reply = SentReply(seqs=[7, 8], ids=list(told.ids), created_at=[5, 5])
     stored = read_frames(V2.stored(reply, sent))
     assert new == stored
@@ -180,7 +185,7 @@ def test_acknowledgements_name_each_message() -> None:
 
 def test_refusals_name_what_they_refuse_and_when_to_try_again() -> None:
     """A client would repeat at once, or never, or the wrong message."""
-    sent = InFlight(1, new_id(), id_from_text(CHAT, ""), [id_from_text(CLIENT, "")], ["a"], "")
+    sent = InFlight(1, new_id(), id_from_text(CHAT, ""), [id_from_text(CLIENT, "")], ["a"], NO_TRACE)
     limited = PalaverError(RATE_LIMITED, "too many messages", retry_after=0.12345)
     told = only(V2.refused(limited, sent, sent.chat_id))
     assert told == {
