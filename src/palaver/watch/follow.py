@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from palaver.watch.lines import LogLine
-from palaver.watch.logs import Logs
+from palaver.watch.log_reader import Logs
 
 PAUSE_SECONDS = 0.1
 # Services write their lines a little late, and not at the same moment: lines wait so long for earlier ones

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from palaver.watch.files import KeptFile, lines_backwards
 from palaver.watch.lines import CLOCK_SLACK_NS, LogLine, Wanted, event_line
+from palaver.watch.log_files import KeptFile, lines_backwards
 
 
 def last_of(services: Iterable[Sequence[KeptFile]], wanted: Wanted, most: int) -> list[LogLine]:

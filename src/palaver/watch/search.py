@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from palaver.watch.lines import LogLine, Wanted
-from palaver.watch.logs import Logs
-from palaver.watch.spans import KeptTrace, read_trace
+from palaver.watch.log_reader import Logs
+from palaver.watch.trace_reader import KeptTrace, read_trace
 
 # Services write what they keep a quarter of a second late
 SETTLED_SECONDS = 0.6

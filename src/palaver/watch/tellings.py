@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from palaver.watch.spans import KeptEvent, KeptSpan
+from palaver.watch.trace_reader import KeptEvent, KeptSpan
 
 TOLD = "told"
 RESUME = "resume"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from palaver.watch.lines import LogLine
-from palaver.watch.paper import Line, Piece, printable, shown
+from palaver.watch.terminal import Line, Piece, printable, shown
 
 SERVICE_STYLES = {"gateway": "cyan", "messenger": "blue", "auth": "magenta"}
 LEVEL_STYLES = {

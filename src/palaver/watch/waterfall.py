@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from palaver.watch.lines import LogLine
-from palaver.watch.paper import Line, Piece, printable
-from palaver.watch.spans import KeptEvent, KeptSpan, KeptTrace
+from palaver.watch.terminal import Line, Piece, printable
 from palaver.watch.text import LEVEL_STYLES, clock, event_of, exception_of, facts_of, pairs, service_style
-from palaver.watch.tree import Row, rows_of
+from palaver.watch.trace_reader import KeptEvent, KeptSpan, KeptTrace
+from palaver.watch.trace_tree import Row, rows_of
 
 BAR_COLUMNS = (10, 40)
 # Deeper spans are indented no further, and longer names push their row to the right

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from palaver.watch.spans import KeptSpan
 from palaver.watch.tellings import tellings_of
+from palaver.watch.trace_reader import KeptSpan
 from tests.harness.telemetry_files import MS, NOON, span
 
 CHAT, OTHER = "chat", "other"

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from palaver.watch.lines import event_line
-from palaver.watch.paper import Line
-from palaver.watch.spans import KeptSpan, KeptTrace
+from palaver.watch.terminal import Line
+from palaver.watch.trace_reader import KeptSpan, KeptTrace
 from palaver.watch.waterfall import MOST_LINKED, draw_trace
 from tests.harness.telemetry_files import TRACE_ID, line, span
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaver.watch.lines import LogLine
-from palaver.watch.spans import KeptEvent, KeptSpan, KeptTrace
-from palaver.watch.tree import MOST_EVENTS, Row, rows_of
+from palaver.watch.trace_reader import KeptEvent, KeptSpan, KeptTrace
+from palaver.watch.trace_tree import MOST_EVENTS, Row, rows_of
 from palaver.watch.waterfall import draw_trace, label_of
 
 IDS = st.sampled_from([*"abcdef"])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from palaver.watch.message import MOST_MEMBERS, draw_message
+from palaver.watch.message_report import MOST_MEMBERS, draw_message
 
 ALICE = {"user_id": "id-a", "name": "Alice Liddell"}
 BOB = {"user_id": "id-b", "name": ""}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from palaver.watch.files import close_all, lines_backwards, open_kept
+from palaver.watch.log_files import close_all, lines_backwards, open_kept
 
 
 class KeptEvent(msgspec.Struct, frozen=True):

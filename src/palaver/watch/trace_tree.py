@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from palaver.watch.lines import LogLine
-from palaver.watch.spans import KeptEvent, KeptSpan
+from palaver.watch.trace_reader import KeptEvent, KeptSpan
 
 # Events of one span that are drawn: a delivery to a large group has one for each socket
 MOST_EVENTS = 12

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palaver.runtime.telemetry.rotating_file import RotatingFile
-from palaver.watch import logs as logs_module
+from palaver.watch import log_reader as logs_module
 from palaver.watch.lines import LogLine, Wanted
-from palaver.watch.logs import Logs
+from palaver.watch.log_reader import Logs
 from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, line
 
 EVERYTHING = Wanted()

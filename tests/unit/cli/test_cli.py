@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import palaver
 from palaver.cli import app
-from palaver.cli_watch import watch
+from palaver.cli.watch import watch
 from palaver.runtime.settings_page import settings_page
 
 COMMANDS = [

@@ -7,7 +7,7 @@ A story is the plain data that `--json` prints too: `message` as the journal has
 from collections.abc import Sequence
 from typing import Any
 
-from palaver.watch.paper import Line, Piece, printable
+from palaver.watch.terminal import Line, Piece, printable
 from palaver.watch.text import service_style
 
 # Of a large group; all are in the JSON

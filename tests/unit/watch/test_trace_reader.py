@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from palaver.watch.spans import read_span, read_trace
+from palaver.watch.trace_reader import read_span, read_trace
 from tests.harness.telemetry_files import TRACE_ID, keep, span
 
 OTHER = "1" * 32

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palaver.runtime.startup import StartError
-from palaver.watch import files
-from palaver.watch.files import KeptFile, close_all, kept_paths, lines_backwards, open_kept
+from palaver.watch import log_files as files
+from palaver.watch.log_files import KeptFile, close_all, kept_paths, lines_backwards, open_kept
 
 
 def write(directory: Path, **texts: str) -> None:

@@ -10,9 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Self
 
-from palaver.watch.files import KeptFile, kept_paths, open_kept, open_one, read_at
 from palaver.watch.last import last_of, last_time
 from palaver.watch.lines import CLOCK_SLACK_NS, LogLine, Wanted, event_line
+from palaver.watch.log_files import KeptFile, kept_paths, open_kept, open_one, read_at
 
 READ_BYTES = 1_048_576
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from palaver.cli_options import AsJson, Config, DataDir
+from palaver.cli.options import AsJson, Config, DataDir
 from palaver.contracts.errors import INVALID, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.runtime.settings import Settings, load_settings
@@ -56,8 +56,8 @@ def trace(
         place = None if message is None else place_of(*message)
         wanted = trace_id_of(trace_id or "") if message is None else ""
         settings = settings_of(config, data_dir)
-        from palaver.watch.paper import until_nobody_reads
-        from palaver.watch.show import show_message, show_trace
+        from palaver.watch.commands import show_message, show_trace
+        from palaver.watch.terminal import until_nobody_reads
 
         code = 0
         with until_nobody_reads():
@@ -101,9 +101,9 @@ def logs(
 
         palaver logs --since 10m --user 0190a5d4-7e1c-7000-8000-3f2b8c1d9e10 --json
     """
+    from palaver.watch.commands import show_logs
     from palaver.watch.lines import Wanted
-    from palaver.watch.paper import until_nobody_reads
-    from palaver.watch.show import show_logs
+    from palaver.watch.terminal import until_nobody_reads
 
     with mistakes_told():
         wanted = Wanted(

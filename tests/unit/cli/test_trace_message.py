@@ -17,7 +17,7 @@ from tests.harness import telemetry_files as kept
 from tests.harness.journal_rows import move_receipt, write_messages
 from tests.harness.realtime import Place
 from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, keep_request, span
-from tests.unit.test_cli import run
+from tests.unit.cli.test_cli import run
 
 ALICE, BOB, CAROL = UUID(kept.ALICE).bytes, UUID(kept.BOB).bytes, b"c" * 16
 TEXT = "what nobody but members reads"

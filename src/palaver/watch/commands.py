@@ -12,13 +12,13 @@ from palaver.runtime.settings import TelemetrySettings
 from palaver.runtime.startup import StartError
 from palaver.watch.follow import follow
 from palaver.watch.lines import LogLine, Wanted
-from palaver.watch.logs import Logs
-from palaver.watch.message import Story, draw_message
-from palaver.watch.paper import Line, Paper
+from palaver.watch.log_reader import Logs
+from palaver.watch.message_report import Story, draw_message
 from palaver.watch.search import Found, search
-from palaver.watch.spans import KeptTrace
 from palaver.watch.tellings import tellings_of
+from palaver.watch.terminal import Line, Paper
 from palaver.watch.text import log_text
+from palaver.watch.trace_reader import KeptTrace
 from palaver.watch.waterfall import draw_trace
 
 

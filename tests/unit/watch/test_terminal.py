@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palaver.watch.paper import Paper, Piece, printable, shown
+from palaver.watch.terminal import Paper, Piece, printable, shown
 
 LINE = [Piece("[red]auth ", "bold red"), Piece(":smile: x   ")]
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import palaver
-from palaver.cli_options import Config
-from palaver.cli_watch import watch
+from palaver.cli.options import Config
+from palaver.cli.watch import watch
 from palaver.runtime.child_process import die_with_parent
 from palaver.runtime.grpc.polling import poll_in_one_thread
 from palaver.runtime.settings import Settings, load_settings

@@ -15,7 +15,7 @@ import pytest
 
 from tests.harness.palaver_process import wait_until
 from tests.harness.telemetry_files import ALICE, BOB, TRACE_ID, keep, keep_request, line, span
-from tests.unit.test_cli import run
+from tests.unit.cli.test_cli import run
 
 COMMAND = [sys.executable, "-m", "palaver"]
 
