@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from palaver.contracts import messenger_pb2 as pb
 from palaver.messenger.domain import ChatView, Message, Receipt
 from palaver.messenger.store.messages import Page
-from palaver.messenger.use_cases import ShownChat, ShownChats
+from palaver.messenger.use_cases import ShownChat, ShownChats, ShownInspection
 from palaver.messenger.user_directory import UNKNOWN, Names
 
 IsOnline = Callable[[bytes], bool]
@@ -105,3 +105,21 @@ def fill_chat(wire: pb.Chat, view: ChatView, names: Names, is_online: IsOnline) 
             last_seen_at=member.last_seen_at,
             joined_at=member.joined_at,
         )
+
+
+def inspection_to_wire(shown: ShownInspection) -> pb.MessageInspection:
+    """What operators may see of a message."""
+    inspection = shown.inspection
+    wire = pb.MessageInspection(message=message_to_wire(inspection.message), group=inspection.is_group)
+    for member in inspection.members:
+        name = shown.names.get(member.user_id, UNKNOWN)
+        wire.members.add(
+            user_id=member.user_id,
+            name=name.name,
+            surname=name.surname,
+            joined_at=member.joined_at,
+            left_seq=member.left_seq,
+            received_seq=member.received_seq,
+            read_seq=member.read_seq,
+        )
+    return wire

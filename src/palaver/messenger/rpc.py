@@ -13,6 +13,7 @@ from palaver.messenger.live import Live
 from palaver.messenger.protobuf import (
     chat_to_wire,
     chats_to_wire,
+    inspection_to_wire,
     message_to_wire,
     messages_to_wire,
     page_to_wire,
@@ -38,6 +39,8 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 # Serves one gateway's stream until it ends: (batches, context)
 Attach = Callable[[Any, Any], Awaitable[None]]
+# Serves one unary call: (request, token, traceparent)
+Serve = Callable[[Q, str, str], Awaitable[A]]
 
 
 class Rpc:
@@ -129,6 +132,10 @@ class Rpc:
             await self._dialogs.set_receipt(caller.user_id, asked.chat_id, asked.received_seq, asked.read_seq)
         )
 
+    async def inspect_message(self, asked: pb.InspectMessageRequest) -> pb.MessageInspection:
+        """See `UseCases.inspect_message`."""
+        return inspection_to_wire(await self._dialogs.inspect_message(asked.chat_id, asked.seq))
+
 
 def add_messenger(server: grpc.aio.Server, rpc: Rpc, verifier: TokenVerifier, attach: Attach) -> None:
     """Puts the service on a server. The stream verifies its sockets' tokens by itself."""
@@ -146,30 +153,45 @@ def add_messenger(server: grpc.aio.Server, rpc: Rpc, verifier: TokenVerifier, at
         "DeleteMessage": rpc.delete_message,
         "SetReceipt": rpc.set_receipt,
     }
-    handlers = {name: unary(name, call, verifier) for name, call in calls.items()}
+    handlers = {name: unary(name, with_caller(call, verifier)) for name, call in calls.items()}
+    handlers["InspectMessage"] = unary("InspectMessage", without_caller(rpc.inspect_message))
     servicer = SimpleNamespace(Attach=attach, **handlers)
     add_MessengerServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated without types
 
 
-def unary(
-    name: str, call: Callable[[Caller, Q], Awaitable[A]], verifier: TokenVerifier
-) -> Callable[[Q, Any], Awaitable[A]]:
-    """What gRPC calls: it finds out who calls, and says errors as gRPC does."""
+def unary(name: str, serve: Serve[Q, A]) -> Callable[[Q, Any], Awaitable[A]]:
+    """What gRPC calls: it reads metadata, and says errors as gRPC does."""
     method = Method(SERVICE, name)
 
     async def answer(request: Q, context: Any) -> A:
         token, traceparent = read_metadata(context.invocation_metadata())
         try:
-            return await method.serve(traceparent, as_caller(request, token, traceparent))
+            return await method.serve(traceparent, serve(request, token, traceparent))
         except Exception as error:
             await abort_call(context, error)
 
-    async def as_caller(request: Q, token: str, traceparent: str) -> A:
+    return answer
+
+
+def with_caller(call: Callable[[Caller, Q], Awaitable[A]], verifier: TokenVerifier) -> Serve[Q, A]:
+    """A call in the name of the token's user."""
+
+    async def serve(request: Q, token: str, traceparent: str) -> A:
         note_chat(request)
         user_id = await user_of(token, verifier)
         return await call(Caller(user_id, trace_id_of(traceparent)), request)
 
-    return answer
+    return serve
+
+
+def without_caller(call: Callable[[Q], Awaitable[A]]) -> Serve[Q, A]:
+    """A call of an operator, in nobody's name. The port is private."""
+
+    async def serve(request: Q, _token: str, _traceparent: str) -> A:
+        note_chat(request)
+        return await call(request)
+
+    return serve
 
 
 def read_metadata(metadata: Any) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from palaver.messenger.live import Live
 from palaver.messenger.store import chat_lists as views
 from palaver.messenger.store import chats
 from palaver.messenger.store import messages as history
+from palaver.messenger.store.inspection import MessageInspection, inspect_message
 from palaver.messenger.user_directory import Names, UserDirectory
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import Database
@@ -43,8 +44,15 @@ class ShownChats(NamedTuple):
     total: int
 
 
+class ShownInspection(NamedTuple):
+    """What operators may see of a message, with what the chat's members are called."""
+
+    inspection: MessageInspection
+    names: Names
+
+
 class UseCases:
-    """Every method acts in the name of `user_id`, whose token was verified.
+    """Every method but `inspect_message` acts in the name of `user_id`, whose token was verified.
 
     All raise `invalid`, naming the field, for what can't be meant, and `not_found` with one and the same
     text for a chat that does not exist and for one that is not the user's (promise P5).
@@ -206,6 +214,16 @@ class UseCases:
         """The user's receipt as stored."""
         check_id(chat_id, "chat_id")
         return await self._live.set_receipt(chat_id, user_id, min(received_seq, LAST), min(read_seq, LAST))
+
+    # ---- for operators ----
+
+    async def inspect_message(self, chat_id: bytes, seq: int) -> ShownInspection:
+        """A message without its text, and how far the chat's members are. In nobody's name: `not_found` says
+        whether the chat or the seq is wrong."""
+        check_id(chat_id, "chat_id")
+        found = await self._database.read(inspect_message, chat_id, min(seq, LAST))
+        names = await self._directory.names_of(member.user_id for member in found.members)
+        return ShownInspection(found, names)
 
     def _check_group(self, user_id: bytes, title: str, member_ids: Iterable[bytes], key: str) -> list[bytes]:
         """The members of a new group besides its creator, each once. Raises `invalid`."""
