@@ -1,4 +1,4 @@
-"""The commands `palaver trace` and `palaver logs`: what became of a request, of a message, of everything."""
+"""`palaver trace` and `palaver logs`: what became of a request, of a message, of everything."""
 
 import contextlib
 import re
@@ -23,10 +23,7 @@ UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # The exit code of a command that was written wrongly
 MISUSE = 2
 
-watch = typer.Typer()
 
-
-@watch.command()
 def trace(
     trace_id: Annotated[
         str | None, typer.Argument(metavar="TRACE_ID", help="32 hex digits, or a whole traceparent.")
@@ -50,28 +47,20 @@ def trace(
 
         palaver trace --message 01890a5d-ac96-774b-bcce-b302099a8057 7
     """
-    with mistakes_told():
+    from palaver.watch.commands import show_message, show_trace
+
+    with reported_mistakes():
         if (trace_id is None) == (message is None):
             raise PalaverError(INVALID, "give either TRACE_ID or --message CHAT_ID SEQ")
-        place = None if message is None else place_of(*message)
-        wanted = trace_id_of(trace_id or "") if message is None else ""
-        settings = settings_of(config, data_dir)
-        from palaver.watch.commands import show_message, show_trace
-        from palaver.watch.terminal import until_nobody_reads
-
-        code = 0
-        with until_nobody_reads():
-            if place is None:
-                code = show_trace(settings.data_dir, settings.telemetry, wanted, as_json=as_json)
-            else:
-                from palaver.story import story_of_message
-
-                story = story_of_message(settings, *place)
-                code = show_message(settings.data_dir, settings.telemetry, story, as_json=as_json)
+        if message is None:
+            wanted = parse_trace_id(trace_id or "")
+            code = show_trace(settings_of(config, data_dir), wanted, as_json=as_json)
+        else:
+            chat_id, seq = parse_place(*message)
+            code = show_message(settings_of(config, data_dir), chat_id, seq, as_json=as_json)
     raise typer.Exit(code)
 
 
-@watch.command()
 def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
     user: Annotated[str, typer.Option(metavar="ID", help="Lines about this user.")] = "",
@@ -102,29 +91,26 @@ def logs(
         palaver logs --since 10m --user 0190a5d4-7e1c-7000-8000-3f2b8c1d9e10 --json
     """
     from palaver.watch.commands import show_logs
-    from palaver.watch.lines import Wanted
-    from palaver.watch.terminal import until_nobody_reads
+    from palaver.watch.log_reader import LogFilter
 
-    with mistakes_told():
-        wanted = Wanted(
-            user_id=id_of(user, "--user"),
-            chat_id=id_of(chat, "--chat"),
-            trace_id=trace_id_of(trace) if trace else "",
+    with reported_mistakes():
+        wanted = LogFilter(
+            user_id=parse_id(user, "--user"),
+            chat_id=parse_id(chat, "--chat"),
+            trace_id=parse_trace_id(trace) if trace else "",
             service=service,
-            level=level_of(level),
-            since=since_of(since) if since else 0,
+            level=parse_level(level),
+            since=parse_since(since) if since else 0,
         )
         most = LAST_LINES if lines is None and not (since or trace) else lines
-        settings = settings_of(config, data_dir)
-        code = 0
-        with until_nobody_reads():
-            code = show_logs(settings.data_dir, wanted, most, goes_on=follow, as_json=as_json)
+        directory = settings_of(config, data_dir).data_dir
+        code = show_logs(directory, wanted, most, goes_on=follow, as_json=as_json)
     raise typer.Exit(code)
 
 
 @contextlib.contextmanager
-def mistakes_told() -> Iterator[None]:
-    """Ends the command with one line where it was written wrongly, or asks for what is not there."""
+def reported_mistakes() -> Iterator[None]:
+    """Ends the command with one line where it was written wrongly, or where what it names is not there."""
     try:
         yield
     except PalaverError as error:
@@ -133,7 +119,7 @@ def mistakes_told() -> Iterator[None]:
 
 
 def settings_of(config: Path | None, data_dir: Path | None) -> Settings:
-    """The settings, with the data directory as asked. Raises `StartError` where that is none."""
+    """The settings, with the data directory of the option. Raises `StartError` where that is none."""
     settings = load_settings(config)
     settings.data_dir = (data_dir or settings.data_dir).expanduser()
     if not settings.data_dir.is_dir():
@@ -141,7 +127,7 @@ def settings_of(config: Path | None, data_dir: Path | None) -> Settings:
     return settings
 
 
-def trace_id_of(text: str) -> str:
+def parse_trace_id(text: str) -> str:
     """The id that a text is, or that a `traceparent` or `traceresponse` names. Raises `invalid`."""
     text = text.strip().lower()
     named = parse_traceparent(text)
@@ -152,7 +138,7 @@ def trace_id_of(text: str) -> str:
     return text
 
 
-def place_of(chat: str, seq: str) -> tuple[bytes, int]:
+def parse_place(chat: str, seq: str) -> tuple[bytes, int]:
     """Chat id and seq of a message. Raises `invalid`."""
     chat_id = id_from_text(chat, "CHAT_ID")
     if not re.fullmatch(r"[0-9]{1,19}", seq) or not 0 < int(seq) <= MOST_SEQ:
@@ -160,14 +146,14 @@ def place_of(chat: str, seq: str) -> tuple[bytes, int]:
     return chat_id, int(seq)
 
 
-def id_of(text: str, option: str) -> str:
+def parse_id(text: str, option: str) -> str:
     """An id in its canonical form; empty where none is given. Raises `invalid`."""
     return text_from_id(id_from_text(text, option)) if text else ""
 
 
-def level_of(text: str) -> str:
+def parse_level(text: str) -> str:
     """A level's name. Raises `invalid`."""
-    from palaver.watch.lines import LEVELS
+    from palaver.watch.log_reader import LEVELS
 
     level = text.lower()
     if level and level not in LEVELS:
@@ -175,14 +161,14 @@ def level_of(text: str) -> str:
     return level
 
 
-def since_of(text: str) -> int:
+def parse_since(text: str) -> int:
     """The moment that is meant, in nanoseconds since the epoch. Raises `invalid`."""
-    from palaver.watch.lines import time_ns
+    from palaver.watch.log_reader import parse_time
 
     age = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if age is not None:
         return time.time_ns() - int(age[1]) * UNIT_SECONDS[age[2]] * 1_000_000_000
     try:
-        return time_ns(text)
+        return parse_time(text)
     except ValueError:
         raise PalaverError(INVALID, "--since must be like 30s, 10m, 2h, 1d, or an ISO 8601 time") from None

@@ -1,36 +1,87 @@
-"""Files that services append lines to, and rotate: `gateway.log`, and before it `gateway.log.1`, `.2` …"""
+"""Files that services append lines to, and rotate: `gateway.log`, and before it `gateway.log.1`, `.2` …
+
+The part before the dot names an instance of a service: `gateway`, `gateway-2`.
+"""
 
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from palaver.runtime.startup import StartError
 
-CHUNK_BYTES = 262_144
+READ_BYTES = 1_048_576
 
 
-class KeptFile(NamedTuple):
-    """One open file. `end`: what comes behind it was written after the file was opened."""
+class LogFile:
+    """An open file, read forwards from `position`. It stays open, so that it is known by its inode whatever
+    its name becomes.
 
-    service: str
-    file: BinaryIO
-    end: int
+    `at`: the time of the last event read, in nanoseconds; `is_cut`: reading did not begin at its beginning.
+    """
+
+    def __init__(self, instance: str, file: BinaryIO) -> None:
+        stat = os.fstat(file.fileno())
+        self.instance = instance
+        self.service = instance.partition("-")[0]
+        self.identity = (stat.st_dev, stat.st_ino)
+        self.position = 0
+        self.at = 0
+        self.is_cut = False
+        self._file = file
+        self._unfinished = b""
 
     @property
-    def identity(self) -> tuple[int, int]:
-        """What stays of a file when it gets another name, as long as it is open."""
-        return identity_of(os.fstat(self.file.fileno()))
+    def modified_at(self) -> int:
+        """When it was last written to, in nanoseconds since the epoch."""
+        return os.fstat(self._file.fileno()).st_mtime_ns
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether it has no name any more. Asked of the file: a rotation can hide a name for a moment."""
+        return os.fstat(self._file.fileno()).st_nlink == 0
+
+    def lines(self, needle: bytes = b"") -> Iterator[bytes]:
+        """Whole lines behind `position` that are not empty, without line ends; with `needle` those that
+        contain it: what is far from any is not even split into lines."""
+        if os.fstat(self._file.fileno()).st_size < self.position:
+            # Somebody truncated it
+            self.position, self._unfinished = 0, b""
+        while block := os.pread(self._file.fileno(), READ_BYTES, self.position):
+            self.position += len(block)
+            whole, end, self._unfinished = (self._unfinished + block).rpartition(b"\n")
+            if end and needle in whole:
+                yield from (line for line in whole.split(b"\n") if line and needle in line)
+
+    def last_line(self, needle: bytes = b"") -> Iterator[bytes]:
+        """The line at the end that has no line end, and gets none any more."""
+        line, self._unfinished = self._unfinished, b""
+        if line and needle in line:
+            yield line
+
+    def rewind(self, size: int) -> int:
+        """Goes back to the first line that begins in the last `size` bytes; returns how many these are."""
+        end = os.fstat(self._file.fileno()).st_size
+        start = max(0, end - max(0, size))
+        self.position, self.at, self.is_cut, self._unfinished = start, 0, start > 0, b""
+        while self.is_cut and (block := os.pread(self._file.fileno(), READ_BYTES, self.position - 1)):
+            found = block.find(b"\n")
+            if found >= 0:
+                self.position += found
+                break
+            self.position = min(end, self.position + len(block))
+            if self.position == end:
+                break
+        return end - start
+
+    def close(self) -> None:
+        """Closes it."""
+        self._file.close()
 
 
-def identity_of(stat: os.stat_result) -> tuple[int, int]:
-    """Device and inode."""
-    return stat.st_dev, stat.st_ino
-
-
-def kept_paths(directory: Path, ending: str) -> list[tuple[str, Path]]:
-    """Services and their files that end with `.ENDING` or `.ENDING.N`, newest first. Empty: no directory.
+def list_files(directory: Path, ending: str) -> list[tuple[str, Path]]:
+    """Instances and their files that end with `.ENDING` or `.ENDING.N`, newest first. Empty: no directory.
 
     Raises `StartError`.
     """
@@ -46,63 +97,26 @@ def kept_paths(directory: Path, ending: str) -> list[tuple[str, Path]]:
     return [(match[1], directory / match[0]) for match in found]
 
 
-def open_kept(directory: Path, ending: str) -> list[KeptFile]:
-    """All such files, open for reading, each service's newest first. Raises `StartError`.
+def open_files(directory: Path, ending: str) -> list[LogFile]:
+    """All such files, each instance's newest first. Raises `StartError`.
 
     They are opened in that order because of a rotation meanwhile: it can show a file under a second name,
     which is left out here, but hide none.
     """
-    opened: dict[tuple[int, int], KeptFile] = {}
-    for service, path in kept_paths(directory, ending):
-        kept = open_one(service, path)
-        if kept is None:
-            continue
-        if kept.identity in opened:
-            kept.file.close()
-        else:
-            opened[kept.identity] = kept
+    opened: dict[tuple[int, int], LogFile] = {}
+    for instance, path in list_files(directory, ending):
+        file = open_file(instance, path)
+        if file is not None and opened.setdefault(file.identity, file) is not file:
+            file.close()
     return list(opened.values())
 
 
-def open_one(service: str, path: Path) -> KeptFile | None:
-    """The file, open for reading; None: it is gone. Raises `StartError`."""
+def open_file(instance: str, path: Path) -> LogFile | None:
+    """The file; None: it is gone. Raises `StartError`."""
     try:
         # Unbuffered: it is read in large pieces, and grows meanwhile
-        file = path.open("rb", buffering=0)
+        return LogFile(instance, path.open("rb", buffering=0))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StartError(f"cannot read {path}: {error.strerror}") from None
-    return KeptFile(service, file, os.fstat(file.fileno()).st_size)
-
-
-def close_all(files: list[KeptFile]) -> None:
-    """Closes them."""
-    for kept in files:
-        kept.file.close()
-
-
-def lines_backwards(kept: KeptFile, needle: bytes = b"") -> Iterator[bytes]:
-    """The lines of a file up to its `end`, last first, without line ends and empty lines.
-
-    With `needle`, lines without it may be left out: what is far from any is not even split into lines.
-    """
-    position, first = kept.end, b""
-    while position > 0:
-        start = max(0, position - CHUNK_BYTES)
-        block = read_at(kept.file, start, position - start) + first
-        position = start
-        # The first line may have begun before this block
-        cut = block.find(b"\n") + 1 if start else 0
-        if start and not cut:
-            first = block
-            continue
-        first = block[:cut]
-        if needle and block.find(needle, cut) < 0:
-            continue
-        yield from (line for line in reversed(block[cut:].split(b"\n")) if line)
-
-
-def read_at(file: BinaryIO, start: int, size: int) -> bytes:
-    """So many bytes from there; fewer where the file was cut meanwhile."""
-    return os.pread(file.fileno(), size, start)

@@ -1,79 +1,94 @@
-"""The logs of all services: the lines that are there, and those that come, across rotations and restarts."""
+"""The log lines of all services: those that are there, and those that come, across rotations and restarts."""
 
 import heapq
-import os
-import time
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
+from datetime import UTC, datetime, timedelta
+from itertools import chain, groupby
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
-from palaver.watch.last import last_of, last_time
-from palaver.watch.lines import CLOCK_SLACK_NS, LogLine, Wanted, event_line
-from palaver.watch.log_files import KeptFile, kept_paths, open_kept, open_one, read_at
+import msgspec
 
-READ_BYTES = 1_048_576
+from palaver.watch.log_files import LogFile, list_files, open_file, open_files
 
+LEVELS = ("debug", "info", "warning", "error", "critical")
+# A file may have been written to so long after its last event, by a clock that was set back
+CLOCK_SLACK_NS = 5_000_000_000
+# How far back of each instance the last lines are looked for at first
+TAIL_BYTES = 262_144
+# Services write their lines a little late, and not at the same moment: lines wait so long for earlier ones
+HOLD_SECONDS = 0.4
 
-@dataclass
-class LogFile:
-    """An open file, read up to `position`. `unfinished`: the beginning of a line that has no end yet; `at`:
-    the time of the last event."""
-
-    kept: KeptFile
-    position: int = 0
-    unfinished: bytes = b""
-    at: int = 0
-
-    def new_lines(self, needle: bytes = b"") -> Iterator[LogLine]:
-        """What was written behind `position`. With `needle`, lines without it may be left out."""
-        if os.fstat(self.kept.file.fileno()).st_size < self.position:
-            # Somebody cut it
-            self.position, self.unfinished = 0, b""
-        while block := read_at(self.kept.file, self.position, READ_BYTES):
-            self.position += len(block)
-            whole, end, unfinished = (self.unfinished + block).rpartition(b"\n")
-            self.unfinished = unfinished
-            if end and needle in whole:
-                yield from (self._line(raw) for raw in whole.split(b"\n") if raw and needle in raw)
-
-    def rest(self) -> Iterator[LogLine]:
-        """The line at the end that nobody will finish."""
-        if self.unfinished:
-            yield self._line(self.unfinished)
-            self.unfinished = b""
-
-    def is_deleted(self) -> bool:
-        """Whether it has no name any more. Asked of the file: a rotation can hide a name for a moment."""
-        return os.fstat(self.kept.file.fileno()).st_nlink == 0
-
-    def skip_to_end(self) -> KeptFile:
-        """The file up to its last whole line, behind which `new_lines` goes on."""
-        start = max(0, self.kept.end - READ_BYTES)
-        cut = read_at(self.kept.file, start, self.kept.end - start).rfind(b"\n")
-        self.position = start + cut + 1 if cut >= 0 else self.kept.end
-        return self.kept._replace(end=self.position)
-
-    def _line(self, raw: bytes) -> LogLine:
-        line = event_line(self.kept.service, raw)
-        if line is None:
-            return LogLine(self.at or time.time_ns(), self.kept.service, None, raw)
-        self.at = line.at
-        return line
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
-class Logs:
-    """All files of all services' logs: `with Logs(directory) as logs`. Raises `StartError`.
+class LogLine(NamedTuple):
+    """One line. `at`: nanoseconds since the epoch.
 
-    All files of a service are read on, not the newest alone: a process that was started before a rotation may
-    still write to an older one. They stay open, so that each is known by its inode whatever its name becomes.
+    `fields` is None for text that is no event of a service, such as a crash's traceback; its time is that of
+    the line before it.
+    """
+
+    at: int
+    service: str
+    fields: dict[str, Any] | None
+    raw: bytes
+
+    @property
+    def level(self) -> str:
+        """Empty where it has none."""
+        return text_of(self.fields, "level")
+
+    @property
+    def span_id(self) -> str:
+        """The span under way when it was written; empty where there was none."""
+        return text_of(self.fields, "span_id")
+
+
+@dataclass(frozen=True)
+class LogFilter:
+    """Which lines are wanted. Empty and 0: any. Ids in lower case; `since`: as `LogLine.at`."""
+
+    user_id: str = ""
+    chat_id: str = ""
+    trace_id: str = ""
+    service: str = ""
+    level: str = ""
+    since: int = 0
+
+    @property
+    def needle(self) -> bytes:
+        """What every wanted line contains, if there is such a thing."""
+        return (self.trace_id or self.user_id or self.chat_id).encode()
+
+    def matches(self, line: LogLine) -> bool:
+        """Whether a line is wanted. Text that is no event is about nobody and of any level; an event that was
+        cut is of none. A service is named by its name or by its instance's."""
+        names = (line.service, text_of(line.fields, "instance"))
+        if line.at < self.since or (self.service and self.service not in names):
+            return False
+        if line.fields is None:
+            return not self.needle and not (self.level and line.raw.startswith(b"{"))
+        ids = (("user_id", self.user_id), ("chat_id", self.chat_id), ("trace_id", self.trace_id))
+        return is_level(line.level, self.level) and all(
+            text_of(line.fields, name).lower() == value for name, value in ids if value
+        )
+
+
+class LogReader:
+    """All log files of all services: `with LogReader(directory) as logs`. Raises `StartError`.
+
+    All files of an instance are read on, not the newest alone: a process that was started before a rotation
+    may still write to an older one.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._files = {kept.identity: LogFile(kept) for kept in open_kept(directory, "log")}
+        self._files = {file.identity: file for file in open_files(directory, "log")}
 
     def __enter__(self) -> Self:
         return self
@@ -81,66 +96,137 @@ class Logs:
     def __exit__(self, *_error: object) -> None:
         with ExitStack() as closing:
             for file in self._files.values():
-                closing.callback(file.kept.file.close)
+                closing.callback(file.close)
 
     @property
     def services(self) -> set[str]:
-        """Those that have a log."""
-        return {file.kept.service for file in self._files.values()}
+        """Services and instances that have a log."""
+        return {name for file in self._files.values() for name in (file.service, file.instance)}
 
-    def all_lines(self, wanted: Wanted, *, goes_on: bool = False) -> Iterator[LogLine]:
+    def all_lines(self, wanted: LogFilter, *, goes_on: bool = False) -> Iterator[LogLine]:
         """The wanted lines that are there, by time. With `goes_on`, a line that has no end yet is left for
         `new_lines`."""
-        streams = [oldest_first(files, wanted, goes_on) for files in self._by_service()]
-        return filter(wanted.takes, heapq.merge(*streams, key=lambda line: line.at))
+        for file in self._files.values():
+            file.rewind(sys.maxsize)
+        streams = [oldest_first(files, wanted, goes_on) for files in self._by_instance()]
+        return heapq.merge(*streams, key=lambda line: line.at)
 
-    def last_lines(self, wanted: Wanted, most: int, *, goes_on: bool = False) -> list[LogLine]:
-        """The last `most` of the wanted lines, by time."""
-        services = [
-            [file.skip_to_end() if goes_on else file.kept for file in files] for files in self._by_service()
-        ]
-        return last_of(services, wanted, most)
+    def last_lines(self, wanted: LogFilter, most: int, *, goes_on: bool = False) -> list[LogLine]:
+        """The last `most` of the wanted lines, by time, read from no further back than is needed."""
+        size = TAIL_BYTES
+        while True:
+            streams: list[list[LogLine]] = []
+            is_enough = True
+            for files in self._by_instance():
+                left = size
+                for file in files:
+                    left -= file.rewind(left)
+                streams.append(list(oldest_first(files, wanted, goes_on)))
+                is_enough &= left > 0 or len(streams[-1]) >= most
+            if is_enough:
+                lines = list(heapq.merge(*streams, key=lambda line: line.at))
+                return lines[max(0, len(lines) - most) :]
+            size *= 8
 
     def new_lines(self) -> list[LogLine]:
         """What was written since the last call, by time. Raises `StartError`."""
         self._open_new()
         lines: list[LogLine] = []
         for identity, file in list(self._files.items()):
-            is_deleted = file.is_deleted()
-            lines += file.new_lines()
+            is_deleted = file.is_deleted
+            lines += parse_lines(file, file.lines())
             if is_deleted:
-                lines += file.rest()
-                file.kept.file.close()
+                lines += parse_lines(file, file.last_line())
+                file.close()
                 del self._files[identity]
         return sorted(lines, key=lambda line: line.at)
 
     def _open_new(self) -> None:
-        for service, path in kept_paths(self._directory, "log"):
-            kept = open_one(service, path)
-            if kept is None:
-                continue
-            if kept.identity in self._files:
-                kept.file.close()
-            else:
-                self._files[kept.identity] = LogFile(kept)
+        for instance, path in list_files(self._directory, "log"):
+            file = open_file(instance, path)
+            if file is not None and self._files.setdefault(file.identity, file) is not file:
+                file.close()
 
-    def _by_service(self) -> list[list[LogFile]]:
-        """Each service's files, newest first."""
-        return [list(files) for _name, files in groupby(self._files.values(), lambda file: file.kept.service)]
+    def _by_instance(self) -> list[list[LogFile]]:
+        """Each instance's files, newest first."""
+        return [list(files) for _name, files in groupby(self._files.values(), lambda file: file.instance)]
 
 
-def oldest_first(files: Sequence[LogFile], wanted: Wanted, goes_on: bool) -> Iterator[LogLine]:
-    """One service's lines, from its oldest file to its newest, given newest first; not those of files that
-    are too old."""
-    at = 0
+class ReorderBuffer:
+    """Lines that wait for earlier ones of other services. No clock of its own: `now` in seconds."""
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[LogLine, float]] = []
+
+    def add(self, lines: list[LogLine], now: float) -> None:
+        """Lines came."""
+        self._lines += [(line, now) for line in lines]
+        self._lines.sort(key=lambda one: one[0].at)
+
+    def take(self, now: float) -> list[LogLine]:
+        """Lines in the order of time, up to the last that has waited long enough."""
+        waited = (number for number, (_, came) in enumerate(self._lines, 1) if now - came >= HOLD_SECONDS)
+        end = max(waited, default=0)
+        ready = [line for line, _ in self._lines[:end]]
+        del self._lines[:end]
+        return ready
+
+
+def oldest_first(files: Sequence[LogFile], wanted: LogFilter, goes_on: bool) -> Iterator[LogLine]:
+    """One instance's wanted lines, from its oldest file to its newest, given newest first; not those of files
+    that are too old."""
+    at, is_cut = 0, False
     for file in reversed(files):
         # Text at the beginning of a file comes after the events of the file before
         file.at = at
-        last = last_time(file.kept) if wanted.since else 0
-        if last < wanted.since - CLOCK_SLACK_NS:
-            file.position, at = file.kept.end, last
+        file.is_cut = is_cut = file.is_cut or is_cut
+        if file.modified_at < wanted.since - CLOCK_SLACK_NS:
+            file.rewind(0)
+            at = file.modified_at
             continue
-        yield from file.new_lines(wanted.needle)
+        raws = file.lines(wanted.needle)
         if not goes_on:
-            yield from file.rest()
+            raws = chain(raws, file.last_line(wanted.needle))
+        yield from filter(wanted.matches, parse_lines(file, raws))
         at = file.at
+
+
+def parse_lines(file: LogFile, raws: Iterator[bytes]) -> Iterator[LogLine]:
+    """A file's lines. Text whose time is not known, because reading began in the middle, is left out."""
+    for raw in raws:
+        line = parse_event(file.service, raw)
+        if line is not None:
+            file.at = line.at
+            yield line
+        elif file.at or not file.is_cut:
+            yield LogLine(file.at or file.modified_at, file.service, None, raw)
+
+
+def parse_event(service: str, raw: bytes) -> LogLine | None:
+    """The event that a line is; None for other text."""
+    if not raw.startswith(b"{"):
+        return None
+    try:
+        fields = msgspec.json.decode(raw)
+        return LogLine(parse_time(fields["time"]), text_of(fields, "service") or service, fields, raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, ValueError, TypeError):
+        return None
+
+
+def parse_time(text: str) -> int:
+    """Nanoseconds since the epoch of an ISO 8601 time; UTC where it names no zone. Raises `ValueError`."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return (time - _EPOCH) // _MICROSECOND * 1000
+
+
+def text_of(fields: dict[str, Any] | None, name: str) -> str:
+    """A field that is a text; empty where there is none."""
+    found = fields.get(name) if fields else None
+    return found if isinstance(found, str) else ""
+
+
+def is_level(level: str, least: str) -> bool:
+    """Whether a level is at least that one. Levels that nobody knows are."""
+    return not least or level not in LEVELS or LEVELS.index(level) >= LEVELS.index(least)

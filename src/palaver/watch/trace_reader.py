@@ -1,15 +1,23 @@
-"""Spans as they are kept under the data directory, one JSON object a line."""
+"""Spans and log lines of one trace, as services have written them under the data directory."""
 
+import time
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from palaver.watch.log_files import close_all, lines_backwards, open_kept
+from palaver.watch.log_files import open_files
+from palaver.watch.log_reader import LogFilter, LogLine, LogReader
+
+# Services write spans a quarter of a second late
+SETTLED_SECONDS = 0.6
+PATIENCE_SECONDS = 1.0
+PAUSE_SECONDS = 0.1
 
 
-class KeptEvent(msgspec.Struct, frozen=True):
+class StoredEvent(msgspec.Struct, frozen=True):
     """Something that happened at one moment of a span. `at`: nanoseconds since the epoch."""
 
     name: str
@@ -17,7 +25,7 @@ class KeptEvent(msgspec.Struct, frozen=True):
     attributes: dict[str, Any] = {}
 
 
-class KeptSpan(msgspec.Struct, frozen=True):
+class StoredSpan(msgspec.Struct, frozen=True):
     """A span, and the service that made it. `start` and `end`: nanoseconds since the epoch."""
 
     trace_id: str
@@ -31,20 +39,59 @@ class KeptSpan(msgspec.Struct, frozen=True):
     error: str = ""
     attributes: dict[str, Any] = {}
     links: list[tuple[str, str]] = []
-    events: list[KeptEvent] = []
+    events: list[StoredEvent] = []
+    # Where the service's instance has a name of its own
+    instance: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class KeptTrace(NamedTuple):
-    """What is kept of one trace: its spans, and spans of other traces that link to it, by their start."""
+class StoredTrace(NamedTuple):
+    """One trace: its spans, spans of other traces that link to it, by their start, and its log lines."""
 
-    spans: list[KeptSpan]
-    linked: list[KeptSpan]
+    spans: list[StoredSpan]
+    linked: list[StoredSpan]
+    lines: list[LogLine]
+
+    @property
+    def newest(self) -> int:
+        """The end of its last span, or the time of its last line; 0 where there is none."""
+        ends = [span.end for span in (*self.spans, *self.linked)]
+        return max([*ends, *(line.at for line in self.lines)], default=0)
 
 
-_decoder = msgspec.json.Decoder(KeptSpan)
+_decoder = msgspec.json.Decoder(StoredSpan)
 
 
-def read_span(line: bytes) -> KeptSpan | None:
+def find_trace(data_dir: Path, trace_id: str) -> StoredTrace:
+    """What is there of a trace. Waits a little where that is nothing, or where more may come any moment.
+
+    Raises `StartError`.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        found = read_trace(data_dir, trace_id)
+        is_settled = found.newest and time.time_ns() - found.newest > SETTLED_SECONDS * 1e9
+        if is_settled or time.monotonic() > deadline:
+            return found
+        time.sleep(PAUSE_SECONDS)
+
+
+def read_trace(data_dir: Path, trace_id: str) -> StoredTrace:
+    """What is there of a trace now. Raises `StartError`."""
+    with LogReader(data_dir / "logs") as logs:
+        lines = list(logs.all_lines(LogFilter(trace_id=trace_id)))
+    spans, linked = [], []
+    needle = trace_id.encode()
+    for file in open_files(data_dir / "traces", "jsonl"):
+        for span in filter(None, map(parse_span, chain(file.lines(needle), file.last_line(needle)))):
+            if span.trace_id == trace_id:
+                spans.append(span)
+            elif any(link[0] == trace_id for link in span.links):
+                linked.append(span)
+        file.close()
+    return StoredTrace(by_start(spans), by_start(linked), lines)
+
+
+def parse_span(line: bytes) -> StoredSpan | None:
     """The span that a line is; None where it is none, as a line is that was cut by a crash."""
     try:
         return _decoder.decode(line)
@@ -52,33 +99,6 @@ def read_span(line: bytes) -> KeptSpan | None:
         return None
 
 
-def read_trace(data_dir: Path, trace_id: str) -> KeptTrace:
-    """What is kept of a trace under the data directory. Raises `StartError`."""
-    files = open_kept(data_dir / "traces", "jsonl")
-    try:
-        return trace_of(
-            (line for kept in files for line in lines_backwards(kept, trace_id.encode())), trace_id
-        )
-    finally:
-        close_all(files)
-
-
-def trace_of(lines: Iterable[bytes], trace_id: str) -> KeptTrace:
-    """The trace's spans, and those that link to it, among lines."""
-    needle = trace_id.encode()
-    spans, linked = [], []
-    for line in lines:
-        # Far cheaper than to parse it
-        span = read_span(line) if needle in line else None
-        if span is None:
-            continue
-        if span.trace_id == trace_id:
-            spans.append(span)
-        elif any(link[0] == trace_id for link in span.links):
-            linked.append(span)
-    return KeptTrace(by_start(spans), by_start(linked))
-
-
-def by_start(spans: Iterable[KeptSpan]) -> list[KeptSpan]:
+def by_start(spans: Iterable[StoredSpan]) -> list[StoredSpan]:
     """Spans in the order in which their work began; a parent before a child of the same moment."""
     return sorted(spans, key=lambda span: (span.start, -span.end))

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from palaver.watch.lines import LogLine
-from palaver.watch.trace_reader import KeptEvent, KeptSpan
+from palaver.watch.log_reader import LogLine
+from palaver.watch.trace_reader import StoredEvent, StoredSpan
 
 # Events of one span that are drawn: a delivery to a large group has one for each socket
 MOST_EVENTS = 12
@@ -15,81 +15,74 @@ class Row(NamedTuple):
 
     depth: int
     at: int
-    item: KeptSpan | KeptEvent | LogLine
-    span: KeptSpan | None
+    item: StoredSpan | StoredEvent | LogLine
+    span: StoredSpan | None
     # Of a span that is not below its parent: that parent's id, if it names one
     lost_parent: str = ""
 
 
-def rows_of(spans: Sequence[KeptSpan], lines: Sequence[LogLine]) -> list[Row]:
+def rows_of(spans: Sequence[StoredSpan], lines: Sequence[LogLine]) -> list[Row]:
     """Every span and every line once, whatever parents the spans name: those without a known one come first
     in their depth, and where spans are each other's parents, the earliest of them does."""
-    place: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for number, span in enumerate(spans):
-        place.setdefault(span.span_id, number)
-    parts: list[list[Row]] = [own_events(span) for span in spans]
-    below: list[list[int]] = [[] for _ in spans]
+        numbers.setdefault(span.span_id, number)
+    inside: list[list[Row | int]] = [[] for _ in spans]
     tops: list[int] = []
     for number, span in enumerate(spans):
-        parent = place.get(span.parent_id, number)
-        (tops if parent == number else below[parent]).append(number)
-    loose: list[Row] = []
+        parent = numbers.get(span.parent_id, number)
+        if parent == number:
+            tops.append(number)
+        else:
+            inside[parent].append(number)
+    for number, span in enumerate(spans):
+        inside[number] += event_rows(span)
+    trees: list[list[Row]] = []
     for line in lines:
-        owner = place.get(line.span_id)
-        row = Row(0, line.at, line, None if owner is None else spans[owner])
-        (loose if owner is None else parts[owner]).append(row)
-    walk = Walk(spans, below, parts)
-    drawn = [walk.from_top(number) for number in tops]
-    # What is left is below a loop
-    left = sorted(set(range(len(spans))) - walk.seen, key=lambda number: spans[number].start)
-    drawn += [walk.from_top(number) for number in left]
-    drawn += [[row] for row in loose]
-    drawn.sort(key=lambda rows: rows[0].at if rows else 0)
-    return [row for rows in drawn for row in rows]
+        owner = numbers.get(line.span_id)
+        if owner is None:
+            trees.append([Row(0, line.at, line, None)])
+        else:
+            inside[owner].append(Row(0, line.at, line, spans[owner]))
+    seen: set[int] = set()
+    # What is in no tree of the tops is below a loop
+    by_start = sorted(range(len(spans)), key=lambda number: spans[number].start)
+    trees += [walk(top, spans, inside, seen) for top in (*tops, *by_start) if top not in seen]
+    trees.sort(key=lambda rows: rows[0].at)
+    return [row for rows in trees for row in rows]
 
 
-def own_events(span: KeptSpan) -> list[Row]:
-    """A span's events, of many the first ones."""
-    shown = [Row(0, event.at, event, span) for event in span.events[:MOST_EVENTS]]
-    more = len(span.events) - len(shown)
-    if more:
-        last = max(event.at for event in span.events)
-        shown.append(Row(0, last, KeptEvent(f"… and {more:,} more", last), span))
-    return shown
-
-
-class Walk:
-    """Goes through spans from their tops. `seen`: the spans that it was at, by number.
+def walk(
+    top: int, spans: Sequence[StoredSpan], inside: Sequence[list[Row | int]], seen: set[int]
+) -> list[Row]:
+    """The rows of a span and of all below it that was not seen before, by time.
 
     Not recursive: a trace may be deeper than Python's stack.
     """
 
-    def __init__(
-        self, spans: Sequence[KeptSpan], below: Sequence[list[int]], parts: Sequence[list[Row]]
-    ) -> None:
-        self._spans = spans
-        self._below = below
-        self._parts = parts
-        self.seen: set[int] = set()
+    def time_of(part: Row | int) -> int:
+        return part.at if isinstance(part, Row) else spans[part].start
 
-    def from_top(self, top: int) -> list[Row]:
-        """The rows of a span and all below it; none where it was seen before."""
-        rows: list[Row] = []
-        waiting: list[tuple[int, int | Row]] = [(0, top)]
-        while waiting:
-            depth, one = waiting.pop()
-            if isinstance(one, Row):
-                rows.append(one._replace(depth=depth))
-            elif one not in self.seen:
-                self.seen.add(one)
-                span = self._spans[one]
-                rows.append(Row(depth, span.start, span, span, "" if depth else span.parent_id))
-                waiting += [(depth + 1, part) for part in reversed(self._inside(one))]
-        return rows
+    rows: list[Row] = []
+    waiting: list[tuple[int, Row | int]] = [(0, top)]
+    while waiting:
+        depth, part = waiting.pop()
+        if isinstance(part, Row):
+            rows.append(part._replace(depth=depth))
+        elif part not in seen:
+            seen.add(part)
+            span = spans[part]
+            rows.append(Row(depth, span.start, span, span, "" if depth else span.parent_id))
+            parts = sorted(inside[part], key=time_of)
+            waiting += [(depth + 1, below) for below in reversed(parts)]
+    return rows
 
-    def _inside(self, number: int) -> list[int | Row]:
-        inside: list[int | Row] = [*self._below[number], *self._parts[number]]
-        return sorted(inside, key=self._time_of)
 
-    def _time_of(self, part: "int | Row") -> int:
-        return part.at if isinstance(part, Row) else self._spans[part].start
+def event_rows(span: StoredSpan) -> list[Row]:
+    """A span's events, of many the first ones."""
+    rows = [Row(0, event.at, event, span) for event in span.events[:MOST_EVENTS]]
+    more = len(span.events) - len(rows)
+    if more:
+        last = max(event.at for event in span.events)
+        rows.append(Row(0, last, StoredEvent(f"… and {more:,} more", last), span))
+    return rows

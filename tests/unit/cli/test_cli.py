@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 import palaver
 from palaver.cli import app
-from palaver.cli.watch import watch
 from palaver.runtime.settings_page import settings_page
 
 COMMANDS = [
@@ -53,8 +52,7 @@ def test_help_lists_every_command() -> None:
     """A newcomer could not find out what can be done."""
     shown = help_of()
     assert all(f"\n│ {command[0]} " in shown for command in COMMANDS)
-    every = [*app.registered_commands, *watch.registered_commands]
-    registered = [command.name or command.callback.__name__ for command in every]
+    registered = [command.name or command.callback.__name__ for command in app.registered_commands]
     assert {*registered, "keys"} == {command[0] for command in COMMANDS}
 
 

@@ -1,25 +1,28 @@
-"""A message's story, as `palaver trace --message` tells it."""
+"""`palaver trace --message`, beside a running messenger."""
 
+import asyncio
 import json
-from datetime import date
+import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import insert, update
+import pytest_asyncio
+from sqlalchemy import update
 
-from palaver.auth.schema import metadata as auth_tables
-from palaver.auth.schema import users
 from palaver.contracts.ids import text_from_id
 from palaver.messenger.store.schema import messages
-from palaver.runtime.sql.database import sqlite_engine
-from tests.harness import telemetry_files as kept
+from palaver.runtime.service_addresses import ServiceAddresses, published_addresses
+from tests.harness import telemetry_files as stored
 from tests.harness.journal_rows import move_receipt, write_messages
+from tests.harness.messenger_service import Messenger, running_messenger
 from tests.harness.realtime import Place
+from tests.harness.stub_auth import running_small_auth
 from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, keep_request, span
 from tests.unit.cli.test_cli import run
 
-ALICE, BOB, CAROL = UUID(kept.ALICE).bytes, UUID(kept.BOB).bytes, b"c" * 16
+ALICE, BOB, CAROL = UUID(stored.ALICE).bytes, UUID(stored.BOB).bytes, b"c" * 16
 TEXT = "what nobody but members reads"
 
 
@@ -30,29 +33,26 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest_asyncio.fixture
+async def messenger(data_dir: Path) -> AsyncIterator[Messenger]:
+    """A messenger whose address is in the data directory, and whose auth knows Alice."""
+    async with running_small_auth() as auth, running_messenger(auth, data_dir) as messenger:
+        auth.users[ALICE] = ("Alice", "Liddell")
+        target = f"127.0.0.1:{messenger.grpc_port}"
+        with published_addresses(data_dir, ServiceAddresses("", "", "", target)):
+            yield messenger
+
+
 @pytest.fixture
-def chat_id(data_dir: Path) -> bytes:
+def chat_id(messenger: Messenger) -> bytes:
     """A group whose first message was sent in the trace, and told to one socket at once, to one later."""
+    data_dir = messenger.settings.data_dir
     place = Place(data_dir)
     chat_id = place.group([ALICE, BOB, CAROL])
     place.write(write_messages, chat_id, ALICE, [TEXT, TEXT], NOON // 1000)
     place.write(lambda connection: connection.execute(update(messages).values(trace_id=TRACE_ID)))
     place.write(move_receipt, chat_id, BOB, 1, 0)
     place.close()
-    engine = sqlite_engine(data_dir / "auth.db")
-    with engine.begin() as connection:
-        auth_tables.create_all(connection)
-        person = {
-            "password_hash": "h",
-            "birthday": date(1990, 1, 1),
-            "sex": "other",
-            "city": "",
-            "interests": "",
-        }
-        folded = {"name_folded": b"", "surname_folded": b"", "created_at": 1}
-        named = {"id": ALICE, "email": "a@b.test", "name": "Alice", "surname": "Liddell"}
-        connection.execute(insert(users), {**person, **folded, **named})
-    engine.dispose()
     socket = {"palaver.generation": "v2", "user.id": text_from_id(BOB), "session.id": "session-of-bob"}
     about = {"palaver.chat_id": text_from_id(chat_id), "palaver.seq": 1}
     live = [{"name": "told", "at": NOON + 5 * MS, "attributes": {**socket, "palaver.socket": 41}}]
@@ -69,9 +69,17 @@ def chat_id(data_dir: Path) -> bytes:
     return chat_id
 
 
-def test_a_message_is_followed_to_its_sockets(data_dir: Path, chat_id: bytes) -> None:
+async def trace_message(
+    data_dir: Path, chat_id: bytes, seq: int, *words: str, **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    """`palaver trace --message`, while the messenger answers."""
+    place = ("--message", text_from_id(chat_id), str(seq), "--data-dir", str(data_dir))
+    return await asyncio.to_thread(run, "trace", *words, *place, **variables)
+
+
+async def test_a_message_is_followed_to_its_sockets(data_dir: Path, chat_id: bytes) -> None:
     """Nobody could answer where a message is."""
-    done = run("trace", "--message", text_from_id(chat_id), "1", "--data-dir", str(data_dir))
+    done = await trace_message(data_dir, chat_id, 1)
     assert (done.returncode, done.stderr) == (0, "")
     rows = done.stdout.splitlines()
     assert rows[0] == f"Message 1 of the group chat {text_from_id(chat_id)}"
@@ -88,9 +96,9 @@ def test_a_message_is_followed_to_its_sockets(data_dir: Path, chat_id: bytes) ->
     assert TEXT not in done.stdout
 
 
-def test_a_message_is_json_for_programs(data_dir: Path, chat_id: bytes) -> None:
+async def test_a_message_is_json_for_programs(data_dir: Path, chat_id: bytes) -> None:
     """A script would have to read tables."""
-    done = run("trace", "--json", "--message", text_from_id(chat_id), "1", "--data-dir", str(data_dir))
+    done = await trace_message(data_dir, chat_id, 1, "--json")
     found = json.loads(done.stdout)
     message = found["message"]
     assert (message["seq"], message["kind"], message["trace_id"]) == (1, "group", TRACE_ID)
@@ -106,12 +114,12 @@ def test_a_message_is_json_for_programs(data_dir: Path, chat_id: bytes) -> None:
     assert TEXT not in done.stdout
 
 
-def test_a_message_without_spans_says_so(data_dir: Path, chat_id: bytes) -> None:
+async def test_a_message_without_spans_says_so(messenger: Messenger, data_dir: Path, chat_id: bytes) -> None:
     """What the journal knows would be hidden because the message was not sampled."""
     for path in (data_dir / "traces").iterdir():
         path.unlink()
-    (data_dir / "auth.db").unlink()
-    done = run("trace", "--message", text_from_id(chat_id), "2", "--data-dir", str(data_dir))
+    messenger.auth.away = True
+    done = await trace_message(data_dir, chat_id, 2)
     assert done.returncode == 0
     assert f"  sender      {text_from_id(ALICE)}\n" in done.stdout
     assert "Told to no socket, as far as spans are kept" in done.stdout
@@ -120,10 +128,30 @@ def test_a_message_without_spans_says_so(data_dir: Path, chat_id: bytes) -> None
     )
 
 
-def test_a_message_that_is_not_there_is_one_line(data_dir: Path, chat_id: bytes) -> None:
+async def test_a_message_that_is_not_there_is_one_line(data_dir: Path, chat_id: bytes) -> None:
     """An operator would not know whether the chat or the seq is wrong."""
-    done = run("trace", "--message", text_from_id(chat_id), "3", "--data-dir", str(data_dir))
+    done = await trace_message(data_dir, chat_id, 3)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "palaver: the journal has no message 3 of this chat, whose last seq is 2\n"
-    done = run("trace", "--message", text_from_id(ALICE), "3", "--data-dir", str(data_dir))
+    done = await trace_message(data_dir, ALICE, 3)
     assert (done.returncode, done.stderr) == (1, "palaver: the journal has no such chat\n")
+
+
+async def test_the_messenger_of_the_settings_is_asked_without_palaver_up(
+    messenger: Messenger, data_dir: Path, chat_id: bytes
+) -> None:
+    """Where services run alone, nobody could answer where a message is."""
+    elsewhere = data_dir / "elsewhere"
+    elsewhere.mkdir()
+    target = {"PALAVER_GATEWAY__MESSENGER_TARGET": f"127.0.0.1:{messenger.grpc_port}"}
+    done = await trace_message(elsewhere, chat_id, 1, **target)
+    assert done.stdout.startswith(f"Message 1 of the group chat {text_from_id(chat_id)}\n")
+
+
+async def test_a_messenger_that_does_not_answer_is_one_line(data_dir: Path) -> None:
+    """An operator would read a traceback, or think that there is no such message."""
+    # Nobody listens on a reserved port
+    with published_addresses(data_dir, ServiceAddresses("", "", "", "127.0.0.1:1")):
+        done = await trace_message(data_dir, ALICE, 1)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "palaver: the messenger at 127.0.0.1:1 does not answer (UNAVAILABLE)\n"

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palaver.runtime.startup import StartError
-from palaver.watch import log_files as files
-from palaver.watch.log_files import KeptFile, close_all, kept_paths, lines_backwards, open_kept
+from palaver.watch import log_files
+from palaver.watch.log_files import LogFile, list_files, open_files
 
 
 def write(directory: Path, **texts: str) -> None:
@@ -23,7 +23,7 @@ def test_paths_come_newest_first(tmp_path: Path) -> None:
         tmp_path, gateway_log="", gateway_log_1="", gateway_log_2="", gateway_log_10="", auth_log="", other=""
     )
     write(tmp_path, gateway_log_gz="", gateway_jsonl="")
-    assert [path.name for _service, path in kept_paths(tmp_path, "log")] == [
+    assert [path.name for _service, path in list_files(tmp_path, "log")] == [
         "auth.log",
         "gateway.log",
         "gateway.log.1",
@@ -34,51 +34,72 @@ def test_paths_come_newest_first(tmp_path: Path) -> None:
 
 def test_no_directory_has_no_files(tmp_path: Path) -> None:
     """A Palaver that has written no trace yet would end the command with a traceback."""
-    assert kept_paths(tmp_path / "none", "log") == []
+    assert list_files(tmp_path / "none", "log") == []
 
 
 def test_a_directory_that_is_none_is_told(tmp_path: Path) -> None:
     """An operator would read a traceback."""
     write(tmp_path, logs="")
     with pytest.raises(StartError, match="cannot read"):
-        kept_paths(tmp_path / "logs", "log")
+        list_files(tmp_path / "logs", "log")
 
 
 def test_a_file_under_two_names_is_read_once(tmp_path: Path) -> None:
     """A rotation while the files are opened would show lines twice."""
     write(tmp_path, gateway_log="x")
     (tmp_path / "gateway.log.1").hardlink_to(tmp_path / "gateway.log")
-    kept = open_kept(tmp_path, "log")
-    close_all(kept)
-    assert len(kept) == 1
+    opened = open_files(tmp_path, "log")
+    for file in opened:
+        file.close()
+    assert len(opened) == 1
 
 
 def test_an_open_file_is_read_after_its_deletion(tmp_path: Path) -> None:
     """A rotation while the files are read would hide lines."""
     write(tmp_path, gateway_log="one\ntwo\n")
-    [kept] = open_kept(tmp_path, "log")
+    [file] = open_files(tmp_path, "log")
     (tmp_path / "gateway.log").unlink()
-    assert list(lines_backwards(kept)) == [b"two", b"one"]
-    close_all([kept])
+    assert list(file.lines()) == [b"one", b"two"]
+    file.close()
 
 
-@given(text=st.text("ab\n", max_size=60), needle=st.sampled_from([b"", b"a", b"ba"]), size=st.integers(1, 9))
+@given(
+    text=st.text("ab\n", max_size=60),
+    needle=st.sampled_from([b"", b"a", b"ba"]),
+    block=st.integers(1, 9),
+    back=st.integers(0, 70),
+)
 @settings(deadline=None)
-def test_lines_come_back_in_reverse(
-    tmp_path_factory: pytest.TempPathFactory, text: str, needle: bytes, size: int
+def test_lines_are_whole_wherever_reading_begins(
+    tmp_path_factory: pytest.TempPathFactory, text: str, needle: bytes, block: int, back: int
 ) -> None:
-    """Lines that cross the border of two blocks would be cut, doubled or lost."""
-    path = tmp_path_factory.mktemp("kept") / "gateway.log"
+    """Lines that cross the border of two blocks, or of what is read, would be cut, doubled or lost."""
+    path = tmp_path_factory.mktemp("logs") / "gateway.log"
     path.write_text(text)
-    before, files.CHUNK_BYTES = files.CHUNK_BYTES, size
+    before, log_files.READ_BYTES = log_files.READ_BYTES, block
     try:
-        with path.open("rb", buffering=0) as file:
-            found = list(lines_backwards(KeptFile("gateway", file, len(text)), needle))
+        with path.open("rb", buffering=0) as opened:
+            file = LogFile("gateway", opened)
+            assert file.rewind(back) == min(back, len(text))
+            found = [*file.lines(needle), *file.last_line(needle)]
+            assert list(file.lines()) == []
     finally:
-        files.CHUNK_BYTES = before
-    lines = [line for line in reversed(text.encode().split(b"\n")) if line]
-    if not needle:
-        assert found == lines
-    # More may come than have the needle, but none is missing, and none is made up
-    assert [line for line in found if needle in line] == [line for line in lines if needle in line]
-    assert set(found) <= set(lines)
+        log_files.READ_BYTES = before
+    start = max(0, len(text) - back)
+    if start:
+        # The first line that begins there
+        start = text.find("\n", start - 1) + 1 or len(text)
+    lines = [line for line in text[start:].encode().split(b"\n") if line]
+    assert found == [line for line in lines if needle in line]
+
+
+def test_a_file_names_an_instance_and_its_service(tmp_path: Path) -> None:
+    """Lines of a second gateway would be mixed into those of the first, or belong to nobody."""
+    write(tmp_path, **{"gateway-2_log_1": "x\n", "gateway_log": "y\n"})
+    opened = open_files(tmp_path, "log")
+    for file in opened:
+        file.close()
+    assert [(file.instance, file.service) for file in opened] == [
+        ("gateway", "gateway"),
+        ("gateway-2", "gateway"),
+    ]

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palaver.runtime.telemetry.rotating_file import RotatingFile
-from palaver.watch import log_reader as logs_module
-from palaver.watch.lines import LogLine, Wanted
-from palaver.watch.log_reader import Logs
+from palaver.watch import log_files, log_reader
+from palaver.watch.log_reader import LogFilter, LogLine, LogReader
 from tests.harness.telemetry_files import MS, NOON, TRACE_ID, keep, line
 
-EVERYTHING = Wanted()
+EVERYTHING = LogFilter()
 
 
 def told(lines: Iterator[LogLine] | list[LogLine]) -> list[str]:
@@ -37,28 +36,32 @@ def data_dir(tmp_path: Path) -> Path:
 
 def test_lines_come_by_time(data_dir: Path) -> None:
     """Nobody could follow a request from one service to the next."""
-    with Logs(data_dir / "logs") as logs:
+    with LogReader(data_dir / "logs") as logs:
         assert told(logs.all_lines(EVERYTHING)) == [
             *("one", "two", "Traceback", "  in x", "four", "six", "Killed", "seven", "eight"),
             '{"time": "2025-11',
         ]
 
 
+@pytest.mark.parametrize("size", [1, 60, 100, 150, 200, 300, 100_000])
 @pytest.mark.parametrize("most", range(1, 12))
-def test_the_last_lines_are_the_end_of_all(data_dir: Path, most: int) -> None:
+def test_the_last_lines_are_the_end_of_all(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, most: int, size: int
+) -> None:
     """Reading from the end would show other lines than reading from the beginning."""
-    with Logs(data_dir / "logs") as logs:
+    monkeypatch.setattr(log_reader, "TAIL_BYTES", size)
+    with LogReader(data_dir / "logs") as logs:
         every = told(logs.all_lines(EVERYTHING))
-    with Logs(data_dir / "logs") as logs:
+    with LogReader(data_dir / "logs") as logs:
         found = told(logs.last_lines(EVERYTHING, most))
     assert found == every[-most:]
 
 
 def test_rare_levels_are_found_with_the_text_around(data_dir: Path) -> None:
     """A crash's traceback would be missing from `--level error`, or come at a wrong time."""
-    with Logs(data_dir / "logs") as logs:
-        every = list(logs.all_lines(Wanted(level="error")))
-        found = logs.last_lines(Wanted(level="error"), 10)
+    with LogReader(data_dir / "logs") as logs:
+        every = list(logs.all_lines(LogFilter(level="error")))
+        found = logs.last_lines(LogFilter(level="error"), 10)
     assert found == every
     assert told(found) == ["Traceback", "  in x", "six", "Killed"]
     assert [(one.at - NOON) // MS for one in found] == [2, 2, 6, 6]
@@ -66,8 +69,8 @@ def test_rare_levels_are_found_with_the_text_around(data_dir: Path) -> None:
 
 def test_since_leaves_older_lines_out(data_dir: Path) -> None:
     """`--since` would show all, or lose what is new."""
-    wanted = Wanted(since=NOON + 6_500_000)
-    with Logs(data_dir / "logs") as logs:
+    wanted = LogFilter(since=NOON + 6_500_000)
+    with LogReader(data_dir / "logs") as logs:
         assert told(logs.last_lines(wanted, 10)) == ["seven", "eight", '{"time": "2025-11']
         assert told(logs.all_lines(wanted)) == ["seven", "eight", '{"time": "2025-11']
 
@@ -75,20 +78,21 @@ def test_since_leaves_older_lines_out(data_dir: Path) -> None:
 def test_files_that_are_too_old_are_not_read(tmp_path: Path) -> None:
     """`--since 1m` would read all that is kept."""
     hour = 3_600_000
-    keep(tmp_path, "logs/gateway.log.1", [line("old", 0)])
+    old = keep(tmp_path, "logs/gateway.log.1", [line("old", 0), line("of a clock that was wrong", 2 * hour)])
+    os.utime(old, ns=(NOON, NOON))
     new = keep(tmp_path, "logs/gateway.log", [line("new", hour)])
-    with Logs(tmp_path / "logs") as logs:
-        assert told(logs.all_lines(Wanted(since=NOON + hour * 900_000))) == ["new"]
+    with LogReader(tmp_path / "logs") as logs:
+        assert told(logs.all_lines(LogFilter(since=NOON + hour * 900_000))) == ["new"]
         # What follows is not the old file's lines after all
         with new.open("a") as file:
             file.write(json.dumps(line("newer", hour)) + "\n")
         assert told(logs.new_lines()) == ["newer"]
 
 
-def test_a_log_of_text_alone_is_shown(tmp_path: Path) -> None:
+def test_a_log_of_text_alone_is_quoted(tmp_path: Path) -> None:
     """A service that dies before its first event would leave no reason."""
     keep(tmp_path, "logs/gateway.log", ["ImportError: no module"])
-    with Logs(tmp_path / "logs") as logs:
+    with LogReader(tmp_path / "logs") as logs:
         assert told(logs.last_lines(EVERYTHING, 10)) == ["ImportError: no module"]
 
 
@@ -96,10 +100,10 @@ def test_an_id_is_found_across_files(data_dir: Path) -> None:
     """A request's lines would be lost with the first rotation."""
     keep(data_dir, "logs/gateway.log.2", [line("old", 2, trace_id=TRACE_ID)])
     keep(data_dir, "logs/auth.log", [line("new", 9, trace_id=TRACE_ID), line("about", 9, text=TRACE_ID)])
-    with Logs(data_dir / "logs") as logs:
-        assert told(logs.all_lines(Wanted(trace_id=TRACE_ID))) == ["old", "new"]
-    with Logs(data_dir / "logs") as logs:
-        assert told(logs.last_lines(Wanted(trace_id=TRACE_ID), 1)) == ["new"]
+    with LogReader(data_dir / "logs") as logs:
+        assert told(logs.all_lines(LogFilter(trace_id=TRACE_ID))) == ["old", "new"]
+    with LogReader(data_dir / "logs") as logs:
+        assert told(logs.last_lines(LogFilter(trace_id=TRACE_ID), 1)) == ["new"]
 
 
 @pytest.mark.parametrize("most", [None, 2])
@@ -110,7 +114,7 @@ def test_nothing_falls_between_what_is_there_and_what_comes(tmp_path: Path, most
     with path.open("a") as file:
         file.write(whole[:30])
         file.flush()
-        with Logs(tmp_path / "logs") as logs:
+        with LogReader(tmp_path / "logs") as logs:
             lines = (
                 logs.all_lines(EVERYTHING, goes_on=True)
                 if most is None
@@ -128,7 +132,7 @@ def test_rotations_are_followed(tmp_path: Path) -> None:
     """`--follow` would fall silent when a file is full, or lose what was written about then."""
     directory = tmp_path / "logs"
     path = keep(tmp_path, "logs/gateway.log", [line("0")])
-    with Logs(directory) as logs:
+    with LogReader(directory) as logs:
         told(logs.last_lines(EVERYTHING, 1, goes_on=True))
         for number in range(1, 13):
             keep(tmp_path, "logs/gateway.log", [line(str(number), number)])
@@ -157,7 +161,7 @@ def test_what_services_write_is_followed_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "gateway.log"
     file = RotatingFile(path, file_bytes=4096, files=3)
     found: list[str] = []
-    with Logs(path.parent) as logs:
+    with LogReader(path.parent) as logs:
         for number in range(600):
             file.write(json.dumps(line(str(number), number)).encode() + b"\n")
             if number % 25 == 0:
@@ -171,7 +175,7 @@ def test_what_services_write_is_followed_line_by_line(tmp_path: Path) -> None:
 def test_a_deleted_file_is_read_to_its_end_once(tmp_path: Path) -> None:
     """The last lines of a file that is given up would be lost, or its place on the disk held for ever."""
     path = keep(tmp_path, "logs/gateway.log", [line("one")])
-    with Logs(tmp_path / "logs") as logs:
+    with LogReader(tmp_path / "logs") as logs:
         told(logs.all_lines(EVERYTHING, goes_on=True))
         keep(tmp_path, "logs/gateway.log", [line("two")])
         with path.open("a") as file:
@@ -184,7 +188,7 @@ def test_a_deleted_file_is_read_to_its_end_once(tmp_path: Path) -> None:
 def test_a_cut_file_is_read_from_its_beginning(tmp_path: Path) -> None:
     """`--follow` would fall silent after somebody has emptied a log."""
     path = keep(tmp_path, "logs/gateway.log", [line("one"), line("two")])
-    with Logs(tmp_path / "logs") as logs:
+    with LogReader(tmp_path / "logs") as logs:
         told(logs.all_lines(EVERYTHING, goes_on=True))
         os.truncate(path, 0)
         keep(tmp_path, "logs/gateway.log", [line("three")])
@@ -200,10 +204,10 @@ def test_blocks_of_any_size_give_the_same_lines(
     data_dir = tmp_path_factory.mktemp("kept")
     rows = [line(str(n), n, **({"trace_id": TRACE_ID} if n % 3 else {})) for n in range(9)]
     keep(data_dir, "logs/gateway.log", rows)
-    before, logs_module.READ_BYTES = logs_module.READ_BYTES, size
+    before, log_files.READ_BYTES = log_files.READ_BYTES, size
     try:
-        with Logs(data_dir / "logs") as logs:
-            found = told(logs.all_lines(Wanted(trace_id=needle)))
+        with LogReader(data_dir / "logs") as logs:
+            found = told(logs.all_lines(LogFilter(trace_id=needle)))
     finally:
-        logs_module.READ_BYTES = before
+        log_files.READ_BYTES = before
     assert found == [row["event"] for row in rows if not needle or "trace_id" in row]

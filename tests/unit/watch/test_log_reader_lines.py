@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from palaver.watch.lines import LEVELS, LogLine, Wanted, event_line, read_fields, time_ns
+from palaver.watch.log_reader import LEVELS, LogFilter, LogLine, parse_event, parse_time
 from tests.harness.telemetry_files import MS, NOON, TRACE_ID, line
 
 USER = "0190a5d4-7e1c-7000-8000-3f2b8c1d9e10"
@@ -13,16 +13,16 @@ USER = "0190a5d4-7e1c-7000-8000-3f2b8c1d9e10"
 
 def event(**fields: Any) -> LogLine:
     """A log line, read."""
-    found = event_line("gateway", json.dumps(line("request", **fields)).encode())
+    found = parse_event("gateway", json.dumps(line("request", **fields)).encode())
     assert found is not None
     return found
 
 
 def test_time_is_exact() -> None:
     """Lines of one millisecond would come in the wrong order."""
-    assert time_ns("2025-11-23T12:00:00.000001Z") == NOON + 1000
-    assert time_ns("2025-11-23T13:00:00+01:00") == NOON
-    assert time_ns("2025-11-23T12:00:00") == NOON
+    assert parse_time("2025-11-23T12:00:00.000001Z") == NOON + 1000
+    assert parse_time("2025-11-23T13:00:00+01:00") == NOON
+    assert parse_time("2025-11-23T12:00:00") == NOON
     assert event(after=1.5).at == NOON + MS + MS // 2
 
 
@@ -43,36 +43,33 @@ def test_time_is_exact() -> None:
 )
 def test_other_text_is_no_event(raw: bytes) -> None:
     """One broken line would end the command."""
-    assert read_fields(raw[:200_000]) is None
+    assert parse_event("gateway", raw[:200_000]) is None
 
 
 @pytest.mark.parametrize("least", LEVELS)
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_means_that_and_above(level: str, least: str) -> None:
     """`--level warning` would hide errors."""
-    wanted = Wanted(level=least)
+    wanted = LogFilter(level=least)
     is_taken = LEVELS.index(level) >= LEVELS.index(least)
-    assert wanted.takes(event(level=level)) == is_taken
-    raw = json.dumps(line("request", level=level)).encode()
-    if is_taken and wanted.words:
-        assert any(word in raw for word in wanted.words)
+    assert wanted.matches(event(level=level)) == is_taken
 
 
 @pytest.mark.parametrize(
     "wanted",
     [
-        Wanted(user_id=USER),
-        Wanted(chat_id=USER),
-        Wanted(trace_id=TRACE_ID),
-        Wanted(service="auth"),
-        Wanted(since=NOON + 1),
-        Wanted(level="error"),
+        LogFilter(user_id=USER),
+        LogFilter(chat_id=USER),
+        LogFilter(trace_id=TRACE_ID),
+        LogFilter(service="auth"),
+        LogFilter(since=NOON + 1),
+        LogFilter(level="error"),
     ],
     ids=["user", "chat", "trace", "service", "since", "level"],
 )
-def test_each_filter_leaves_lines_out(wanted: Wanted) -> None:
+def test_each_filter_leaves_lines_out(wanted: LogFilter) -> None:
     """An operator would look for one line among all."""
-    assert not wanted.takes(event(user_id="other", trace_id="0" * 31 + "1"))
+    assert not wanted.matches(event(user_id="other", trace_id="0" * 31 + "1"))
     facts = {
         "user_id": USER.upper(),
         "chat_id": USER,
@@ -80,13 +77,21 @@ def test_each_filter_leaves_lines_out(wanted: Wanted) -> None:
         "service": "auth",
         "level": "error",
     }
-    assert wanted.takes(event(after=1, **facts))
+    assert wanted.matches(event(after=1, **facts))
 
 
 def test_text_without_fields_is_taken_unless_ids_are_asked_for() -> None:
     """A crash would be missing from `palaver logs --level error`, or be in every user's lines."""
     text = LogLine(NOON, "gateway", None, b"Segmentation fault")
-    assert Wanted(level="error").takes(text)
-    assert not Wanted(user_id=USER).takes(text)
-    assert not Wanted(service="auth").takes(text)
-    assert not Wanted(since=NOON + 1).takes(text)
+    assert LogFilter(level="error").matches(text)
+    assert not LogFilter(user_id=USER).matches(text)
+    assert not LogFilter(service="auth").matches(text)
+    assert not LogFilter(since=NOON + 1).matches(text)
+
+
+def test_an_instance_is_found_by_its_name_and_by_its_services() -> None:
+    """An operator could not look at one of two gateways, or would miss one of them."""
+    second = event(instance="gateway-2")
+    assert LogFilter(service="gateway").matches(second)
+    assert LogFilter(service="gateway-2").matches(second)
+    assert not LogFilter(service="gateway-2").matches(event())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palaver.watch.terminal import Paper, Piece, printable, shown
+from palaver.watch.terminal import Piece, Terminal, printable, quoted
 
 LINE = [Piece("[red]auth ", "bold red"), Piece(":smile: x   ")]
 
@@ -14,7 +14,7 @@ LINE = [Piece("[red]auth ", "bold red"), Piece(":smile: x   ")]
 def test_a_pipe_gets_plain_text() -> None:
     """Programs that read the output would meet colours, and spaces at the end of lines."""
     stream = io.StringIO()
-    Paper(stream).write(LINE)
+    Terminal(stream).write([LINE])
     assert stream.getvalue() == "[red]auth :smile: x\n"
 
 
@@ -24,16 +24,16 @@ def test_a_terminal_gets_colours_and_no_other_change(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("FORCE_COLOR", "1")
     stream = io.StringIO()
-    Paper(stream, is_coloured=True).write([*LINE, Piece("y" * 300)])
+    Terminal(stream, is_coloured=True).write([[*LINE, Piece("y" * 300)]])
     assert stream.getvalue() == f"\x1b[1;31m[red]auth \x1b[0m:smile: x   {'y' * 300}\n"
 
 
 def test_an_old_terminal_is_no_reason_to_fail() -> None:
     """A bar would end the command where the terminal knows no Unicode."""
     raw = io.BytesIO()
-    paper = Paper(io.TextIOWrapper(raw, "ascii"))
-    paper.write([Piece("█")])
-    paper.flush()
+    terminal = Terminal(io.TextIOWrapper(raw, "ascii"))
+    terminal.write([[Piece("█")]])
+    terminal.flush()
     assert raw.getvalue() == b"?\n"
 
 
@@ -55,12 +55,12 @@ def test_an_old_terminal_is_no_reason_to_fail() -> None:
 )
 def test_values_are_told_apart(value: object, text: str) -> None:
     """Where a value ends could not be seen."""
-    assert shown(value) == text
+    assert quoted(value) == text
 
 
 @given(st.text())
 def test_any_text_is_made_harmless(text: str) -> None:
     """A client's text could change what an operator sees."""
-    assert shown(text).isprintable()
+    assert quoted(text).isprintable()
     assert printable(text.strip("\r")).isprintable()
-    assert shown([text]).isprintable()
+    assert quoted([text]).isprintable()

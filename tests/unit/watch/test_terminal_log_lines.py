@@ -2,19 +2,19 @@
 
 import msgspec
 
-from palaver.watch.lines import LogLine, event_line
-from palaver.watch.text import clock, log_text
+from palaver.watch.log_reader import LogLine, parse_event
+from palaver.watch.terminal import clock, log_rows
 from tests.harness.telemetry_files import MS, NOON, TRACE_ID, line
 
 
 def rows(one: LogLine) -> list[str]:
     """A line as a pipe gets it."""
-    return ["".join(piece.text for piece in row).rstrip() for row in log_text(one)]
+    return ["".join(piece.text for piece in row).rstrip() for row in log_rows(one)]
 
 
 def test_an_event_reads_as_one_row() -> None:
     """An operator would have to read JSON."""
-    event = event_line(
+    event = parse_event(
         "auth", msgspec.json.encode(line("wrong password", 1.5, level="warning", trace_id=TRACE_ID, tries=3))
     )
     assert rows(event) == [
@@ -24,7 +24,7 @@ def test_an_event_reads_as_one_row() -> None:
 
 def test_an_exception_is_below_its_event() -> None:
     """A traceback would be one endless row."""
-    event = event_line("auth", msgspec.json.encode(line("x", level="error", exception="Traceback\n  boom")))
+    event = parse_event("auth", msgspec.json.encode(line("x", level="error", exception="Traceback\n  boom")))
     assert rows(event)[1:] == ["    Traceback", "      boom"]
 
 
@@ -34,7 +34,7 @@ def test_other_text_is_shown_as_it_is() -> None:
     assert rows(text) == ["2025-11-23 12:00:00.000Z          auth      Fatal \ufffd\ufffd[2J     x"]
 
 
-def test_any_time_is_shown() -> None:
+def test_any_time_is_quoted() -> None:
     """A span with a wrong clock would end the command."""
     assert clock(NOON + 7 * MS) == "2025-11-23 12:00:00.007Z"
     assert clock(-1) == "1969-12-31 23:59:59.999Z"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from palaver.watch.trace_reader import read_span, read_trace
+from palaver.watch.trace_reader import parse_span, read_trace
 from tests.harness.telemetry_files import TRACE_ID, keep, span
 
 OTHER = "1" * 32
@@ -54,7 +54,7 @@ def test_what_links_to_a_trace_is_found(tmp_path: Path) -> None:
 def test_a_line_that_is_no_span_is_passed_over(tmp_path: Path, change: dict[str, Any]) -> None:
     """One broken line would hide a whole trace."""
     broken = {**span("x", "a" * 16), **change}
-    assert read_span(json.dumps(broken).encode()) is None
+    assert parse_span(json.dumps(broken).encode()) is None
     keep(
         tmp_path, "traces/gateway.jsonl", ["Traceback", f'{{"trace_id": "{TRACE_ID}', "[" * 90_000 + TRACE_ID]
     )
@@ -64,6 +64,6 @@ def test_a_line_that_is_no_span_is_passed_over(tmp_path: Path, change: dict[str,
 
 def test_what_is_left_out_is_empty() -> None:
     """A span without links or events could not be read."""
-    found = read_span(b'{"trace_id": "a", "span_id": "b", "start": 1, "end": 2, "newer": true}')
+    found = parse_span(b'{"trace_id": "a", "span_id": "b", "start": 1, "end": 2, "newer": true}')
     assert found is not None
     assert (found.attributes, found.links, found.events, found.error) == ({}, [], [], "")

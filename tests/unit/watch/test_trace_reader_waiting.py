@@ -4,7 +4,7 @@ import threading
 import time
 from pathlib import Path
 
-from palaver.watch.search import PATIENCE_SECONDS, search
+from palaver.watch.trace_reader import PATIENCE_SECONDS, find_trace
 from tests.harness.telemetry_files import TRACE_ID, keep, line, span
 
 
@@ -16,17 +16,17 @@ def test_spans_that_are_written_late_are_waited_for(tmp_path: Path) -> None:
     timer = threading.Timer(0.3, keep, (tmp_path, "traces/auth.jsonl", [late]))
     timer.start()
     try:
-        found = search(tmp_path, TRACE_ID)
+        found = find_trace(tmp_path, TRACE_ID)
     finally:
         timer.join()
-    assert [one.name for one in found.trace.spans] == ["first", "second"]
+    assert [one.name for one in found.spans] == ["first", "second"]
 
 
 def test_what_is_old_is_not_waited_for(tmp_path: Path) -> None:
     """Each look at an old trace would take a second."""
     keep(tmp_path, "logs/gateway.log", [line("request", trace_id=TRACE_ID)])
     began = time.monotonic()
-    found = search(tmp_path, TRACE_ID)
+    found = find_trace(tmp_path, TRACE_ID)
     assert time.monotonic() - began < PATIENCE_SECONDS / 2
     assert [one.fields["event"] for one in found.lines] == ["request"]
 
@@ -34,5 +34,5 @@ def test_what_is_old_is_not_waited_for(tmp_path: Path) -> None:
 def test_waiting_ends(tmp_path: Path) -> None:
     """The command would hang on a wrong id."""
     began = time.monotonic()
-    assert search(tmp_path, TRACE_ID).newest == 0
+    assert find_trace(tmp_path, TRACE_ID).newest == 0
     assert PATIENCE_SECONDS <= time.monotonic() - began < PATIENCE_SECONDS + 2

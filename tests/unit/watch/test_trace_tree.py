@@ -5,15 +5,15 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palaver.watch.lines import LogLine
-from palaver.watch.trace_reader import KeptEvent, KeptSpan, KeptTrace
+from palaver.watch.log_reader import LogLine
+from palaver.watch.trace_reader import StoredEvent, StoredSpan, StoredTrace
 from palaver.watch.trace_tree import MOST_EVENTS, Row, rows_of
 from palaver.watch.waterfall import draw_trace, label_of
 
 IDS = st.sampled_from([*"abcdef"])
 TIMES = st.integers(0, 40)
 SPANS = st.builds(
-    lambda number, span_id, parent_id, start, length: KeptSpan(
+    lambda number, span_id, parent_id, start, length: StoredSpan(
         "t", span_id, start, start + length, parent_id, f"span{number}"
     ),
     st.integers(0, 10**6),
@@ -29,9 +29,9 @@ LINES = st.builds(
 )
 
 
-def make(span_id: str, parent_id: str = "", start: int = 0, **more: object) -> KeptSpan:
+def make(span_id: str, parent_id: str = "", start: int = 0, **more: object) -> StoredSpan:
     """A span of 10 ns, named by its id."""
-    return KeptSpan("t", span_id, start, start + 10, parent_id, span_id, **more)
+    return StoredSpan("t", span_id, start, start + 10, parent_id, span_id, **more)
 
 
 def line(at: int, span_id: str = "") -> LogLine:
@@ -45,23 +45,24 @@ def labels(rows: list[Row]) -> list[str]:
 
 
 @given(st.lists(SPANS, max_size=9), st.lists(LINES, max_size=5), st.integers(20, 200))
-def test_any_spans_are_drawn_each_once(spans: list[KeptSpan], lines: list[LogLine], columns: int) -> None:
+def test_any_spans_are_drawn_each_once(spans: list[StoredSpan], lines: list[LogLine], columns: int) -> None:
     """A lost parent, an id that comes twice, or spans that are each other's parents would hide work, or never
     let the command end."""
     rows = rows_of(spans, lines)
     assert Counter(id(row.item) for row in rows) == Counter(id(item) for item in (*spans, *lines))
     drawn = [
-        "".join(piece.text for piece in one) for one in draw_trace("t", KeptTrace(spans, []), lines, columns)
+        "".join(piece.text for piece in one)
+        for one in draw_trace("t", StoredTrace(spans, [], lines), columns)
     ]
     assert all(sum(f"{span.name} " in row for row in drawn) >= 1 for span in spans)
 
 
 @given(st.lists(SPANS, max_size=9, unique_by=lambda span: span.span_id))
-def test_a_span_below_its_parent_is_indented_by_one(spans: list[KeptSpan]) -> None:
+def test_a_span_below_its_parent_is_indented_by_one(spans: list[StoredSpan]) -> None:
     """Readers would take a call for a part of another one."""
     above: list[str] = []
     for row in rows_of(spans, []):
-        assert isinstance(row.item, KeptSpan)
+        assert isinstance(row.item, StoredSpan)
         del above[row.depth :]
         if row.depth:
             assert above[-1] == row.item.parent_id
@@ -97,7 +98,7 @@ def test_a_very_deep_trace_is_drawn() -> None:
 
 def test_events_of_a_span_are_drawn_with_it() -> None:
     """It could not be seen when which socket was told."""
-    events = [KeptEvent("told", at, {}) for at in range(MOST_EVENTS + 3)]
+    events = [StoredEvent("told", at, {}) for at in range(MOST_EVENTS + 3)]
     rows = rows_of([make("a", events=events[:2]), make("b", start=1, events=events)], [])
     assert labels(rows)[:3] == ["a", "  ◦ told", "  ◦ told"]
     assert labels(rows)[3:] == ["b", *["  ◦ told"] * MOST_EVENTS, "  ◦ … and 3 more"]
