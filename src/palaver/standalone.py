@@ -66,7 +66,7 @@ def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -
             "gateway": settings.gateway.model_copy(update=gateway),
             "auth": settings.auth.model_copy(update=auth),
             "messenger": settings.messenger.model_copy(update=messenger),
-            "telemetry": settings.telemetry.model_copy(update={"log_to": "file"}),
+            "telemetry": settings.telemetry.model_copy(update={"log_to": "file", "instance": ""}),
         }
     )
 

@@ -204,3 +204,8 @@ def test_the_addresses_are_those_that_services_call() -> None:
     assert found.gateway == "http://[::1]:8"
     assert (found.auth, found.messenger) == (settings.messenger.auth_url, settings.gateway.messenger_url)
     assert found.messenger_grpc == settings.gateway.messenger_target
+
+
+def test_services_of_one_command_have_no_instances() -> None:
+    """Their crashes would be in other files than their lines, which `palaver up` shows when a start fails."""
+    assert settled({"PALAVER_TELEMETRY__INSTANCE": "7"}).telemetry.instance == ""

@@ -30,7 +30,7 @@ class LogLine(NamedTuple):
     """One line. `at`: nanoseconds since the epoch.
 
     `fields` is None for text that is no event of a service, such as a crash's traceback; its time is that of
-    the line before it.
+    the line before it, its `service` that of its file, or the instance.
     """
 
     at: int
@@ -68,7 +68,7 @@ class LogFilter:
     def matches(self, line: LogLine) -> bool:
         """Whether a line is wanted. Text that is no event is about nobody and of any level; an event that was
         cut is of none. A service is named by its name or by its instance's."""
-        names = (line.service, text_of(line.fields, "instance"))
+        names = (line.service, text_of(line.fields, "instance"), line.service.partition("-")[0])
         if line.at < self.since or (self.service and self.service not in names):
             return False
         if line.fields is None:
@@ -199,7 +199,7 @@ def parse_lines(file: LogFile, raws: Iterator[bytes]) -> Iterator[LogLine]:
             file.at = line.at
             yield line
         elif file.at or not file.is_cut:
-            yield LogLine(file.at or file.modified_at, file.service, None, raw)
+            yield LogLine(file.at or file.modified_at, file.instance, None, raw)
 
 
 def parse_event(service: str, raw: bytes) -> LogLine | None:

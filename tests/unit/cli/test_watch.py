@@ -197,6 +197,24 @@ def test_filters_and_json(data_dir: Path, arguments: list[str], events: list[str
     assert done.stderr == ("" if events else "palaver: no such line is kept\n")
 
 
+def test_instances_are_read_too(data_dir: Path) -> None:
+    """Of two gateways only one could be followed."""
+    second = {"instance": "gateway-2", "trace_id": TRACE_ID}
+    keep(data_dir, "logs/gateway-2.log", [line("of the second", 11, **second), "Traceback of the second"])
+    keep(data_dir, "traces/gateway-2.jsonl", [span("GET", "9" * 16, "a" * 16, start=3, instance="gateway-2")])
+    done = run("logs", "--service", "gateway-2", "--data-dir", str(data_dir))
+    assert [" ".join(row.split()[2:]) for row in done.stdout.splitlines()][:1] == [
+        f'info gateway "of the second" instance=gateway-2 trace_id={TRACE_ID}'.replace('"', "")
+    ]
+    for service in ("gateway", "gateway-2"):
+        shown = run("logs", "--service", service, "--data-dir", str(data_dir)).stdout
+        assert "Traceback of the second" in shown
+    drawn = run("trace", TRACE_ID, "--data-dir", str(data_dir)).stdout
+    assert sum("instance=gateway-2" in row for row in drawn.splitlines()) == 2
+    found = json.loads(run("trace", TRACE_ID, "--json", "--data-dir", str(data_dir)).stdout)
+    assert [one.get("instance") for one in found["spans"]] == [None, None, None, "gateway-2"]
+
+
 def test_an_unknown_service_is_one_line(data_dir: Path) -> None:
     """A misspelt service would look like a silent one."""
     done = run("logs", "--service", "mesenger", "--data-dir", str(data_dir))

@@ -1,6 +1,6 @@
 """From spans to the lines that a spool holds, and from there into a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -33,10 +33,10 @@ class SpanSink:
 
 
 class SpanFile:
-    """Writes spans to a file, one JSON object a line: the span's fields, and the service."""
+    """Writes spans to a file, one JSON object a line: `names` of the service and the span's fields."""
 
-    def __init__(self, service: str, file: RotatingFile) -> None:
-        self._head = b'{"service":%s,' % msgspec.json.encode(service)
+    def __init__(self, names: Mapping[str, str], file: RotatingFile) -> None:
+        self._head = msgspec.json.encode(names)[:-1] + b","
         self._file = file
 
     def write(self, lines: Sequence[bytes]) -> None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,18 +25,18 @@ _encode = msgspec.json.Encoder(enc_hook=repr).encode
 class Lines:
     """Makes log lines, and writes each directly: a process that dies has written what it said.
 
-    `write` takes a whole line, and may raise `OSError`. `spool` gets each as JSON, for a collector. `show`
-    makes text for a terminal, in JSON's place.
+    `names`: fields of each line that name the process. `write` takes a whole line, and may raise `OSError`.
+    `spool` gets each as JSON, for a collector. `show` makes text for a terminal, in JSON's place.
     """
 
     def __init__(
         self,
-        service: str,
+        names: Mapping[str, str],
         write: Callable[[bytes], None],
         spool: Spool | None = None,
         show: Callable[[Fields], str] | None = None,
     ) -> None:
-        self._service = service
+        self._names = names
         self._write = write
         self._spool = spool
         self._show = show
@@ -45,7 +45,7 @@ class Lines:
         """structlog's processor: from an event to its line."""
         if "exc_info" in given:
             given = format_exc_info(None, method, given)
-        fields = complete(self._service, method, given)
+        fields = complete(self._names, method, given)
         line = b""
         if self._show is None or self._spool is not None:
             line = mask(encode(fields))
@@ -85,13 +85,13 @@ class StandardHandler(logging.Handler):
             self.handleError(record)
 
 
-def complete(service: str, level: str, given: Fields) -> Fields:
+def complete(names: Mapping[str, str], level: str, given: Fields) -> Fields:
     """An event's fields in their order: those of every line, what is bound to the task, and its own."""
     work = current_work()
     always = {
         "time": datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z",
         "level": level,
-        "service": service,
+        **names,
         "event": given.get("event", ""),
         "trace_id": "" if work is None else work.trace_id,
         "span_id": "" if work is None else work.span_id,

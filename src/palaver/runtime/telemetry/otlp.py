@@ -99,12 +99,12 @@ class LastWords(logging.Handler):
         return str(getattr(self._own, "words", "the export failed"))
 
 
-def open_collectors(service: str, endpoint: str) -> tuple[Collector, Collector]:
+def open_collectors(service: str, instance: str, endpoint: str) -> tuple[Collector, Collector]:
     """Where spans and where lines go. Does not connect yet. Raises `StartError`.
 
     `OTEL_EXPORTER_OTLP_…` variables say what is not ours to set: headers, certificates, compression.
     """
-    resource = resource_of(service)
+    resource = resource_of(service, instance)
     # Its stubs know texts alone as values of options
     options: Any = _CHANNEL_OPTIONS
     try:
@@ -134,14 +134,15 @@ def silence_sdk() -> LastWords:
     return words
 
 
-def resource_of(service: str) -> Resource:
+def resource_of(service: str, instance: str) -> Resource:
     """Who sends (OpenTelemetry's resource conventions). `OTEL_RESOURCE_ATTRIBUTES` may say more."""
     return Resource.create(
         {
             "service.name": service,
             "service.namespace": "palaver",
             "service.version": palaver.__version__,
-            "service.instance.id": str(uuid4()),
+            # A process whose instance has no name of its own is a new one at each start
+            "service.instance.id": str(uuid4()) if instance == service else instance,
             "host.name": socket.gethostname(),
         }
     )
@@ -177,6 +178,7 @@ def readable_line(fields: dict[str, Any], resource: Resource) -> ReadableLogReco
     trace_id, span_id = fields.pop("trace_id"), fields.pop("span_id")
     written = (datetime.fromisoformat(fields.pop("time")) - _EPOCH) // _MICROSECOND * 1000
     del fields["service"]
+    fields.pop("instance", None)
     place = None
     if trace_id and span_id:
         place = set_span_in_context(NonRecordingSpan(context_of(trace_id, span_id)))
