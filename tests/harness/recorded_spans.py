@@ -13,8 +13,8 @@ class KeptSpans:
     def __init__(self) -> None:
         self.all: list[Span] = []
 
-    def put_span(self, span: Span) -> None:
-        """See `traces.Sink`."""
+    def export(self, span: Span) -> None:
+        """See `tracing.SpanExporter`."""
         self.all.append(span)
 
     def named(self, name: str) -> list[Span]:

@@ -31,7 +31,7 @@ from palaver.gateway.upstream.auth import AuthClient
 from palaver.gateway.upstream.messenger import MessengerClient, open_channel
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
-from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import RestClient, serving_http
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
@@ -288,7 +288,9 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
             lambda: link.is_attached,
         )
         options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
-        app = Requests(build_app(services), is_edge=True, access_log=False, generation_of=generation_of)
+        app = RequestInstrumentation(
+            build_app(services), is_edge=True, access_log=False, generation_of=generation_of
+        )
         server = await stack.enter_async_context(serving_http(app, "127.0.0.1", 0, **options))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         yield Door(server.port, auth, messenger, services, session, auth.token(), grpc_server.stop)

@@ -8,7 +8,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from palaver.runtime.telemetry.spans import Span
-from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.telemetry.tracing import current_span
 from tests.harness.recorded_spans import keeping_spans
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -48,7 +48,7 @@ def keeping(per_second: int = 0, slow_seconds: float = 60.0) -> Iterator[Kept]:
 
 def name_trace(_logger: Any, _method: str, line: Any) -> Any:
     """A processor that puts the trace's id in each line."""
-    work = current_work()
+    work = current_span()
     if work is not None:
         line["trace_id"] = work.trace_id
     return line

@@ -17,7 +17,7 @@ from palaver.auth.rest import QUIET_PATHS, Services, build_app
 from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
 from palaver.runtime.http.errors import Guarded
-from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import Settings
 from palaver.runtime.sql.database import SqliteDatabase
@@ -56,7 +56,7 @@ async def serve(
         stack.callback(passwords.close)
         sessions = Sessions(database, passwords, signing, own)
         accounts = Accounts(database, passwords, sessions, own)
-        app = Requests(
+        app = RequestInstrumentation(
             Guarded(build_app(Services(accounts, sessions, signing, database)), BODY_BYTES),
             is_edge=False,
             access_log=settings.telemetry.access_log,

@@ -21,7 +21,7 @@ from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_fact
+from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.tokens import Claims
 
 MOST_USERS = 1_000
@@ -68,7 +68,7 @@ async def caller_of(request: Request, authorization: Annotated[str, Header()] = 
     if scheme.lower() != "bearer" or not token:
         raise PalaverError(UNAUTHENTICATED, "an access token is needed")
     claims = await services_of(request).sessions.verify(token.strip())
-    note_fact("user_id", text_from_id(claims.user_id))
+    bind_field("user_id", text_from_id(claims.user_id))
     return claims
 
 

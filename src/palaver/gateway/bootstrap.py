@@ -14,7 +14,7 @@ from palaver.gateway.upstream.auth import AuthClient
 from palaver.gateway.upstream.messenger import MessengerClient, open_channel
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
-from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import RestClient, serving_http
 from palaver.runtime.settings import Settings
 from palaver.runtime.telemetry.configuration import log
@@ -73,7 +73,7 @@ async def serve(
             "forwarded_allow_ips": own.trusted_proxies,
             "timeout_graceful_shutdown": own.drain_seconds,
         }
-        app = Requests(
+        app = RequestInstrumentation(
             build_app(services),
             is_edge=True,
             access_log=settings.telemetry.access_log,

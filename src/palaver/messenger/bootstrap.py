@@ -17,7 +17,7 @@ from palaver.messenger.rpc import Rpc, add_messenger
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
-from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import RestClient, serving_http
 from palaver.runtime.settings import Settings
 from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
@@ -57,7 +57,9 @@ async def serve(
         def add_services(server: grpc.aio.Server) -> None:
             add_messenger(server, rpc, verifier, live.attach)
 
-        app = Requests(health_app(checks), is_edge=False, access_log=settings.telemetry.access_log)
+        app = RequestInstrumentation(
+            health_app(checks), is_edge=False, access_log=settings.telemetry.access_log
+        )
         http = await stack.enter_async_context(serving_http(app, own.host, own.http_port))
         _, grpc_port = await stack.enter_async_context(
             serving_grpc(add_services, own.host, own.grpc_port, GRACE_SECONDS)

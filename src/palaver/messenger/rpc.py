@@ -24,7 +24,7 @@ from palaver.messenger.use_cases import UseCases
 from palaver.runtime.grpc.instrumentation import Method
 from palaver.runtime.grpc.server import abort_call
 from palaver.runtime.telemetry.trace_context import parse_traceparent
-from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.telemetry.tracing import current_span
 from palaver.runtime.tokens import TokenVerifier
 
 
@@ -207,7 +207,7 @@ def read_metadata(metadata: Any) -> tuple[str, str]:
 
 def trace_id_of(traceparent: str) -> str:
     """The trace of the work under way; where traces are off, the one that the caller named, if any."""
-    work = current_work()
+    work = current_span()
     if work is not None and work.trace_id:
         return work.trace_id
     return parse_traceparent(traceparent).trace_id

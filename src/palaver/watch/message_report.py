@@ -5,7 +5,7 @@ and `told`, one entry a socket that it was delivered to. Ids are text, times RFC
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
@@ -28,14 +28,6 @@ DELIVERED = "told"
 RESUME = "resume"
 
 Report = dict[str, Any]
-
-
-class Named(Protocol):
-    """A user with what they are called."""
-
-    user_id: bytes
-    name: str
-    surname: str
 
 
 # ---- what the messenger knows ----
@@ -62,17 +54,15 @@ def inspect_message(target: str, chat_id: bytes, seq: int) -> pb.MessageInspecti
 def report_of(found: pb.MessageInspection, spans: Iterable[StoredSpan]) -> Report:
     """The report of a message, with its deliveries as far as they are among the spans."""
     message = found.message
-    people = {member.user_id: person(member) for member in found.members}
-    nobody = {"user_id": text_from_id(message.sender_id), "name": ""}
-    chat_id = text_from_id(message.chat_id)
-    names = {one["user_id"]: one["name"] for one in people.values()}
+    chat_id, sender_id = text_from_id(message.chat_id), text_from_id(message.sender_id)
+    names = {one["user_id"]: one["name"] for one in map(person, found.members)}
     return {
         "chat_id": chat_id,
         "seq": message.seq,
         "kind": "group" if found.group else "direct",
         "id": text_from_id(message.id),
         "client_id": text_from_id(message.client_id),
-        "sender": people.get(message.sender_id, nobody),
+        "sender": {"user_id": sender_id, "name": names.get(sender_id, "")},
         "journalled_at": rfc3339(message.created_at),
         "edited_at": rfc3339(message.edited_at) if message.edited_at else None,
         "deleted_at": rfc3339(message.deleted_at) if message.deleted_at else None,
@@ -85,7 +75,7 @@ def report_of(found: pb.MessageInspection, spans: Iterable[StoredSpan]) -> Repor
     }
 
 
-def person(one: Named) -> dict[str, str]:
+def person(one: pb.InspectedMember) -> dict[str, str]:
     """A user. `name` is empty where it is not known."""
     return {"user_id": text_from_id(one.user_id), "name": f"{one.name} {one.surname}".strip()}
 

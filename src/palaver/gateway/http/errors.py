@@ -29,8 +29,8 @@ from palaver.contracts.errors import (
     PalaverError,
 )
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_failure
-from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.telemetry.log_context import mark_failed
+from palaver.runtime.telemetry.tracing import current_span
 
 PROBLEM_TYPE = "application/problem+json"
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
@@ -86,7 +86,7 @@ def problem_answer(error: PalaverError, fields: Sequence[FieldError]) -> Respons
     }
     if fields:
         body["errors"] = fields
-    work = current_work()
+    work = current_span()
     if work is not None and work.trace_id:
         body["trace_id"] = work.trace_id
     # A client that is told 401 must be told the scheme too (RFC 9110 §11.6.1)
@@ -161,7 +161,7 @@ def kind_of_status(status: int) -> ErrorKind:
 def log_refusal(error: PalaverError, path: str) -> None:
     """Our own failures are errors; what is away or full is a warning; clients' mistakes are no news."""
     if error.kind.http >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        note_failure(error.kind.code)
+        mark_failed(error.kind.code)
     if error.kind is INTERNAL:
         log.error("request_failed", path=path, debug=error.debug)
     elif error.kind.http >= HTTPStatus.INTERNAL_SERVER_ERROR:

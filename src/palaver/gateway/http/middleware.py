@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from palaver.contracts.errors import INTERNAL, TOO_LARGE, UNSUPPORTED_DATA, PalaverError
 from palaver.gateway.http.errors import answer_error, is_old_path
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_failure
+from palaver.runtime.telemetry.log_context import mark_failed
 
 _JSON = re.compile(rb"\s*application/([!-.0-~]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
@@ -41,7 +41,7 @@ class Refusals:
             await answer_error(error, path)(scope, receive, note)
         except Exception as error:
             log.error("request_failed", path=path, method=scope["method"], exc_info=error)
-            note_failure(type(error).__name__)
+            mark_failed(type(error).__name__)
             if has_begun:
                 raise  # only cutting the connection can tell
             await answer_error(PalaverError(INTERNAL), path)(scope, receive, note)

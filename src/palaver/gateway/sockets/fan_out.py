@@ -8,7 +8,7 @@ from palaver.contracts.errors import CATALOGUE, UNAUTHENTICATED
 from palaver.contracts.messenger_pb2 import Delivery, MessengerBatch, SentReply, SocketOpen, SocketOpened
 from palaver.gateway import metrics
 from palaver.gateway.sockets.commands import Generation, OutboundMessages
-from palaver.gateway.sockets.message_spans import DeliverySpan, keep_delivered, keep_received
+from palaver.gateway.sockets.message_spans import DeliverySpan, record_delivered, record_received
 from palaver.gateway.sockets.registry import Socket, SocketRegistry
 from palaver.gateway.sockets.resume_filter import is_due
 from palaver.gateway.upstream.batches import error_from_proto
@@ -83,7 +83,7 @@ class FanOut:
         elif socket is not None:
             socket.write(socket.generation.stored(reply, sent))
         if code or sent.trace.sampled:
-            keep_received(sent, socket, None, code)
+            record_received(sent, socket, None, code)
 
     def hear_delivery(self, delivery: Delivery, sent: InFlight | None, *, fresh_only: int) -> None:
         """See `link.Hears`."""
@@ -104,7 +104,7 @@ class FanOut:
             is_due(sender, told)
         self._heard_at = sent.heard_at
         if sent.trace.sampled or (tracer.is_on and time.time_ns() - sent.heard_at >= tracer.slow_ns):
-            keep_received(sent, sender, told)
+            record_received(sent, sender, told)
 
     def _tell(self, delivery: Delivery, told: OutboundMessages) -> list[Socket]:
         """Writes to all that are to be told. Returns them."""
@@ -194,7 +194,7 @@ class FanOut:
             self._heard_at = 0
         traced, self._traced = self._traced, []
         for delivered in traced:
-            keep_delivered(delivered)
+            record_delivered(delivered)
         for socket in resumed:
             if socket.resume_span is not None:
                 socket.resume_span.end()

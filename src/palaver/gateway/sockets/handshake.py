@@ -21,7 +21,7 @@ from palaver.gateway.sockets.registry import Serves, Socket, SocketRegistry
 from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_answer
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.tracing import Work, tracer
+from palaver.runtime.telemetry.tracing import ActiveSpan, tracer
 from palaver.runtime.tokens import Claims, TokenVerifier
 
 SWITCHING_PROTOCOLS = 101
@@ -94,7 +94,9 @@ class Handshakes:
             raise PalaverError(RATE_LIMITED, "too many open sockets", retry_after=10.0)
         return claims
 
-    def _refuse(self, generation: Generation | None, error: PalaverError, work: Work) -> tuple[int, bytes]:
+    def _refuse(
+        self, generation: Generation | None, error: PalaverError, work: ActiveSpan
+    ) -> tuple[int, bytes]:
         metrics.UPGRADES_REFUSED.labels(error.kind.code).inc()
         if error.kind.http >= 500:
             work.error = error.kind.code
@@ -110,7 +112,7 @@ class Handshakes:
         status: int,
         seconds: float,
         user_id: str,
-        work: Work,
+        work: ActiveSpan,
     ) -> None:
         name = generation.name if generation is not None else "none"
         agent = request.headers.get("user-agent", "")[:AGENT_CHARACTERS]

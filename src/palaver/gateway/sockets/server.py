@@ -18,7 +18,7 @@ from palaver.gateway.sockets.commands import (
 )
 from palaver.gateway.sockets.fan_out import FanOut, opening_of
 from palaver.gateway.sockets.handshake import EndedSessions, Handshakes
-from palaver.gateway.sockets.message_spans import ResumeSpan, begin_message, keep_frame, keep_received
+from palaver.gateway.sockets.message_spans import ResumeSpan, begin_message, record_frame, record_received
 from palaver.gateway.sockets.registry import Socket, SocketRegistry
 from palaver.gateway.sockets.websocket import UpgradeProtocol
 from palaver.gateway.upstream.pending_sends import InFlight
@@ -112,7 +112,7 @@ class SocketServer:
                 socket.write(command.frame)
                 return
             case MoveReceipt():
-                keep_frame("receive receipt", command.trace, socket, command.chat_id)
+                record_frame("receive receipt", command.trace, socket, command.chat_id)
                 self._link.move_receipt(
                     socket.number, socket.token, command.chat_id, command.received_seq, command.read_seq
                 )
@@ -139,7 +139,7 @@ class SocketServer:
             self._link.send(sent)
         except PalaverError as error:
             self._peers.refuse(socket, error, sent)
-            keep_received(sent, socket, None, error_code(error))
+            record_received(sent, socket, None, error_code(error))
             return
         self._peers.accepted[socket.generation.name] += len(sent.texts)
 
@@ -154,5 +154,5 @@ class SocketServer:
 
     def _type(self, socket: Socket, asked: Type) -> None:
         if socket.may_type(asked.chat_id, asyncio.get_running_loop().time()):
-            keep_frame("receive typing", asked.trace, socket, asked.chat_id)
+            record_frame("receive typing", asked.trace, socket, asked.chat_id)
             self._link.batch.typings.add(socket=socket.number, chat_id=asked.chat_id)

@@ -19,7 +19,7 @@ from palaver.contracts.accounts import (
     UserPage,
 )
 from palaver.runtime.http.server import RestClient
-from palaver.runtime.telemetry.log_context import note_fact
+from palaver.runtime.telemetry.log_context import bind_field
 
 M = TypeVar("M", bound=Model)
 
@@ -130,5 +130,5 @@ class AuthClient:
 
 def noted(pair: TokenPair) -> TokenPair:
     """The pair; whose it is goes on the request's span and in its lines."""
-    note_fact("user_id", str(pair.user_id))
+    bind_field("user_id", str(pair.user_id))
     return pair

@@ -12,7 +12,7 @@ from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, Palave
 from palaver.contracts.times import now_us
 from palaver.messenger import metrics
 from palaver.messenger.realtime.fair_queue import FairQueue
-from palaver.messenger.realtime.message_spans import keep_batch
+from palaver.messenger.realtime.message_spans import record_batch
 from palaver.messenger.sequencing import Append
 from palaver.messenger.store.journal import Journal, Writes
 from palaver.runtime.settings import MessengerSettings
@@ -123,7 +123,7 @@ class Committer:
         self._on_written(writes)
         self._writing_since = 0
         measure(writes, ended - began)
-        keep_batch(writes.appends, began, ended, writes.error)
+        record_batch(writes.appends, began, ended, writes.error)
 
 
 def measure(writes: Writes, nanoseconds: int) -> None:

@@ -30,7 +30,7 @@ from palaver.runtime.rate_limits import TokenBuckets
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.trace_context import NO_TRACE
-from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.telemetry.tracing import current_span
 from palaver.runtime.tokens import TokenVerifier
 
 # Receipts that old clients imply, and the activity of large groups, are written this often.
@@ -101,7 +101,7 @@ class Engine:
     ) -> list[Message]:
         """See `Live.send`."""
         outcome: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
-        work = current_work()
+        work = current_span()
         trace = work.context if work is not None and work.sampled else NO_TRACE
         came_at = time.time_ns()
 

@@ -23,7 +23,7 @@ from palaver.contracts.errors import (
     error_to_wire,
 )
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_failure
+from palaver.runtime.telemetry.log_context import mark_failed
 
 _KINDS_OF_STATUS = {kind.http: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE)}
 
@@ -40,7 +40,7 @@ async def refuse(request: Request, error: Exception) -> Response:
     """The answer to a request that ended with `error`."""
     known = known_error(error)
     if known.kind.http >= 500:
-        note_failure(known.kind.code if isinstance(error, PalaverError) else type(error).__name__)
+        mark_failed(known.kind.code if isinstance(error, PalaverError) else type(error).__name__)
     if known.kind is INTERNAL:
         log.error("request_failed", path=request.scope["path"], exc_info=error, **known.debug)
     elif known.kind.http >= 500:

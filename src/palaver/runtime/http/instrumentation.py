@@ -1,4 +1,4 @@
-"""HTTP requests as traces, lines and metrics tell of them: each has a server span, a line and a count.
+"""Spans, log lines and metrics of HTTP requests: each has a server span, a line and a count.
 
 Plain ASGI, around all else that a service does: a request costs it 30 microseconds with everything on.
 """
@@ -11,9 +11,9 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_failure
+from palaver.runtime.telemetry.log_context import mark_failed
 from palaver.runtime.telemetry.spans import Attributes
-from palaver.runtime.telemetry.tracing import Work, tracer
+from palaver.runtime.telemetry.tracing import ActiveSpan, tracer
 
 REQUESTS = Counter("palaver_http_requests", "Requests answered.", ["route", "method", "status", "generation"])
 SECONDS = Histogram(
@@ -25,7 +25,7 @@ SECONDS = Histogram(
 IN_PROGRESS = Gauge("palaver_http_requests_in_progress", "Requests under way.")
 
 METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"))
-# What machines ask every few seconds: lines of `debug`, and no traces begun
+# Read by machines every few seconds: lines of `debug`, and no traces begun
 HEALTH_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
 # The route of all paths that have none
 UNKNOWN = "unknown"
@@ -40,11 +40,11 @@ def no_generation(_path: str) -> str:
     return "none"
 
 
-class Requests:
-    """An ASGI app whose every request is traced, counted and written down.
+class RequestInstrumentation:
+    """ASGI middleware that traces, counts and logs every request.
 
-    `is_edge`: it decides which traces are sampled, as the public door does. `generation_of(path)` names the
-    public API that a path belongs to. `quiet_paths` are asked by machines, all the time.
+    `is_edge`: it decides which traces are sampled, as the gateway does. `generation_of(path)` names the
+    public API that a path belongs to. `quiet_paths` are read by machines, all the time.
     """
 
     def __init__(
@@ -68,35 +68,35 @@ class Requests:
             await self._app(scope, receive, send)
             return
         if not tracer.is_on:
-            await self._serve(scope, receive, Answer(send, None))
+            await self._serve(scope, receive, Response(send, None))
             return
         is_edge = self._is_edge and scope["path"] not in self._quiet_paths
         traceparent = text_of_header(scope, b"traceparent")
-        with tracer.serve("", traceparent, attributes_of(scope), is_edge=is_edge) as work:
-            await self._serve(scope, receive, Answer(send, work))
+        with tracer.serve("", traceparent, attributes_of(scope), is_edge=is_edge) as span:
+            await self._serve(scope, receive, Response(send, span))
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: "Answer") -> None:
+    async def _serve(self, scope: Scope, receive: Receive, response: "Response") -> None:
         IN_PROGRESS.inc()
         began = time.perf_counter()
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, receive, response.send)
         except Exception as error:
-            note_failure(type(error).__name__)
+            mark_failed(type(error).__name__)
             raise
         finally:
             IN_PROGRESS.dec()
-            # An app that ends without an answer is answered for by the server
-            self._tell(scope, answer.status or 500, time.perf_counter() - began, answer.work)
+            # Of an app that ends without a response the server makes one
+            self._record(scope, response.status or 500, time.perf_counter() - began, response.span)
 
-    def _tell(self, scope: Scope, status: int, seconds: float, work: Work | None) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, span: ActiveSpan | None) -> None:
         path, method = scope["path"], scope["method"]
         route, generation = route_of(scope), self._generation_of(path)
         count(route, method if method in METHODS else "other", status, generation, seconds)
-        if work is not None:
-            finish_span(work, route, method, status)
+        if span is not None:
+            finish_span(span, route, method, status)
         if self._access_log:
-            tell = log.debug if path in self._quiet_paths else log.info
-            tell(
+            write = log.debug if path in self._quiet_paths else log.info
+            write(
                 "request",
                 method=method,
                 route=route,
@@ -107,29 +107,29 @@ class Requests:
             )
 
 
-class Answer:
-    """The answer to one request, on its way out. `status`: 0 until it has begun."""
+class Response:
+    """The response to one request, on its way out. `status`: 0 until it has begun."""
 
-    __slots__ = ("_send", "status", "work")
+    __slots__ = ("_send", "span", "status")
 
-    def __init__(self, send: Send, work: Work | None) -> None:
+    def __init__(self, send: Send, span: ActiveSpan | None) -> None:
         self._send = send
         self.status = 0
-        self.work = work
+        self.span = span
 
     async def send(self, message: Message) -> None:
         """Passes a part of it on; its head with `traceresponse` (W3C Trace Context level 2, §4)."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self.work is not None and self.work.trace_id:
-                told = (b"traceresponse", self.work.traceparent.encode())
-                message["headers"] = [*message.get("headers", ()), told]
+            if self.span is not None and self.span.trace_id:
+                header = (b"traceresponse", self.span.traceparent.encode())
+                message["headers"] = [*message.get("headers", ()), header]
         await self._send(message)
 
 
 def attributes_of(scope: Scope) -> Attributes:
-    """What a server span says of a request before it is served (OpenTelemetry's HTTP conventions). No query:
-    it may hold a token."""
+    """The attributes of a server span before its request is served (OpenTelemetry's HTTP conventions). No
+    query: it may hold a token."""
     method = scope["method"]
     attributes: Attributes = {
         "http.request.method": method if method in METHODS else "_OTHER",
@@ -147,19 +147,19 @@ def attributes_of(scope: Scope) -> Attributes:
     return attributes
 
 
-def finish_span(work: Work, route: str, method: str, status: int) -> None:
-    """Names a span by its route, and says how the request ended. Only a failure of ours is an error."""
+def finish_span(span: ActiveSpan, route: str, method: str, status: int) -> None:
+    """Names a span by its route, and records how the request ended. Only a fault of ours is an error."""
     verb = method if method in METHODS else "HTTP"
     if route == UNKNOWN:
-        work.name = verb
+        span.name = verb
     else:
-        work.name = f"{verb} {route}"
-        work.attributes["http.route"] = route
-    work.attributes["http.response.status_code"] = status
-    if status >= 500 and not work.error:
-        work.error = str(status)
-    if work.error:
-        work.attributes["error.type"] = work.error
+        span.name = f"{verb} {route}"
+        span.attributes["http.route"] = route
+    span.attributes["http.response.status_code"] = status
+    if status >= 500 and not span.error:
+        span.error = str(status)
+    if span.error:
+        span.attributes["error.type"] = span.error
 
 
 def count(route: str, method: str, status: int, generation: str, seconds: float) -> None:
@@ -177,7 +177,7 @@ _metrics: dict[tuple[str, str, int, str], tuple[Counter, Histogram]] = {}
 
 
 def set_route(scope: Scope, route: str) -> None:
-    """Says which route serves a request that no router sees."""
+    """Names the route of a request that no router sees."""
     scope[_ROUTE] = route
 
 
@@ -185,7 +185,7 @@ def route_of(scope: Scope) -> str:
     """The template of the path that was served, e.g. `/v2/chats/{chat_id}`; `unknown` where none was."""
     route: Any = scope.get(_ROUTE)
     if route is None:
-        # FastAPI says in a scope of its own where it has included the route; Starlette has no such thing
+        # FastAPI has the whole path of an included route in a scope of its own; Starlette has none
         route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
         route = getattr(route, "path", UNKNOWN)
     return str(route)

@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.spans import Attributes
-from palaver.runtime.telemetry.tracing import current_work, tracer
+from palaver.runtime.telemetry.tracing import current_span, tracer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -131,7 +131,7 @@ class SqliteDatabase:
 
     def _span(self, work: Callable[..., object], operation: str) -> AbstractContextManager[object]:
         """Of one transaction, with its wait for a thread, if it is part of a request that is traced."""
-        above = current_work()
+        above = current_span()
         if above is None or not above.trace_id:
             return _UNTRACED
         attributes: Attributes = {

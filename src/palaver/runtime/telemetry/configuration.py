@@ -10,8 +10,8 @@ import structlog
 
 from palaver.runtime.settings import TelemetrySettings
 from palaver.runtime.startup import StartError
-from palaver.runtime.telemetry.exporters import SpanFile, SpanSink
-from palaver.runtime.telemetry.log_lines import Lines, StandardHandler, terminal_text, write_to
+from palaver.runtime.telemetry.exporters import SpanFile, SpoolExporter
+from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text, write_to
 from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.runtime.telemetry.spool import Spool
 from palaver.runtime.telemetry.tracing import Sampler, tracer
@@ -25,11 +25,11 @@ OTLP_SLICE = 64
 # How long a service that ends waits for what is not written yet
 CLOSE_SECONDS = 0.8
 
-# Levels of libraries that would tell operators what is no matter of theirs
+# Levels of libraries whose lines are no matter of operators
 QUIET_LOGGERS = {
     # Clients that break the protocol: their sockets are closed, and counted
     "picows": logging.CRITICAL,
-    # What Alembic could do; what it does is told
+    # What Alembic could do; what it does is logged
     "alembic.runtime.plugins": logging.WARNING,
 }
 
@@ -46,7 +46,7 @@ def configure_telemetry(service: str, settings: TelemetrySettings, data_dir: Pat
     """
     instance = instance_of(service, settings)
     to_collector: Spool | None = None
-    sink: SpanSink | None = None
+    sink: SpoolExporter | None = None
     if settings.otlp_endpoint:
         from palaver.runtime.telemetry.otlp import open_collectors
 
@@ -54,10 +54,10 @@ def configure_telemetry(service: str, settings: TelemetrySettings, data_dir: Pat
         to_collector = Spool("logs", lines.write, OTLP_SPOOL_BYTES, OTLP_SLICE, lines.stop)
         _spools.append(to_collector)
         if settings.traces:
-            sink = SpanSink(Spool("spans", spans.write, OTLP_SPOOL_BYTES, OTLP_SLICE, spans.stop))
+            sink = SpoolExporter(Spool("spans", spans.write, OTLP_SPOOL_BYTES, OTLP_SLICE, spans.stop))
     elif settings.traces:
         file = open_file(data_dir / "traces" / f"{instance}.jsonl", settings)
-        sink = SpanSink(
+        sink = SpoolExporter(
             Spool("spans", SpanFile(names_of(service, instance), file).write, FILE_SPOOL_BYTES, FILE_SLICE)
         )
     if sink is not None:
@@ -68,7 +68,7 @@ def configure_telemetry(service: str, settings: TelemetrySettings, data_dir: Pat
 
 
 def close_telemetry() -> None:
-    """Writes what waits, for `CLOSE_SECONDS` at most. Lines go on as before; of spans there are no more."""
+    """Writes what waits, for `CLOSE_SECONDS` at most. Log lines go on; of spans there are no more."""
     tracer.configure(None, Sampler(0.0, 0), 0.0)
     until = time.monotonic() + CLOSE_SECONDS
     for spool in _spools:
@@ -95,7 +95,7 @@ def configure_lines(
     """Sends structlog's and the standard library's lines to one place."""
     is_shown = settings.log_to == "stdout" and sys.stdout.isatty()
     writer = line_writer(data_dir / "logs" / f"{instance}.log", settings)
-    lines = Lines(names_of(service, instance), writer, spool, terminal_text() if is_shown else None)
+    lines = LogWriter(names_of(service, instance), writer, spool, terminal_text() if is_shown else None)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     structlog.configure(
         processors=[lines.render],

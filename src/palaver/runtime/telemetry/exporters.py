@@ -1,4 +1,4 @@
-"""From spans to the lines that a spool holds, and from there into a file."""
+"""Exporters of spans: encoded into a spool at once, and from there into a file."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,15 +12,15 @@ from palaver.runtime.telemetry.spool import Spool
 _encode = msgspec.json.Encoder().encode
 
 
-class SpanSink:
-    """Takes kept spans (`traces.Sink`). They are encoded at once: what waits is small, and is not changed any
-    more by whoever goes on with a span's attributes."""
+class SpoolExporter:
+    """A `tracing.SpanExporter` into a spool. Encodes spans at once: what waits is small, and is not changed
+    any more by whoever goes on with a span's attributes."""
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
 
-    def put_span(self, span: Span) -> None:
-        """Leaves a span to the spool, or drops and counts it."""
+    def export(self, span: Span) -> None:
+        """Puts a span into the spool, or drops and counts it."""
         if not self.spool.has_room():
             return
         try:

@@ -15,15 +15,15 @@ from structlog.processors import format_exc_info
 from palaver.runtime.telemetry.masking import mask
 from palaver.runtime.telemetry.rotating_file import write_all
 from palaver.runtime.telemetry.spool import DROPPED, Spool
-from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.telemetry.tracing import current_span
 
 Fields = MutableMapping[str, Any]
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
-class Lines:
-    """Makes log lines, and writes each directly: a process that dies has written what it said.
+class LogWriter:
+    """Renders log lines, and writes each at once: none is lost where the process dies.
 
     `names`: fields of each line that name the process. `write` takes a whole line, and may raise `OSError`.
     `spool` gets each as JSON, for a collector. `show` makes text for a terminal, in JSON's place.
@@ -68,9 +68,9 @@ class Lines:
 
 
 class StandardHandler(logging.Handler):
-    """Makes lines of what libraries log by the standard library."""
+    """Writes what libraries log by the standard library."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: LogWriter) -> None:
         super().__init__()
         self._lines = lines
 
@@ -87,16 +87,16 @@ class StandardHandler(logging.Handler):
 
 def complete(names: Mapping[str, str], level: str, given: Fields) -> Fields:
     """An event's fields in their order: those of every line, what is bound to the task, and its own."""
-    work = current_work()
+    span = current_span()
     always = {
         "time": datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z",
         "level": level,
         **names,
         "event": given.get("event", ""),
-        "trace_id": "" if work is None else work.trace_id,
-        "span_id": "" if work is None else work.span_id,
+        "trace_id": "" if span is None else span.trace_id,
+        "span_id": "" if span is None else span.span_id,
     }
-    # Twice: the first says where they stand, the second that nothing takes their names
+    # Twice: first for their order, then so that nothing else takes their names
     return {**always, **get_contextvars(), **given, **always}
 
 
@@ -106,10 +106,10 @@ def encode(fields: Fields) -> bytes:
         return _encode(fields)
     except Exception:
         # Half of a surrogate pair, a repr() that fails: better a line that is hard to read than none
-        return _encode({ascii(key).strip("'"): shown(value) for key, value in fields.items()})
+        return _encode({ascii(key).strip("'"): encodable(value) for key, value in fields.items()})
 
 
-def shown(value: Any) -> str:
+def encodable(value: Any) -> str:
     """Any value as text that can be encoded."""
     try:
         return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else ascii(value)

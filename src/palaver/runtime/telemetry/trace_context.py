@@ -23,6 +23,10 @@ class TraceContext(msgspec.Struct, frozen=True, gc=False):
         """The header's value; empty where there is no trace."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}" if self.trace_id else ""
 
+    def child(self) -> "TraceContext":
+        """The context of a new span below this one's; `NO_TRACE` where there is no trace."""
+        return TraceContext(self.trace_id, new_span_id(), self.sampled) if self.trace_id else NO_TRACE
+
 
 # Work that belongs to no trace, such as all work where traces are off
 NO_TRACE = TraceContext("", "", False)

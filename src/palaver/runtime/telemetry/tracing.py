@@ -1,8 +1,8 @@
-"""Traces: what a request or a message did in this process, under the ids of W3C trace context.
+"""Tracing: spans of the requests and messages of this process, under the ids of W3C trace context.
 
 A span is a plain record, made when its work has ended: what is not kept costs a few microseconds, and a
 message on its hot path nothing at all unless it is sampled. Which requests are sampled the edge decides
-(`Sampler`), and says so to the services behind it; each process keeps besides what failed or was slow.
+(`Sampler`) and passes on to the services behind it; each process keeps besides what failed or was slow.
 """
 
 import random
@@ -26,10 +26,10 @@ from palaver.runtime.telemetry.trace_context import (
 MOST_BELOW = 200
 
 
-class Sink(Protocol):
+class SpanExporter(Protocol):
     """Where kept spans go. Must not wait, and must not raise."""
 
-    def put_span(self, span: Span) -> None:
+    def export(self, span: Span) -> None:
         """Takes one span, or drops and counts it."""
         ...
 
@@ -65,11 +65,11 @@ class Tracer:
     def __init__(self) -> None:
         self.is_on = False
         self.slow_ns = 0
-        self._sink: Sink | None = None
+        self._sink: SpanExporter | None = None
         self._sampler = Sampler(0.0, 0)
 
-    def configure(self, sink: Sink | None, sampler: Sampler, slow_seconds: float) -> None:
-        """Says where spans go, which traces begun here are sampled, and from when on work is slow."""
+    def configure(self, sink: SpanExporter | None, sampler: Sampler, slow_seconds: float) -> None:
+        """Sets where spans go, which traces begun here are sampled, and from when on work is slow."""
         self._sink = sink
         self._sampler = sampler
         self.slow_ns = int(slow_seconds * 1e9)
@@ -79,8 +79,8 @@ class Tracer:
         """The context in which work goes on: its sender's, or that of a new trace, whose span id is empty.
         `NO_TRACE` where traces are off.
 
-        At the edge a trace is sampled where its client asks, or else by the sampler; behind it, where the
-        edge said so.
+        At the edge a trace is sampled where its client wants that, or else by the sampler; behind it, where
+        it is at the edge.
         """
         if not self.is_on:
             return NO_TRACE
@@ -99,24 +99,40 @@ class Tracer:
         ids = f"{random.getrandbits(192) or 1:048x}"
         return TraceContext(ids[:32], ids[32:], self._sampler.decide(time.monotonic()))
 
-    def serve(self, name: str, traceparent: str, attributes: Attributes, *, is_edge: bool) -> "Work":
-        """The work of one request from another process: `with tracer.serve(…) as work`."""
+    def serve(self, name: str, traceparent: str, attributes: Attributes, *, is_edge: bool) -> "ActiveSpan":
+        """The span of one request from another process: `with tracer.serve(…) as span`."""
         parent = parse_traceparent(traceparent)
-        return Work(self, name, "server", attributes, self.begin(parent, is_edge=is_edge), None)
+        return ActiveSpan(self, name, "server", attributes, self.begin(parent, is_edge=is_edge), None)
 
-    def span(self, name: str, kind: Kind = "internal", attributes: Attributes | None = None) -> "Work":
-        """A part of the work under way: `with tracer.span(…)`. Nothing where none is."""
+    def span(self, name: str, kind: Kind = "internal", attributes: Attributes | None = None) -> "ActiveSpan":
+        """The span of a part of the work under way: `with tracer.span(…)`. Nothing where none is."""
         above = _current.get()
         parent = NO_TRACE if above is None else above.context
-        return Work(self, name, kind, {} if attributes is None else attributes, parent, above)
+        return ActiveSpan(self, name, kind, {} if attributes is None else attributes, parent, above)
+
+    def record(
+        self,
+        name: str,
+        kind: Kind,
+        context: TraceContext,
+        parent_id: str,
+        start: int,
+        attributes: Attributes,
+        error: str = "",
+        links: list[Link] | None = None,
+        events: list[Event] | None = None,
+    ) -> None:
+        """Keeps a span that ends now. `start`: nanoseconds since the epoch."""
+        trace_id, span_id, end = context.trace_id, context.span_id, time.time_ns()
+        self.put(Span(name, kind, trace_id, span_id, parent_id, start, end, attributes, error, links, events))
 
     def put(self, span: Span) -> None:
         """Keeps a span."""
         if self._sink is not None:
-            self._sink.put_span(span)
+            self._sink.export(span)
 
 
-class Work:
+class ActiveSpan:
     """A span under way. `attributes`, `error`, `links` and `events` may be changed until it ends.
 
     All spans of one request are held until the request ends, and then kept or forgotten together.
@@ -148,14 +164,14 @@ class Work:
         kind: Kind,
         attributes: Attributes,
         parent: TraceContext,
-        above: "Work | None",
+        above: "ActiveSpan | None",
     ) -> None:
         self._tracer = tracer
         # None: it is the request's own. Not itself, which only the garbage collector could clear away
-        self._root: Work | None = above if above is None or above._root is None else above._root
+        self._root: ActiveSpan | None = above if above is None or above._root is None else above._root
         self._below: list[Span] = []
         self._is_kept: bool | None = None
-        self._token: Token[Work | None] | None = None
+        self._token: Token[ActiveSpan | None] | None = None
         self.name = name
         self.kind = kind
         self.attributes = attributes
@@ -226,31 +242,31 @@ class Work:
             if len(self._below) < MOST_BELOW:
                 self._below.append(span)
         elif self._is_kept:
-            # Work that the request left behind
+            # A part that the request left behind
             self._tracer.put(span)
 
 
 def error_code(error: BaseException) -> str:
-    """What a span says of an error: nothing of one that is the caller's own mistake."""
+    """The `error` of a span; empty for one that is the caller's own mistake."""
     if isinstance(error, PalaverError):
         return error.kind.code if error.kind.http >= 500 else ""
     return type(error).__name__
 
 
-_current: ContextVar[Work | None] = ContextVar("palaver_work", default=None)
+_current: ContextVar[ActiveSpan | None] = ContextVar("palaver_span", default=None)
 
 tracer = Tracer()
 
 
-def current_work() -> Work | None:
-    """The innermost work under way in this task."""
+def current_span() -> ActiveSpan | None:
+    """The innermost active span of this task."""
     return _current.get()
 
 
 def trace_headers() -> Mapping[str, str]:
     """The header that carries the trace on by HTTP; none where there is no trace."""
-    work = _current.get()
-    return {"traceparent": work.traceparent} if work is not None and work.trace_id else {}
+    span = _current.get()
+    return {"traceparent": span.traceparent} if span is not None and span.trace_id else {}
 
 
 def trace_metadata() -> tuple[tuple[str, str], ...]:

@@ -205,5 +205,5 @@ def test_with_a_collector_nothing_goes_to_files(tmp_path: Path) -> None:
     code = """
 print(type(tracer._sink).__name__, TelemetrySettings(otlp_endpoint="http://c:4317").writes_files)
 """
-    assert run(tmp_path, code, otlp_endpoint="http://127.0.0.1:1") == "SpanSink False\n"
+    assert run(tmp_path, code, otlp_endpoint="http://127.0.0.1:1") == "SpoolExporter False\n"
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from palaver.runtime.telemetry.exporters import SpanFile, SpanSink
+from palaver.runtime.telemetry.exporters import SpanFile, SpoolExporter
 from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.runtime.telemetry.spans import Event, Link, Span
 from palaver.runtime.telemetry.spool import Spool
@@ -19,9 +19,9 @@ def write_spans(path: Path, spans: Sequence[Span]) -> list[dict[str, object]]:
     """What the file holds of spans that were kept."""
     file = RotatingFile(path, 1_000_000, 3)
     spool = Spool("spans", SpanFile({"service": "messenger"}, file).write, 1_000_000, 10)
-    sink = SpanSink(spool)
+    sink = SpoolExporter(spool)
     for span in spans:
-        sink.put_span(span)
+        sink.export(span)
     spool.close(time.monotonic() + 20)
     file.close()
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -82,7 +82,7 @@ def test_a_span_is_written_as_it_was_when_it_ended(tmp_path: Path) -> None:
     file = RotatingFile(tmp_path / "a.jsonl", 1_000_000, 3)
     spool = Spool("spans", SpanFile({"service": "auth"}, file).write, 1_000_000, 10)
     span = Span("x", "internal", "a" * 32, "b" * 16, "", 1, 2, {"then": 1})
-    SpanSink(spool).put_span(span)
+    SpoolExporter(spool).export(span)
     span.attributes.clear()
     spool.close(time.monotonic() + 20)
     file.close()

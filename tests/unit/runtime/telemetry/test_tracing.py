@@ -16,7 +16,7 @@ from palaver.runtime.telemetry.tracing import (
     MOST_BELOW,
     Sampler,
     Tracer,
-    current_work,
+    current_span,
     trace_headers,
     trace_metadata,
 )
@@ -31,8 +31,8 @@ class Kept:
     def __init__(self) -> None:
         self.spans: list[Span] = []
 
-    def put_span(self, span: Span) -> None:
-        """See `traces.Sink`."""
+    def export(self, span: Span) -> None:
+        """See `tracing.SpanExporter`."""
         self.spans.append(span)
 
     @property
@@ -53,7 +53,7 @@ def tracer(kept: Kept) -> Iterator[Tracer]:
     made = Tracer()
     made.configure(kept, Sampler(0.0, 0), SLOW_SECONDS)
     yield made
-    assert current_work() is None
+    assert current_span() is None
 
 
 # ---- which traces are sampled ----
@@ -234,7 +234,7 @@ async def test_requests_at_once_do_not_mix(tracer: Tracer, kept: Kept) -> None:
         with tracer.serve(f"request {number}", f"00-{number:032x}-{1:016x}-01", {}, is_edge=False) as work:
             for _ in range(3):
                 await asyncio.sleep(0)
-                assert current_work() is work
+                assert current_span() is work
                 with tracer.span(f"part {number}"):
                     await asyncio.sleep(0)
 
