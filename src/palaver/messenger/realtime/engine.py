@@ -102,7 +102,7 @@ class Engine:
         """See `Live.send`."""
         outcome: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
         work = current_span()
-        trace = work.context if work is not None and work.sampled else NO_TRACE
+        trace = NO_TRACE if work is None else work.context
         came_at = time.time_ns()
 
         def admit(audience: Audience | PalaverError) -> None:

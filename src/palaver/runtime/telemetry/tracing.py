@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -17,7 +18,6 @@ from palaver.runtime.telemetry.spans import Attributes, Event, Kind, Link, Span
 from palaver.runtime.telemetry.trace_context import (
     NO_TRACE,
     TraceContext,
-    new_span_id,
     new_trace_id,
     parse_traceparent,
 )
@@ -108,7 +108,8 @@ class Tracer:
         """The span of a part of the work under way: `with tracer.span(…)`. Nothing where none is."""
         above = _current.get()
         parent = NO_TRACE if above is None else above.context
-        return ActiveSpan(self, name, kind, {} if attributes is None else attributes, parent, above)
+        root = above if above is None or above._root is None else above._root
+        return ActiveSpan(self, name, kind, {} if attributes is None else attributes, parent, root)
 
     def record(
         self,
@@ -132,62 +133,43 @@ class Tracer:
             self._sink.export(span)
 
 
+@dataclass(slots=True, eq=False)
 class ActiveSpan:
     """A span under way. `attributes`, `error`, `links` and `events` may be changed until it ends.
 
-    All spans of one request are held until the request ends, and then kept or forgotten together.
+    `parent` is the context that it is below, `context` the one of work that it causes. All spans of one
+    request are held until the request ends, and then kept or forgotten together.
     """
 
-    __slots__ = (
-        "_below",
-        "_is_kept",
-        "_root",
-        "_token",
-        "_tracer",
-        "attributes",
-        "error",
-        "events",
-        "kind",
-        "links",
-        "name",
-        "parent_id",
-        "sampled",
-        "span_id",
-        "start",
-        "trace_id",
-    )
+    _tracer: Tracer
+    name: str
+    kind: Kind
+    attributes: Attributes
+    parent: TraceContext
+    # None: it is the request's own. Not itself, which only the garbage collector could clear away
+    _root: "ActiveSpan | None"
+    context: TraceContext = field(init=False)
+    start: int = 0
+    error: str = ""
+    links: list[Link] | None = None
+    events: list[Event] | None = None
+    _below: list[Span] = field(default_factory=list)
+    # None: not decided yet
+    _is_kept: bool | None = None
+    _token: "Token[ActiveSpan | None] | None" = None
 
-    def __init__(
-        self,
-        tracer: Tracer,
-        name: str,
-        kind: Kind,
-        attributes: Attributes,
-        parent: TraceContext,
-        above: "ActiveSpan | None",
-    ) -> None:
-        self._tracer = tracer
-        # None: it is the request's own. Not itself, which only the garbage collector could clear away
-        self._root: ActiveSpan | None = above if above is None or above._root is None else above._root
-        self._below: list[Span] = []
-        self._is_kept: bool | None = None
-        self._token: Token[ActiveSpan | None] | None = None
-        self.name = name
-        self.kind = kind
-        self.attributes = attributes
-        self.trace_id = parent.trace_id
-        self.parent_id = parent.span_id
-        self.sampled = parent.sampled
-        self.span_id = new_span_id() if parent.trace_id else ""
-        self.start = 0
-        self.error = ""
-        self.links: list[Link] | None = None
-        self.events: list[Event] | None = None
+    def __post_init__(self) -> None:
+        self.context = self.parent.child()
 
     @property
-    def context(self) -> TraceContext:
-        """The context of work that this one causes."""
-        return TraceContext(self.trace_id, self.span_id, self.sampled)
+    def trace_id(self) -> str:
+        """Empty where traces are off, or nothing is traced."""
+        return self.context.trace_id
+
+    @property
+    def span_id(self) -> str:
+        """As `trace_id`."""
+        return self.context.span_id
 
     @property
     def traceparent(self) -> str:
@@ -207,31 +189,21 @@ class ActiveSpan:
         self._token = None
         if error is not None and not self.error:
             self.error = error_code(error)
-        if self.trace_id:
+        if self.context.trace_id:
             self._end(time.time_ns())
 
     def _end(self, end: int) -> None:
-        span = Span(
-            self.name,
-            self.kind,
-            self.trace_id,
-            self.span_id,
-            self.parent_id,
-            self.start,
-            end,
-            self.attributes,
-            self.error,
-            self.links,
-            self.events,
-        )
+        ids = (self.context.trace_id, self.context.span_id, self.parent.span_id)
+        own, error = self.attributes, self.error
+        span = Span(self.name, self.kind, *ids, self.start, end, own, error, self.links, self.events)
         if self._root is not None:
             self._root._take(span)
             return
         is_slow = end - self.start >= self._tracer.slow_ns
-        self._is_kept = self.sampled or bool(self.error) or is_slow
+        self._is_kept = self.context.sampled or bool(self.error) or is_slow
         if not self._is_kept:
             return
-        if not self.sampled:
+        if not self.context.sampled:
             span.attributes["palaver.kept"] = "error" if self.error else "slow"
         for one in (*self._below, span):
             self._tracer.put(one)
