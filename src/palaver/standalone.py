@@ -188,7 +188,7 @@ def services(
     # A crash inside a C library leaves a traceback in the log
     environment["PYTHONFAULTHANDLER"] = "1"
     public = LOOPBACK if settings.gateway.host in ("0.0.0.0", "") else settings.gateway.host  # noqa: S104 - compared
-    asked = {
+    ready_at = {
         "gateway": (public, settings.gateway.port, settings.gateway.drain_seconds + STOP_SECONDS),
         "messenger": (settings.messenger.host, settings.messenger.http_port, 2 * STOP_SECONDS),
         "auth": (settings.auth.host, settings.auth.port, STOP_SECONDS),
@@ -204,7 +204,7 @@ def services(
             environment=environment,
             keeps_open=lock,
         )
-        for name, (host, port, stop_seconds) in asked.items()
+        for name, (host, port, stop_seconds) in ready_at.items()
     ]
 
 

@@ -12,6 +12,8 @@ from typing import BinaryIO
 from palaver.runtime.startup import StartError
 
 READ_BYTES = 1_048_576
+# Device and inode: they stay when a file is renamed
+Identity = tuple[int, int]
 
 
 class LogFile:
@@ -39,7 +41,7 @@ class LogFile:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether it has no name any more. Asked of the file: a rotation can hide a name for a moment."""
+        """Whether it has no name any more. By the file itself: a rotation can hide a name for a moment."""
         return os.fstat(self._file.fileno()).st_nlink == 0
 
     def lines(self, needle: bytes = b"") -> Iterator[bytes]:
@@ -97,26 +99,19 @@ def list_files(directory: Path, ending: str) -> list[tuple[str, Path]]:
     return [(match[1], directory / match[0]) for match in found]
 
 
-def open_files(directory: Path, ending: str) -> list[LogFile]:
-    """All such files, each instance's newest first. Raises `StartError`.
+def open_files(directory: Path, ending: str, opened: dict[Identity, LogFile]) -> None:
+    """Adds all such files that are not among `opened`, each instance's newest first. Raises `StartError`.
 
     They are opened in that order because of a rotation meanwhile: it can show a file under a second name,
     which is left out here, but hide none.
     """
-    opened: dict[tuple[int, int], LogFile] = {}
     for instance, path in list_files(directory, ending):
-        file = open_file(instance, path)
-        if file is not None and opened.setdefault(file.identity, file) is not file:
+        try:
+            # Unbuffered: it is read in large pieces, and grows meanwhile
+            file = LogFile(instance, path.open("rb", buffering=0))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StartError(f"cannot read {path}: {error.strerror}") from None
+        if opened.setdefault(file.identity, file) is not file:
             file.close()
-    return list(opened.values())
-
-
-def open_file(instance: str, path: Path) -> LogFile | None:
-    """The file; None: it is gone. Raises `StartError`."""
-    try:
-        # Unbuffered: it is read in large pieces, and grows meanwhile
-        return LogFile(instance, path.open("rb", buffering=0))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StartError(f"cannot read {path}: {error.strerror}") from None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from palaver.watch.log_files import LogFile, list_files, open_file, open_files
+from palaver.watch.log_files import Identity, LogFile, open_files
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 # A file may have been written to so long after its last event, by a clock that was set back
@@ -65,6 +65,13 @@ class LogFilter:
         """What every wanted line contains, if there is such a thing."""
         return (self.trace_id or self.user_id or self.chat_id).encode()
 
+    @property
+    def words(self) -> tuple[bytes, ...]:
+        """One of these is in every wanted event, unless there are none. Only for levels that are rare: the
+        others are in nearly every line."""
+        rare = LEVELS[LEVELS.index(self.level) :] if self.level in LEVELS[2:] else ()
+        return tuple(f'"{level}"'.encode() for level in rare)
+
     def matches(self, line: LogLine) -> bool:
         """Whether a line is wanted. Text that is no event is about nobody and of any level; an event that was
         cut is of none. A service is named by its name or by its instance's."""
@@ -88,7 +95,8 @@ class LogReader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._files = {file.identity: file for file in open_files(directory, "log")}
+        self._files: dict[Identity, LogFile] = {}
+        open_files(directory, "log", self._files)
 
     def __enter__(self) -> Self:
         return self
@@ -130,7 +138,7 @@ class LogReader:
 
     def new_lines(self) -> list[LogLine]:
         """What was written since the last call, by time. Raises `StartError`."""
-        self._open_new()
+        open_files(self._directory, "log", self._files)
         lines: list[LogLine] = []
         for identity, file in list(self._files.items()):
             is_deleted = file.is_deleted
@@ -140,12 +148,6 @@ class LogReader:
                 file.close()
                 del self._files[identity]
         return sorted(lines, key=lambda line: line.at)
-
-    def _open_new(self) -> None:
-        for instance, path in list_files(self._directory, "log"):
-            file = open_file(instance, path)
-            if file is not None and self._files.setdefault(file.identity, file) is not file:
-                file.close()
 
     def _by_instance(self) -> list[list[LogFile]]:
         """Each instance's files, newest first."""
@@ -187,19 +189,35 @@ def oldest_first(files: Sequence[LogFile], wanted: LogFilter, goes_on: bool) -> 
         raws = file.lines(wanted.needle)
         if not goes_on:
             raws = chain(raws, file.last_line(wanted.needle))
-        yield from filter(wanted.matches, parse_lines(file, raws))
+        yield from filter(wanted.matches, parse_lines(file, raws, wanted.words))
         at = file.at
 
 
-def parse_lines(file: LogFile, raws: Iterator[bytes]) -> Iterator[LogLine]:
-    """A file's lines. Text whose time is not known, because reading began in the middle, is left out."""
+def parse_lines(file: LogFile, raws: Iterator[bytes], words: Sequence[bytes] = ()) -> Iterator[LogLine]:
+    """A file's lines; events without any of the words may be left out. Text whose time is not known, because
+    reading began in the middle, is left out."""
+    skipped = b""
     for raw in raws:
+        if words and raw.startswith(b"{") and not any(word in raw for word in words):
+            # To parse it takes most of the time
+            skipped = raw
+            continue
         line = parse_event(file.service, raw)
         if line is not None:
             file.at = line.at
             yield line
-        elif file.at or not file.is_cut:
-            yield LogLine(file.at or file.modified_at, file.instance, None, raw)
+        else:
+            file.at = time_of(skipped) or file.at
+            if file.at or not file.is_cut:
+                yield LogLine(file.at or file.modified_at, file.instance, None, raw)
+        skipped = b""
+    file.at = time_of(skipped) or file.at
+
+
+def time_of(raw: bytes) -> int:
+    """An event's time; 0 for other text."""
+    line = parse_event("", raw)
+    return 0 if line is None else line.at
 
 
 def parse_event(service: str, raw: bytes) -> LogLine | None:

@@ -187,10 +187,10 @@ def standing(member: dict[str, Any]) -> tuple[str, str]:
     return ("has received", "yellow") if member["received"] else ("not received", "red")
 
 
-def draw_deliveries(told: Sequence[dict[str, Any]]) -> list[Line]:
+def draw_deliveries(deliveries: Sequence[dict[str, Any]]) -> list[Line]:
     """Which sockets got it, and when."""
-    sockets = "socket" if len(told) == 1 else "sockets"
-    head = f"{len(told):,} {sockets}" if told else "no socket, as far as spans are kept"
+    sockets = "socket" if len(deliveries) == 1 else "sockets"
+    head = f"{len(deliveries):,} {sockets}" if deliveries else "no socket, as far as spans are kept"
     drawn: list[Line] = [[], [Piece("Told to ", "bold"), Piece(head)]]
     drawn += [
         [
@@ -200,9 +200,9 @@ def draw_deliveries(told: Sequence[dict[str, Any]]) -> list[Line]:
             Piece(f" session {printable(one['session_id'])}", "dim"),
             Piece(" on resume" if one["on_resume"] else "", "yellow"),
         ]
-        for one in told[:MOST_DELIVERIES]
+        for one in deliveries[:MOST_DELIVERIES]
     ]
-    return [*drawn, *draw_rest(len(told) - MOST_DELIVERIES)]
+    return [*drawn, *draw_rest(len(deliveries) - MOST_DELIVERIES)]
 
 
 def draw_rest(more: int) -> list[Line]:

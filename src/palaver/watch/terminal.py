@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, ParamSpec, TextIO
 
 from palaver.watch.log_reader import LogLine
 
-# Columns where nobody says how many there are
+# Columns where they are not known
 COLUMNS = 120
 SERVICE_STYLES = {"gateway": "cyan", "messenger": "blue", "auth": "magenta"}
 LEVEL_STYLES = {
@@ -95,7 +95,7 @@ def until_nobody_reads(show: Callable[P, int]) -> Callable[P, int]:
 def reader_is_gone(seconds: float) -> bool:
     """Waits, but no longer than until the other end of stdout is closed; whether it is."""
     poll = select.poll()
-    # No event is asked for: errors and hang-ups are always reported
+    # No event is wanted: errors and hang-ups are always reported
     poll.register(sys.stdout.fileno(), 0)
     return bool(poll.poll(seconds * 1000))
 

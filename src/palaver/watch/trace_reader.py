@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from palaver.watch.log_files import open_files
+from palaver.watch.log_files import Identity, LogFile, open_files
 from palaver.watch.log_reader import LogFilter, LogLine, LogReader
 
 # Services write spans a quarter of a second late
@@ -81,7 +81,9 @@ def read_trace(data_dir: Path, trace_id: str) -> StoredTrace:
         lines = list(logs.all_lines(LogFilter(trace_id=trace_id)))
     spans, linked = [], []
     needle = trace_id.encode()
-    for file in open_files(data_dir / "traces", "jsonl"):
+    files: dict[Identity, LogFile] = {}
+    open_files(data_dir / "traces", "jsonl", files)
+    for file in files.values():
         for span in filter(None, map(parse_span, chain(file.lines(needle), file.last_line(needle)))):
             if span.trace_id == trace_id:
                 spans.append(span)

@@ -160,7 +160,7 @@ def fields_of(row: Row) -> list[Piece]:
 
 
 def span_fields(span: StoredSpan, **more: str) -> list[Piece]:
-    """A span's error, and those of its attributes that matter; not what its name says already."""
+    """A span's error, and those of its attributes that matter and are not in its name."""
     named = (*span.name.split(" "), *span.name.rsplit("/", 1))
     found = labelled(span.attributes)
     if "http.route" not in span.attributes and "url.path" in span.attributes:

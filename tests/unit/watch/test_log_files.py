@@ -17,6 +17,13 @@ def write(directory: Path, **texts: str) -> None:
         (directory / name.replace("_", ".")).write_text(text)
 
 
+def files_of(directory: Path) -> list[LogFile]:
+    """Its logs, open."""
+    opened: dict[tuple[int, int], LogFile] = {}
+    open_files(directory, "log", opened)
+    return list(opened.values())
+
+
 def test_paths_come_newest_first(tmp_path: Path) -> None:
     """An old file would be taken for the newest, and lines come in the wrong order."""
     write(
@@ -48,7 +55,7 @@ def test_a_file_under_two_names_is_read_once(tmp_path: Path) -> None:
     """A rotation while the files are opened would show lines twice."""
     write(tmp_path, gateway_log="x")
     (tmp_path / "gateway.log.1").hardlink_to(tmp_path / "gateway.log")
-    opened = open_files(tmp_path, "log")
+    opened = files_of(tmp_path)
     for file in opened:
         file.close()
     assert len(opened) == 1
@@ -57,7 +64,7 @@ def test_a_file_under_two_names_is_read_once(tmp_path: Path) -> None:
 def test_an_open_file_is_read_after_its_deletion(tmp_path: Path) -> None:
     """A rotation while the files are read would hide lines."""
     write(tmp_path, gateway_log="one\ntwo\n")
-    [file] = open_files(tmp_path, "log")
+    [file] = files_of(tmp_path)
     (tmp_path / "gateway.log").unlink()
     assert list(file.lines()) == [b"one", b"two"]
     file.close()
@@ -96,7 +103,7 @@ def test_lines_are_whole_wherever_reading_begins(
 def test_a_file_names_an_instance_and_its_service(tmp_path: Path) -> None:
     """Lines of a second gateway would be mixed into those of the first, or belong to nobody."""
     write(tmp_path, **{"gateway-2_log_1": "x\n", "gateway_log": "y\n"})
-    opened = open_files(tmp_path, "log")
+    opened = files_of(tmp_path)
     for file in opened:
         file.close()
     assert [(file.instance, file.service) for file in opened] == [

@@ -53,6 +53,9 @@ def test_a_level_means_that_and_above(level: str, least: str) -> None:
     wanted = LogFilter(level=least)
     is_taken = LEVELS.index(level) >= LEVELS.index(least)
     assert wanted.matches(event(level=level)) == is_taken
+    raw = json.dumps(line("request", level=level)).encode()
+    if is_taken and wanted.words:
+        assert any(word in raw for word in wanted.words)
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ def begin_message(parent: TraceContext) -> tuple[TraceContext, str]:
 
 
 def record_received(
-    sent: InFlight, socket: Socket | None, told: OutboundMessages | None, error: str = ""
+    sent: InFlight, socket: Socket | None, messages: OutboundMessages | None, error: str = ""
 ) -> None:
-    """Records a client's request to send, from its frame to its acknowledgement. `told`: it was stored as
+    """Records a client's request to send, from its frame to its acknowledgement. `messages`: it was stored as
     this. Nothing where traces are off."""
     if not sent.trace.trace_id:
         return
@@ -37,9 +37,9 @@ def record_received(
     attributes["palaver.socket"] = sent.socket
     if socket is not None:
         attributes["palaver.generation"] = socket.generation.name
-    if told is not None:
-        attributes["messaging.message.id"] = text_from_id(told.ids[0])
-        attributes["palaver.seq"] = told.first_seq
+    if messages is not None:
+        attributes["messaging.message.id"] = text_from_id(messages.ids[0])
+        attributes["palaver.seq"] = messages.first_seq
     if not sent.trace.sampled:
         attributes["palaver.kept"] = "error" if error else "slow"
     tracer.record("receive message", "server", sent.trace, sent.parent_id, sent.heard_at, attributes, error)
@@ -49,7 +49,7 @@ class DeliverySpan(NamedTuple):
     """Messages that were delivered to sockets. `began`: when they came from the messenger, in nanoseconds
     since the epoch."""
 
-    told: OutboundMessages
+    messages: OutboundMessages
     trace_id: str
     began: int
     sockets: Sequence[Socket]
@@ -57,14 +57,14 @@ class DeliverySpan(NamedTuple):
 
 def record_delivered(delivered: DeliverySpan) -> None:
     """Records a delivery of one chat's messages, from their coming to the bytes to each socket."""
-    told, trace_id, began, sockets = delivered
-    attributes = messaging_attributes("deliver", len(told.ids), told.chat_text)
-    attributes["messaging.message.id"] = text_from_id(told.ids[0])
-    attributes["palaver.seq"] = told.first_seq
+    messages, trace_id, began, sockets = delivered
+    attributes = messaging_attributes("deliver", len(messages.ids), messages.chat_text)
+    attributes["messaging.message.id"] = text_from_id(messages.ids[0])
+    attributes["palaver.seq"] = messages.first_seq
     attributes["palaver.sockets"] = len(sockets)
     now = time.time_ns()
     events = [Event("told", now, socket_attributes(socket)) for socket in sockets[:MOST_EVENTS]]
-    context, parent_id = TraceContext(trace_id, new_span_id(), True), span_id_of_message(told.ids[0])
+    context, parent_id = TraceContext(trace_id, new_span_id(), True), span_id_of_message(messages.ids[0])
     tracer.record("deliver message", "consumer", context, parent_id, began, attributes, events=events)
 
 
@@ -107,15 +107,15 @@ class ResumeSpan:
         trace = tracer.begin(parent, is_edge=True)
         return cls(trace, socket) if trace.sampled else None
 
-    def add(self, told: OutboundMessages) -> None:
+    def add(self, messages: OutboundMessages) -> None:
         """Messages were delivered."""
-        self._messages += len(told.ids)
+        self._messages += len(messages.ids)
         if len(self._events) >= MOST_EVENTS:
             return
-        facts: Attributes = {"palaver.chat_id": told.chat_text, "palaver.seq": told.first_seq}
-        self._events.append(Event("told", time.time_ns(), {**facts, **socket_attributes(self._socket)}))
-        if told.trace.trace_id:
-            self._links.append(Link(told.trace.trace_id, span_id_of_message(told.ids[0])))
+        about: Attributes = {"palaver.chat_id": messages.chat_text, "palaver.seq": messages.first_seq}
+        self._events.append(Event("told", time.time_ns(), {**about, **socket_attributes(self._socket)}))
+        if messages.trace.trace_id:
+            self._links.append(Link(messages.trace.trace_id, span_id_of_message(messages.ids[0])))
 
     def end(self) -> None:
         """Everything that was missed has been delivered."""

@@ -37,7 +37,7 @@ _members = (
 
 
 def inspect_message(connection: Connection, chat_id: bytes, seq: int) -> MessageInspection:
-    """A message, whoever its members are. Raises `not_found`, which says what is not there."""
+    """A message, whoever its members are. Raises `not_found`, naming what is not there."""
     chat = connection.execute(_chat, {"chat_id": chat_id}).first()
     if chat is None:
         raise PalaverError(NOT_FOUND, "the journal has no such chat", field="chat_id")

@@ -39,7 +39,7 @@ _spools: list[Spool] = []
 
 
 def configure_telemetry(service: str, settings: TelemetrySettings, data_dir: Path) -> None:
-    """Sends this process's log lines and spans where the settings say. `close_telemetry` ends it.
+    """Sends this process's log lines and spans where the settings name. `close_telemetry` ends it.
 
     Every line has `time, level, service, event, trace_id, span_id`, and `instance` where it has a name.
     Raises `StartError` where a file can't be written, or a collector can't be meant.
@@ -85,7 +85,7 @@ def instance_of(service: str, settings: TelemetrySettings) -> str:
 
 
 def names_of(service: str, instance: str) -> dict[str, str]:
-    """What every line and span says of its process."""
+    """The fields of every line and span that name its process."""
     return {"service": service} if instance == service else {"service": service, "instance": instance}
 
 

@@ -26,7 +26,7 @@ class SpoolExporter:
         try:
             line = _encode(span)
         except Exception:
-            # Text that is no Unicode, say: not worth a user's request
+            # Text that is no Unicode, for example: not worth a user's request
             self.spool.drop()
             return
         self.spool.put(line)

@@ -61,7 +61,7 @@ _decode_span = msgspec.json.Decoder(Span).decode
 
 
 class ExportError(Exception):
-    """The collector did not take what it was given; the text says why."""
+    """The collector did not take what it was given; the text is its reason."""
 
 
 class Collector:
