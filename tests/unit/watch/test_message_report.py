@@ -1,4 +1,4 @@
-"""Drawing a message's story."""
+"""Drawing a message's report."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ def member(one: dict[str, Any], **more: bool) -> dict[str, Any]:
     return {**one, **dict.fromkeys(flags, False), **more}
 
 
-def story(**more: Any) -> dict[str, Any]:
-    """A message's story."""
+def report(**more: Any) -> dict[str, Any]:
+    """A message's report."""
     return {
         "chat_id": "id-chat",
         "seq": 7,
@@ -38,12 +38,12 @@ def text(drawn: Any) -> list[str]:
     return ["".join(piece.text for piece in row).rstrip() for row in drawn]
 
 
-def test_a_story_tells_who_when_and_to_whom() -> None:
+def test_a_report_names_who_when_and_to_whom() -> None:
     """An operator could not answer where a message is."""
     told = {"at": "2025-11-23T12:00:00.001000Z", "service": "gateway", "socket": 3, "generation": "v2"}
     drawn = text(
         draw_message(
-            story(
+            report(
                 edited_at="2025-11-23T12:05:00.000000Z",
                 trace_id="t",
                 members=[
@@ -82,7 +82,7 @@ def test_a_story_tells_who_when_and_to_whom() -> None:
 
 def test_what_is_not_known_is_said() -> None:
     """Silence would be taken for a message that nobody got."""
-    drawn = text(draw_message(story(deleted_at="2025-11-23T12:05:00.000000Z")))
+    drawn = text(draw_message(report(deleted_at="2025-11-23T12:05:00.000000Z")))
     assert "  deleted     2025-11-23T12:05:00.000000Z" in drawn
     assert "  trace       none: traces were off when it was sent" in drawn
     assert drawn[-1] == "Told to no socket, as far as spans are kept"
@@ -90,7 +90,7 @@ def test_what_is_not_known_is_said() -> None:
 
 def test_a_large_group_fits_a_terminal() -> None:
     """What matters would scroll away behind a thousand members."""
-    drawn = text(draw_message(story(members=[member(BOB)] * 1_000)))
+    drawn = text(draw_message(report(members=[member(BOB)] * 1_000)))
     assert drawn[-3] == f"  … and {1_000 - MOST_MEMBERS} more (all with --json)"
     assert len(drawn) < 80
 
@@ -98,4 +98,4 @@ def test_a_large_group_fits_a_terminal() -> None:
 def test_a_name_is_no_command_for_the_terminal() -> None:
     """A user's name could change what an operator sees."""
     evil = {"user_id": "id-e", "name": "\x1b[2J"}
-    assert all(row.isprintable() for row in text(draw_message(story(members=[member(evil)], sender=evil))))
+    assert all(row.isprintable() for row in text(draw_message(report(members=[member(evil)], sender=evil))))
