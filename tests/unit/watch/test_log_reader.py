@@ -89,7 +89,7 @@ def test_files_that_are_too_old_are_not_read(tmp_path: Path) -> None:
         assert told(logs.new_lines()) == ["newer"]
 
 
-def test_a_log_of_text_alone_is_quoted(tmp_path: Path) -> None:
+def test_a_log_of_text_alone_is_shown(tmp_path: Path) -> None:
     """A service that dies before its first event would leave no reason."""
     keep(tmp_path, "logs/gateway.log", ["ImportError: no module"])
     with LogReader(tmp_path / "logs") as logs:

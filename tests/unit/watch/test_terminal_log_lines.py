@@ -34,7 +34,7 @@ def test_other_text_is_shown_as_it_is() -> None:
     assert rows(text) == ["2025-11-23 12:00:00.000Z          auth      Fatal \ufffd\ufffd[2J     x"]
 
 
-def test_any_time_is_quoted() -> None:
+def test_any_time_is_shown() -> None:
     """A span with a wrong clock would end the command."""
     assert clock(NOON + 7 * MS) == "2025-11-23 12:00:00.007Z"
     assert clock(-1) == "1969-12-31 23:59:59.999Z"

@@ -55,7 +55,7 @@ def test_an_error_is_named_and_red() -> None:
     assert draw(kept("x", ROOT, error="unavailable"))[0].endswith("· 1 error")
 
 
-def test_what_matters_of_a_span_is_quoted() -> None:
+def test_what_matters_of_a_span_is_shown() -> None:
     """A reader would have to look attributes up in the JSON."""
     attributes = {
         "http.request.method": "GET",
