@@ -101,7 +101,7 @@ class Tracer:
 
     def serve(self, name: str, traceparent: str, attributes: Attributes, *, is_edge: bool) -> "ActiveSpan":
         """The span of one request from another process: `with tracer.serve(…) as span`."""
-        parent = parse_traceparent(traceparent)
+        parent = parse_traceparent(traceparent) if self.is_on else NO_TRACE
         return ActiveSpan(self, name, "server", attributes, self.begin(parent, is_edge=is_edge), None)
 
     def span(self, name: str, kind: Kind = "internal", attributes: Attributes | None = None) -> "ActiveSpan":
