@@ -19,7 +19,7 @@ from palaver.runtime.child_process import Child, open_log
 from palaver.runtime.service_addresses import ServiceAddresses, published_addresses
 from palaver.runtime.settings import PREFIX, GatewaySettings, Settings, settings_environment
 from palaver.runtime.startup import StartError, make_data_directory
-from palaver.runtime.supervision import Say, supervise
+from palaver.runtime.supervision import Notify, supervise
 
 LOOPBACK = "127.0.0.1"
 # Below the ports that Linux gives to outgoing connections, which could take one while its service restarts.
@@ -233,7 +233,7 @@ def summary(settings: Settings, began: float) -> str:
     )
 
 
-def console() -> Say:
+def console() -> Notify:
     """Prints lines with rich's markup, in colour on a terminal."""
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""The commands of README.md and of the walkthrough, as they stand and in their order."""
+"""The commands of README.md and of the walkthroughs, as they stand and in their order."""
 
 import re
 import subprocess
@@ -13,14 +13,16 @@ from tests.harness.walkthrough import REPOSITORY, Terminal
 
 README = REPOSITORY / "README.md"
 PALAVER = Path(sys.executable).parent / "palaver"
-WALKTHROUGH = REPOSITORY / "docs" / "tutorial" / "walkthrough.md"
+TUTORIAL = REPOSITORY / "docs" / "tutorial"
+WALKTHROUGH = TUTORIAL / "walkthrough.md"
+WALKTHROUGH_V1 = TUTORIAL / "walkthrough-v1.md"
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Running]:
-    """A Palaver with nobody in it, and with its rate limits. It keeps every trace: what a reader types in
-    minutes is typed here within seconds, and beyond ten a second a message is sampled."""
+    """A Palaver without users, with rate limits. It keeps every trace: the test types within seconds what a
+    reader types within minutes, and beyond ten a second a message is sampled."""
     everything = {"PALAVER_TELEMETRY__SAMPLE_RATIO": "1"}
     with running_palaver(tmp_path, rates=True, env=everything) as running:
         yield running
@@ -38,72 +40,12 @@ def terminals() -> Iterator[list[Terminal]]:
 
 
 def blocks_of(page: Path, language: str, base_url: str) -> list[str]:
-    """The page's blocks of a language, for the port that is served."""
+    """The page's blocks of a language, for the port that is served. An output has no language."""
     served = base_url.rpartition("/")[2]
     text = page.read_text(encoding="utf-8")
     return [
         block.replace("localhost:10000", served) for found, block in FENCED.findall(text) if found == language
     ]
-
-
-def test_the_readme_works_as_it_stands(fresh: Running, terminals: list[Terminal], tmp_path: Path) -> None:
-    """It is the first page that anybody tries; who gets stuck there does not come back."""
-    first, second = terminals
-    run, test, sign_up, sign_in, open_chat, listen, talk, read, new, chat, find = blocks_of(
-        README, "sh", fresh.base_url
-    )
-    assert (run, test) == ("make run\n", "make test\n")
-    assert first.run(sign_up) == "{}{}{}"
-    assert first.run(sign_in) == ""
-    alice_id, chat_id = first.run(open_chat).split("\n")
-    assert len(alice_id) == len(chat_id) == 36
-    second.type(listen)
-    # What a socket hears first tells that it is open
-    second.type('{"topic":"messenger"}')
-    assert "error" in second.read_line()
-    first.run(talk)
-    for text in ("Hello, Alice!", "What is up?", "I miss you!"):
-        assert second.read_line() == (
-            '{"topic":"messenger","action":"send-message","payload":"{\\"chat_id\\":\\"' + chat_id
-            + '\\",\\"messages\\":[{\\"text\\":\\"' + text + '\\",\\"status\\":\\"created\\"}]}"}'
-        )  # fmt: skip
-    assert first.run(read).startswith('{"total":3,"limit":10,"offset":0,"messages":[{"id":')
-    assert first.run(new) == (
-        '{"seq":4,"text":"Are you there?"}\n{"seq":3,"text":"I miss you!"}\n{"seq":4,"text":"Are you there?"}'
-    )
-    assert chat.startswith(".venv/bin/palaver chat ")
-    found = first.run(find.replace(".venv/bin/palaver", f"PALAVER_DATA_DIR={fresh.data_dir} {PALAVER}"))
-    assert found.startswith(f"Message 1 of the direct chat {chat_id}")
-    assert "deliver message" in found
-    [program] = blocks_of(README, "python", fresh.base_url)
-    answer_program(program, second, chat_id, tmp_path)
-
-
-def answer_program(program: str, window: Terminal, chat_id: str, directory: Path) -> None:
-    """Runs the page's program, and answers it from the open socket once it has spoken."""
-    script = directory / "hello.py"
-    script.write_text(program, encoding="utf-8")
-    running = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
-    try:
-        while "Say something!" not in window.read_line():
-            pass
-        window.type(
-            '{"topic":"messenger","action":"send-message","payload":"{\\"chat_id\\":\\"' + chat_id
-            + '\\",\\"messages\\":[{\\"text\\":\\"Something.\\"}]}"}'
-        )  # fmt: skip
-        printed, _ = running.communicate(timeout=20)
-    finally:
-        running.kill()
-        running.wait()
-    assert printed == "on disk as message 5\n6 Something.\n"
-
-
-def test_the_walkthrough_prints_what_the_page_says(fresh: Running, terminals: list[Terminal]) -> None:
-    """A reader compares what they see with the page; a difference makes them look for their own mistake."""
-    commands = blocks_of(WALKTHROUGH, "sh", fresh.base_url)
-    printed = [output for command in commands if (output := terminals[0].run(command))]
-    shown = blocks_of(WALKTHROUGH, "", fresh.base_url)
-    assert list(map(without_names_of_the_day, printed)) == list(map(without_names_of_the_day, shown))
 
 
 def without_names_of_the_day(text: str) -> str:
@@ -112,3 +54,89 @@ def without_names_of_the_day(text: str) -> str:
     text = re.sub(r"\b[0-9a-f]{32}\b", "TRACE", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     return re.sub(r"curl/[\d.]+", "curl", text).strip()
+
+
+def outputs_of(terminal: Terminal, commands: list[str]) -> list[str]:
+    """What the commands print, one after the other, without names of the day and without empty outputs."""
+    return [without_names_of_the_day(output) for command in commands if (output := terminal.run(command))]
+
+
+def shown_on(page: Path, base_url: str) -> list[str]:
+    """The outputs that the page shows, without names of the day."""
+    return [without_names_of_the_day(output) for output in blocks_of(page, "", base_url)]
+
+
+def test_the_readme_works_as_it_stands(fresh: Running, terminals: list[Terminal], tmp_path: Path) -> None:
+    """It is the first page that anybody tries; who gets stuck there does not come back."""
+    first, second = terminals
+    run, *minute, trace = blocks_of(README, "sh", fresh.base_url)
+    assert run == "make run\n"
+    assert outputs_of(first, minute) == shown_on(README, fresh.base_url)
+    [program] = blocks_of(README, "python", fresh.base_url)
+    run_program(program, first, second, fresh.base_url, tmp_path)
+    found = trace_message(first, trace, fresh)
+    assert "gateway socket 1 (v2) of Frank Olsen" in found
+    assert "journal message" in found
+
+
+def run_program(program: str, erin: Terminal, frank: Terminal, base_url: str, directory: Path) -> None:
+    """Runs the page's program, and sends Frank's reply once his socket has received its message."""
+    script = directory / "hello.py"
+    script.write_text(program, encoding="utf-8")
+    chat_id, token = erin.variable("CHAT_ID"), erin.variable("FRANK")
+    frank.type(f'websocat -H="Authorization: Bearer {token}" {base_url.replace("http", "ws")}/v2/ws')
+    assert '"hello"' in frank.read_line()
+    running = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    try:
+        while "Are you there?" not in frank.read_line():
+            pass
+        frank.type(
+            '{"type": "send", "chat_id": "' + chat_id + '", "text": "I am.", '
+            '"client_id": "0b8f8a52-4c7e-4e0a-9a3d-5a4f1f5d2c11"}'
+        )
+        printed, _ = running.communicate(timeout=20)
+    finally:
+        running.kill()
+        running.wait()
+    assert printed == "stored as message 3\n4 I am.\n"
+
+
+def trace_message(terminal: Terminal, command: str, palaver: Running) -> str:
+    """What a page's `palaver trace --message $CHAT_ID 1` prints, for the Palaver that runs."""
+    found = terminal.run(
+        command.replace(".venv/bin/palaver", f"PALAVER_DATA_DIR={palaver.data_dir} {PALAVER}")
+    )
+    assert found.startswith(f"Message 1 of the direct chat {terminal.variable('CHAT_ID')}")
+    return found
+
+
+def test_the_walkthrough_prints_what_the_page_says(fresh: Running, terminals: list[Terminal]) -> None:
+    """A reader compares what they see with the page; a difference makes them look for their own mistake."""
+    printed = outputs_of(terminals[0], blocks_of(WALKTHROUGH, "sh", fresh.base_url))
+    assert printed == shown_on(WALKTHROUGH, fresh.base_url)
+
+
+def test_the_v1_walkthrough_works_as_it_stands(fresh: Running, terminals: list[Terminal]) -> None:
+    """Whoever keeps an old client alive checks it against this page, and would mistrust the client."""
+    first, second = terminals
+    sign_up, sign_in, open_chat, connect, send, read, new, trace = blocks_of(
+        WALKTHROUGH_V1, "sh", fresh.base_url
+    )
+    ids, frames, page, new_messages = shown_on(WALKTHROUGH_V1, fresh.base_url)
+    assert first.run(sign_up) == "{}{}{}"
+    assert first.run(sign_in) == ""
+    assert outputs_of(first, [open_chat]) == [ids]
+    second.type(connect)
+    # The first frame that a socket receives shows that it is open
+    second.type('{"topic":"messenger"}')
+    assert "error" in second.read_line()
+    first.run(send)
+    received = [second.read_line() for _ in frames.splitlines()]
+    assert without_names_of_the_day("\n".join(received)) == frames
+    # The page shows the beginning of the response. Receipts of old clients are stored once a second, and the
+    # test types faster than that
+    [printed] = outputs_of(first, [read])
+    beginning = page.removesuffix("…").rstrip()
+    assert printed.replace('"status":"created"', '"status":"received"').startswith(beginning)
+    assert outputs_of(first, [new]) == [new_messages]
+    assert "deliver message" in trace_message(first, trace, fresh)

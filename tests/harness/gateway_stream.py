@@ -7,9 +7,8 @@ from typing import Any
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch, MessengerBatch
-from palaver.messenger.realtime.engine import Engine
 from tests.harness.memory_channel import MemoryChannel, MemoryStream
-from tests.harness.realtime import Keys, eventually
+from tests.harness.realtime import Keys, Replica, eventually
 
 
 class GatewayStream:
@@ -83,6 +82,16 @@ class GatewayStream:
         """All that came in a field of the batches."""
         return [one for batch in self.batches for one in getattr(batch, field)]
 
+    @property
+    def followed(self) -> dict[int, int]:
+        """How far the gateway has followed the commit log."""
+        return {one.writer: one.number for one in self.all("followed")}
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether a batch said how far the gateway has followed."""
+        return any(batch.followed for batch in self.batches)
+
     def told(self, socket: int) -> list[Delivery]:
         """The deliveries that a socket is named in."""
         return [delivery for delivery in self.all("deliveries") if socket in delivery.sockets]
@@ -99,15 +108,21 @@ class GatewayStream:
 
 @contextlib.asynccontextmanager
 async def gateway_stream(
-    engine: Engine, keys: Keys, *, since: int = 0, opens: list[Any] | None = None, **first: Any
+    replica: Replica,
+    keys: Keys,
+    *,
+    followed: dict[int, int] | None = None,
+    opens: list[Any] | None = None,
+    **first: Any,
 ) -> AsyncIterator[GatewayStream]:
-    """A gateway's stream during the block. `since`, `opens` and what else its first batch says are as after
-    a broken stream."""
-    stream = MemoryStream(MemoryChannel(engine.attach))
+    """A gateway's stream during the block. `followed`, `opens` and what else its first batch says are as
+    after a broken stream."""
+    stream = MemoryStream(MemoryChannel(replica.attach))
     await stream.wait_for_connection()
     one = GatewayStream(stream, keys)
     opens = [one.opening(*opening) for opening in opens or []]
-    one.say(hello={"gateway_id": "gateway", "since": since}, opens=opens, reopened=True, **first)
+    positions = [{"writer": writer, "number": number} for writer, number in (followed or {}).items()]
+    one.say(hello={"gateway_id": "gateway", "followed": positions}, opens=opens, reopened=True, **first)
     try:
         yield one
     finally:

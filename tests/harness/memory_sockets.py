@@ -37,20 +37,22 @@ class MemoryClient:
         self.frames: list[dict[str, Any]] = []
         self.closed: int | None = None
         self.is_close_frame_sent = False
-        self._hears: Any = None
+        self.socket: Any = None
         self._gone = False
 
     async def open(self, server: SocketServer, path: str, token: str) -> "MemoryClient":
         """Upgrades as a client with a token does."""
-        wire: Any = await server.upgrades.decide(HandshakeRequest(path, {}, {"authorization": token}, ""))
-        self._hears = wire._hears
-        wire.on_ws_connected(self)  # type: ignore[arg-type] # stands where the transport would
+        websocket: Any = await server.upgrades.decide(
+            HandshakeRequest(path, {}, {"authorization": token}, "")
+        )
+        self.socket = websocket._handler
+        websocket.on_ws_connected(self)  # type: ignore[arg-type] # stands where the transport would
         return self
 
     @property
     def number(self) -> int:
         """The socket's number at the gateway."""
-        return self._hears.number  # type: ignore[no-any-return]
+        return self.socket.number  # type: ignore[no-any-return]
 
     @property
     def is_open(self) -> bool:
@@ -59,13 +61,13 @@ class MemoryClient:
 
     def say(self, **frame: Any) -> None:
         """Sends a frame."""
-        self._hears.hear(json.dumps(frame).encode())
+        self.socket.handle_message(json.dumps(frame).encode())
 
     def close(self) -> None:
         """The client goes away."""
         if not self._gone:
             self._gone = True
-            self._hears.closed()
+            self.socket.handle_close()
 
     # ---- what the wire asks of a transport ----
 

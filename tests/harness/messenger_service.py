@@ -10,13 +10,24 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from palaver.contracts.errors import PalaverError
+from palaver.contracts.errors import PalaverError, WireError, error_from_wire
 from palaver.contracts.ids import new_id
+from palaver.contracts.messenger_pb2 import (
+    AttachHello,
+    GatewayBatch,
+    ListMessagesRequest,
+    MessagePage,
+    ReadReply,
+    ReadRequest,
+)
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import serve
-from palaver.runtime.grpc.server import MESSAGE_BYTES, error_from_rpc
+from palaver.runtime.grpc.errors import error_from_rpc
+from palaver.runtime.grpc.server import MESSAGE_BYTES
 from palaver.runtime.settings import MessengerSettings, Settings
 from tests.harness.stub_auth import SmallAuth
+
+READ_SECONDS = 10.0
 
 
 @dataclass
@@ -34,8 +45,13 @@ class Messenger:
     tokens: dict[bytes, str] = field(default_factory=dict)
 
     async def call(self, user_id: bytes, method: str, request: Any, **metadata: str) -> Any:
-        """What a unary call of the user's answers. Raises the `PalaverError` that was meant."""
+        """What a call of the user's answers; pages of messages are read by a stream, as gateways do.
+
+        Raises the `PalaverError` that was meant.
+        """
         token = self.tokens.setdefault(user_id, self.auth.token(user_id))
+        if isinstance(request, ListMessagesRequest):
+            return await self.read_page(token, request, metadata.get("traceparent", ""))
         return await self.call_with(
             (("authorization", f"Bearer {token}"), *metadata.items()), method, request
         )
@@ -47,6 +63,30 @@ class Messenger:
             return await getattr(stub, method)(request, timeout=10, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from error
+
+    async def read_page(self, token: str, request: ListMessagesRequest, traceparent: str = "") -> MessagePage:
+        """A page of messages, read by a stream of its own. Raises the `PalaverError` that was meant."""
+        reply = await self.read_reply(token, request, traceparent)
+        if reply.HasField("page"):
+            return reply.page
+        error = reply.error
+        raise error_from_wire(WireError(error.code, error.message, error.field, error.retry_after))
+
+    async def read_reply(self, token: str, request: ListMessagesRequest, traceparent: str = "") -> ReadReply:
+        """What a stream of its own answers to one read."""
+        stub = MessengerStub(self.channel)  # type: ignore[no-untyped-call] # generated without types
+        stream = stub.Attach()
+        read = ReadRequest(number=1, token=token, list_messages=request, traceparent=traceparent)
+        await stream.write(GatewayBatch(hello=AttachHello(gateway_id="reader"), reopened=True, reads=[read]))
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                while (batch := await stream.read()) is not grpc.aio.EOF:
+                    for reply in batch.read_replies:
+                        assert isinstance(reply, ReadReply)
+                        return reply
+        finally:
+            stream.cancel()
+        raise AssertionError("the stream ended without a page")
 
     async def refusal(self, user_id: bytes, method: str, request: Any) -> PalaverError:
         """The error that a unary call of the user's must end with."""

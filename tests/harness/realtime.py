@@ -20,17 +20,31 @@ from sqlalchemy import Connection, select
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
+from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.generations.served import served_generations
+from palaver.gateway.sockets.fan_out import FanOut
+from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.server import SocketServer
+from palaver.gateway.upstream.outbox import Outbox
+from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.messenger.domain import Message
-from palaver.messenger.realtime.bus import Bus
+from palaver.messenger.realtime.bus import Bus, InProcessBus, LocalBus
 from palaver.messenger.realtime.engine import Engine
+from palaver.messenger.realtime.presence import InProcessPresence, Presence
 from palaver.messenger.store.chats import create_group, open_direct_chat
+from palaver.messenger.store.opening import Store, open_store
 from palaver.messenger.store.schema import messages, metadata
+from palaver.messenger.stream.reads import Reads
+from palaver.messenger.stream.server import StreamServer
+from palaver.messenger.use_cases import UseCases
+from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.server import serving_http
+from palaver.runtime.rate_limits import TokenBuckets, Unlimited
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
 KEY_ID = "first"
@@ -86,10 +100,10 @@ class Place:
     def __init__(self, directory: Path, keys: Keys | None = None) -> None:
         self.file = directory / "messenger.db"
         self.keys = keys or Keys()
-        engine = sqlite_engine(self.file)
-        with engine.begin() as connection:
+        replica = sqlite_engine(self.file)
+        with replica.begin() as connection:
             metadata.create_all(connection)
-        engine.dispose()
+        replica.dispose()
         self._engine = sqlite_engine(self.file)
 
     def close(self) -> None:
@@ -122,19 +136,8 @@ def read_history(connection: Connection, chat_id: bytes) -> list[Message]:
     """All messages of a chat by seq."""
     query = select(messages).where(messages.c.chat_id == chat_id).order_by(messages.c.seq)
     return [
-        Message(
-            row.chat_id,
-            row.seq,
-            row.id,
-            row.sender_id,
-            row.client_id,
-            row.text,
-            row.created_at,
-            row.edited_at or 0,
-            row.deleted_at or 0,
-            row.trace_id,
-        )
-        for row in connection.execute(query)
+        Message(**{**row, "edited_at": row["edited_at"] or 0, "deleted_at": row["deleted_at"] or 0})
+        for row in connection.execute(query).mappings()
     ]
 
 
@@ -145,42 +148,94 @@ class AttachOnly(MessengerServicer):
         self.Attach = attach
 
 
-@contextlib.asynccontextmanager
-async def running_engine(place: Place, bus: Bus | None = None, **settings: Any) -> AsyncIterator[Engine]:
-    """A replica on the place's database, with connections of its own, until the block ends."""
-    database = SqliteDatabase(place.file)
+class NoAuth:
+    """An auth that nobody is to call."""
+
+    async def call(self, _method: str, path: str, **_: Any) -> bytes:
+        """Fails."""
+        raise AssertionError(f"auth was called: {path}")
+
+
+class Replica:
+    """The live part of a messenger: an engine, its use cases, and the gateways' streams."""
+
+    def __init__(
+        self, store: Store, verifier: TokenVerifier, bus: Bus, presence: Presence, settings: MessengerSettings
+    ) -> None:
+        limiter = (
+            TokenBuckets(settings.messages_per_second, settings.messages_burst)
+            if settings.rates
+            else Unlimited()
+        )
+        self.store = store
+        self.engine = Engine(store, bus, presence, limiter, settings)
+        directory = UserDirectory(NoAuth())  # type: ignore[arg-type] # stands for auth's client
+        self.use_cases = UseCases(store, directory, self.engine, settings)
+        self.streams = StreamServer(self.engine, store, verifier, Reads(self.use_cases, verifier))
+        self.attach = self.streams.attach
+
+    async def start(self) -> None:
+        """Begins to serve."""
+        await self.engine.start()
+
+    async def stop(self) -> None:
+        """Stops as the messenger does: the streams last."""
+        await self.engine.stop()
+        await self.streams.stop()
+
+
+class Cluster:
+    """What replicas of one place share: the bus, and who is online."""
+
+    def __init__(self) -> None:
+        self.bus = InProcessBus()
+        self.presence = InProcessPresence(time.monotonic)
+
+
+def replica_of(place: "Place", store: Store, cluster: Cluster | None = None, **settings: Any) -> Replica:
+    """A replica, alone where it belongs to no cluster."""
     own = MessengerSettings(**{"rates": False, **settings})
-    engine = Engine(database, place.keys.verifier(), own, bus)
-    await engine.start()
+    bus: Bus = cluster.bus if cluster is not None else LocalBus()
+    presence = cluster.presence if cluster is not None else InProcessPresence(time.monotonic)
+    return Replica(store, place.keys.verifier(), bus, presence, own)
+
+
+@contextlib.asynccontextmanager
+async def running_replica(
+    place: "Place", cluster: Cluster | None = None, **settings: Any
+) -> AsyncIterator[Replica]:
+    """A replica on the place's database, with connections of its own, until the block ends."""
+    store = open_store(place.file)
+    replica = replica_of(place, store, cluster, **settings)
+    await replica.start()
     try:
-        yield engine
+        yield replica
     finally:
-        await engine.stop()
-        await database.close()
+        await replica.stop()
+        await store.close()
 
 
 @contextlib.asynccontextmanager
 async def running_messenger(
-    place: Place, port: int = 0, bus: Bus | None = None, **settings: Any
-) -> AsyncIterator[tuple[Engine, int]]:
+    place: "Place", port: int = 0, cluster: Cluster | None = None, **settings: Any
+) -> AsyncIterator[tuple[Replica, int]]:
     """A replica served by gRPC, and its port. Stops as the messenger does: the streams before the server."""
-    database = SqliteDatabase(place.file)
-    own = MessengerSettings(**{"rates": False, **settings})
-    engine = Engine(database, place.keys.verifier(), own, bus)
+    store = open_store(place.file)
+    replica = replica_of(place, store, cluster, **settings)
     try:
         async with serving_grpc(
-            lambda server: add_MessengerServicer_to_server(AttachOnly(engine.attach), server),
+            lambda server: add_MessengerServicer_to_server(AttachOnly(replica.attach), server),
             HOST,
             port,
             1.0,
         ) as (_, bound):
-            await engine.start()
+            await replica.start()
             try:
-                yield engine, bound
+                yield replica, bound
             finally:
-                await engine.stop()
+                await replica.stop()
     finally:
-        await database.close()
+        await store.close()
 
 
 class Ended:
@@ -200,14 +255,50 @@ async def no_pages(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+class GatewaySockets:
+    """A gateway's sockets, built as the bootstrap builds them.
+
+    `channel` leads to their messenger. `generations`: others than are served.
+    """
+
+    def __init__(
+        self, channel: Any, keys: Keys, generations: GenerationRegistry | None = None, **settings: Any
+    ) -> None:
+        own = GatewaySettings(**settings)
+        self.ended = Ended()
+        self.registry = SocketRegistry(own)
+        outbox = Outbox()
+        self.sends = PendingSends(own.frames_in_flight, IN_FLIGHT_BYTES)
+        fan_out = FanOut(self.registry, outbox)
+        self.stream = MessengerStream(channel, outbox, self.sends, PendingReads(outbox), fan_out)
+        self.server = SocketServer(
+            own,
+            generations or served_generations(own),
+            keys.verifier(),
+            self.ended,
+            self.registry,
+            outbox,
+            fan_out,
+            self.stream,
+        )
+
+    async def stop(self) -> None:
+        """Closes the sockets, then the stream."""
+        await self.server.stop()
+        await self.stream.stop()
+
+
 class Gateway:
     """A gateway's sockets, on a port."""
 
-    def __init__(self, sockets: SocketServer, port: int, keys: Keys, ended: Ended) -> None:
-        self.sockets = sockets
+    def __init__(self, parts: GatewaySockets, port: int, keys: Keys) -> None:
+        self.sockets = parts.server
+        self.registry = parts.registry
+        self.sends = parts.sends
+        self.stream = parts.stream
+        self.ended = parts.ended
         self.port = port
         self.keys = keys
-        self.ended = ended
 
     def url(self, path: str, token: str = "") -> str:
         """A socket's address; with the token as v1's clients give it."""
@@ -232,17 +323,15 @@ def channel_to(port: int) -> grpc.aio.Channel:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(keys: Keys, messenger_port: int, **settings: Any) -> AsyncIterator[Gateway]:
-    """A gateway's sockets before a messenger, until the block ends."""
-    ended = Ended()
-    own = GatewaySettings(**{"drain_seconds": 1.0, **settings})
+async def running_gateway(
+    keys: Keys, messenger_port: int, generations: GenerationRegistry | None = None, **settings: Any
+) -> AsyncIterator[Gateway]:
+    """A gateway's sockets before a messenger, until the block ends. `generations`: others than are served."""
     async with channel_to(messenger_port) as channel:
-        link = MessengerStream(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
-        sockets = SocketServer(own, keys.verifier(), ended, link)
-        await sockets.start()
-        async with serving_http(no_pages, HOST, 0, ws=sockets.protocol) as server:
+        parts = GatewaySockets(channel, keys, generations, **{"drain_seconds": 1.0, **settings})
+        await parts.server.start()
+        async with serving_http(no_pages, HOST, 0, ws=parts.server.protocol) as server:
             try:
-                yield Gateway(sockets, server.port, keys, ended)
+                yield Gateway(parts, server.port, keys)
             finally:
-                await sockets.stop()
-                await link.stop()
+                await parts.stop()

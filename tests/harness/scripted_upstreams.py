@@ -24,15 +24,20 @@ from palaver.contracts.errors import INTERNAL, PalaverError, error_to_wire
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.app import build_app
-from palaver.gateway.http.errors import generation_of
-from palaver.gateway.http.health import Upstream
+from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.generations.served import served_generations
 from palaver.gateway.services import Services
 from palaver.gateway.upstream.auth import AuthClient
+from palaver.gateway.upstream.health import UpstreamHealth
 from palaver.gateway.upstream.messenger import MessengerClient, open_channel
+from palaver.gateway.upstream.outbox import Outbox
+from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.http.instrumentation import RequestInstrumentation
-from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.http.rest_client import RestClient
+from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
@@ -61,7 +66,7 @@ TOKEN_PAIR = {
 
 
 @dataclass
-class PendingRead:
+class AuthRequest:
     """One request that auth got."""
 
     method: str
@@ -78,7 +83,7 @@ class ScriptedAuth:
 
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     answers: dict[str, Any] = field(default_factory=dict)
-    asked: list[PendingRead] = field(default_factory=list)
+    asked: list[AuthRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.forget()
@@ -103,7 +108,7 @@ class ScriptedAuth:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
         body = await request.body()
-        said = PendingRead(
+        said = AuthRequest(
             request.method,
             request.url.path,
             dict(request.query_params),
@@ -187,14 +192,14 @@ async def scripted_attach(self: ScriptedMessenger, batches: Any, context: Any) -
 
 
 class NoSockets:
-    """What hears of sockets where there are none."""
+    """The handler of a stream where there are no sockets."""
 
     def reopenings(self) -> list[pb.SocketOpen]:
-        """See `link.Hears`."""
+        """See `StreamHandler`."""
         return []
 
-    def hear_batch(self, _batch: pb.MessengerBatch) -> None:
-        """See `link.Hears`."""
+    def handle_batch(self, _batch: pb.MessengerBatch) -> None:
+        """See `StreamHandler`."""
 
 
 for one in pb.DESCRIPTOR.services_by_name["Messenger"].methods:
@@ -255,8 +260,8 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def open_door(**settings: Any) -> AsyncIterator[Door]:
-    """Everything, started; and stopped with the block."""
+async def open_door(generations: GenerationRegistry | None = None, **settings: Any) -> AsyncIterator[Door]:
+    """Everything, started; and stopped with the block. `generations`: others than are served."""
     own = GatewaySettings(**settings)
     auth, messenger = ScriptedAuth(), ScriptedMessenger()
     async with contextlib.AsyncExitStack() as stack:
@@ -272,24 +277,27 @@ async def open_door(**settings: Any) -> AsyncIterator[Door]:
         await grpc_server.start()
         stack.push_async_callback(grpc_server.stop, None)
         channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{grpc_port}"))
-        link = MessengerStream(channel, 1, 1)
-        link.start(NoSockets())  # type: ignore[arg-type] # it hears of nothing else
-        stack.push_async_callback(link.stop)
+        outbox = Outbox()
+        reads = PendingReads(outbox)
+        stream = MessengerStream(channel, outbox, PendingSends(1, 1), reads, NoSockets())  # type: ignore[arg-type] # nothing else comes
+        stream.start()
+        stack.push_async_callback(stream.stop)
         accounts = AuthClient(rest)
-        revocations = Revocations(accounts, 600)
+        revocations = Revocations(accounts, 600, lambda _session_id: None)
         verifier = TokenVerifier(accounts.keys)
         services = Services(
             own,
             accounts,
-            MessengerClient(channel, link.asks),
+            MessengerClient(channel, reads),
             verifier,
             revocations,
-            (Upstream("auth", rest),),
-            lambda: link.is_attached,
+            (UpstreamHealth("auth", rest),),
+            lambda: stream.is_attached,
         )
         options: dict[str, Any] = {**kept, "proxy_headers": True, "forwarded_allow_ips": own.trusted_proxies}
+        registry = generations or served_generations(own)
         app = RequestInstrumentation(
-            build_app(services), is_edge=True, access_log=False, generation_of=generation_of
+            build_app(services, registry), is_edge=True, access_log=False, generation_of=registry.name_of
         )
         server = await stack.enter_async_context(serving_http(app, "127.0.0.1", 0, **options))
         session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -104,9 +104,9 @@ async def test_restarts_drop_no_socket_and_lose_and_double_nothing(
                 await asyncio.sleep(0.3)
                 await asyncio.to_thread(messenger.stop, number)
                 await asyncio.sleep(0.1)
-                caught += gateway.sockets._link.in_flight
+                caught += len(gateway.sends)
                 await asyncio.to_thread(messenger.start)
-                await eventually(lambda: gateway.sockets._link.is_attached, "attached again")
+                await eventually(lambda: gateway.stream.is_attached, "attached again")
             await talks
             assert caught, "no send met a messenger that was away"
             await eventually(lambda: all(c.is_told() for c in conversations), "everybody told")

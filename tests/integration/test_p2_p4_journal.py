@@ -28,19 +28,17 @@ from sqlalchemy import Connection, select
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.gateway.sockets.commands import SendMessages
-from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream import stream as link
+from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.messenger.domain import Message
-from palaver.messenger.realtime.bus import InProcessBus
-from palaver.messenger.realtime.engine import Engine
-from palaver.messenger.store.chats import add_members, remove_member
+from palaver.messenger.events import Event, MembersChanged
+from palaver.messenger.store.chats import remove_member
+from palaver.messenger.store.opening import Store, open_store
 from palaver.messenger.store.schema import chats
-from palaver.runtime.settings import GatewaySettings, MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.messenger.use_cases import add_members
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_sockets import MemoryClient
-from tests.harness.realtime import Ended, Place, eventually
+from tests.harness.realtime import Cluster, GatewaySockets, Place, Replica, eventually, replica_of
 
 SETTLE_SECONDS = 5.0
 
@@ -114,11 +112,11 @@ class World:
             self.chats[1]: {0, 1, 2, 3},
             self.chats[2]: {0, 1, 2},
         }
-        self.bus = InProcessBus()
-        self.databases: list[SqliteDatabase] = []
-        self.replicas: list[Engine] = []
+        self.cluster = Cluster()
+        self.stores: list[Store] = []
+        self.replicas: list[Replica] = []
         self.channels: list[MemoryChannel] = []
-        self.gateways: list[SocketServer] = []
+        self.gateways: list[GatewaySockets] = []
         self.sockets: list[Open] = []
         self.sent: dict[tuple[bytes, int, bytes], Sent] = {}
         self.unary: set[asyncio.Task[None]] = set()
@@ -127,19 +125,15 @@ class World:
     async def start(self) -> None:
         """Starts replicas and gateways."""
         for _ in range(2):
-            database = SqliteDatabase(self.place.file)
-            own = MessengerSettings(rates=False)
-            engine = Engine(database, self.place.keys.verifier(), own, self.bus)
-            await engine.start()
-            self.databases.append(database)
-            self.replicas.append(engine)
+            store = open_store(self.place.file)
+            replica = replica_of(self.place, store, self.cluster)
+            await replica.start()
+            self.stores.append(store)
+            self.replicas.append(replica)
         for number in range(2):
             channel = MemoryChannel(self.replicas[number].attach)
-            stream = link.Link(channel, 20_000, 64 * 1024 * 1024)
-            gateway = SocketServer(
-                GatewaySettings(drain_seconds=0), self.place.keys.verifier(), Ended(), stream
-            )
-            await gateway.start()
+            gateway = GatewaySockets(channel, self.place.keys, drain_seconds=0)
+            await gateway.server.start()
             self.channels.append(channel)
             self.gateways.append(gateway)
 
@@ -149,20 +143,19 @@ class World:
             task.cancel()
         for gateway in self.gateways:
             await gateway.stop()
-            await gateway._link.stop()
         for channel in self.channels:
             channel.break_stream(None)
-        for engine in self.replicas:
-            await engine.stop()
-        for database in self.databases:
-            await database.close()
+        for replica in self.replicas:
+            await replica.stop()
+        for store in self.stores:
+            await store.close()
         self.place.close()
 
     # ---- what clients do ----
 
     async def open(self, gateway: int, user: int) -> None:
         token = self.place.keys.token(self.users[user])
-        client = await MemoryClient().open(self.gateways[gateway], "/v2/ws", token)
+        client = await MemoryClient().open(self.gateways[gateway].server, "/v2/ws", token)
         self.sockets.append(Open(client, gateway, user))
 
     def close(self, number: int) -> None:
@@ -195,17 +188,17 @@ class World:
             )
             return
         # As v1's frames of several messages are sent
-        gateway = self.gateways[opened.gateway]
-        gateway.receive(opened.client._hears, SendMessages(chat_id, client_ids, texts))
+        server = self.gateways[opened.gateway].server
+        server.handle_command(opened.client.socket, PendingSend(chat_id, client_ids, texts))
 
-    def call(self, engine: int, user: int, chat_id: bytes, client_ids: list[bytes], *, retry: bool) -> None:
+    def call(self, replica: int, user: int, chat_id: bytes, client_ids: list[bytes], *, retry: bool) -> None:
         """Sends by a unary call, which goes on in the background."""
         asked = [self.note(user, chat_id, client_id, None) for client_id in client_ids]
         texts = [f"text of {client_id.hex()}" for client_id in client_ids]
 
         async def wait() -> None:
             try:
-                messages = await self.replicas[engine].send(
+                stored = await self.replicas[replica].engine.send(
                     chat_id, self.users[user], client_ids, texts, retry=retry
                 )
             except PalaverError as error:
@@ -213,9 +206,8 @@ class World:
                     sent.refused += 1
                     sent.errors.append(error.kind.code)
             else:
-                for sent, message in zip(asked, messages, strict=True):
-                    assert message.client_id == sent.client_id
-                    sent.seqs.add(message.seq)
+                for sent, key in zip(asked, stored, strict=True):
+                    sent.seqs.add(key.seq)
 
         task = asyncio.create_task(wait())
         self.unary.add(task)
@@ -233,22 +225,21 @@ class World:
 
     # ---- what happens to them ----
 
-    def break_stream(self, gateway: int, engine: int) -> None:
-        self.channels[gateway].break_stream(self.replicas[engine].attach)
+    def break_stream(self, gateway: int, replica: int) -> None:
+        self.channels[gateway].break_stream(self.replicas[replica].attach)
 
-    def remove(self, chat_id: bytes, user: int) -> None:
-        last_seq = self.place.write(remove_now, chat_id, self.users[0], self.users[user])
+    async def remove(self, chat_id: bytes, user: int) -> None:
+        commit = self.replicas[0].engine.commit
+        last_seq = await commit(remove_now, chat_id, self.users[0], self.users[user])
         self.members[chat_id].discard(user)
         self.left[chat_id, user] = last_seq
         self.changes[chat_id, user].append(self.step)
-        self.replicas[0].forget_chat(chat_id)
 
-    def add(self, chat_id: bytes, user: int) -> None:
-        self.place.write(add_members, chat_id, self.users[0], [self.users[user]], 1, 100)
+    async def add(self, chat_id: bytes, user: int) -> None:
+        await self.replicas[1].engine.commit(add_members, chat_id, self.users[0], [self.users[user]], 100)
         self.members[chat_id].add(user)
         del self.left[chat_id, user]
         self.changes[chat_id, user].append(self.step)
-        self.replicas[1].forget_chat(chat_id)
 
     # ---- what must be ----
 
@@ -279,11 +270,7 @@ class World:
         """What has not happened yet, in words."""
         self.read_acks()
         lacks = [f"{len(self.unary)} calls"] if self.unary else []
-        lacks += [
-            f"gateway {n}: {g._link.in_flight} in flight"
-            for n, g in enumerate(self.gateways)
-            if g._link.in_flight
-        ]
+        lacks += [f"gateway {n}: {len(g.sends)} in flight" for n, g in enumerate(self.gateways) if g.sends]
         histories = {chat_id: self.place.history(chat_id) for chat_id in self.chats}
         for number in self.live():
             opened = self.sockets[number]
@@ -395,10 +382,11 @@ class World:
                 raise AssertionError(f"socket {number} was told of its own message {seq}")
 
 
-def remove_now(connection: Connection, chat_id: bytes, by: bytes, user: bytes) -> int:
+def remove_now(connection: Connection, chat_id: bytes, by: bytes, user: bytes) -> tuple[int, list[Event]]:
     """Removes a member. Returns the chat's last seq at that moment."""
     remove_member(connection, chat_id, by, user)
-    return connection.execute(select(chats.c.last_seq).where(chats.c.id == chat_id)).scalar_one()
+    last_seq: int = connection.execute(select(chats.c.last_seq).where(chats.c.id == chat_id)).scalar_one()
+    return last_seq, [MembersChanged(chat_id, (user,))]
 
 
 USERS = st.integers(0, 3)
@@ -478,17 +466,17 @@ class Journal(RuleBasedStateMachine):
 
         self.run(burst)
 
-    @rule(engine=PAIR, user=USERS, chat=CHATS, count=COUNTS, turns=PICK)
-    def call(self, engine: int, user: int, chat: int, count: int, turns: int) -> None:
+    @rule(replica=PAIR, user=USERS, chat=CHATS, count=COUNTS, turns=PICK)
+    def call(self, replica: int, user: int, chat: int, count: int, turns: int) -> None:
         client_ids = [new_id() for _ in range(count)]
         self.run(
-            lambda: self.world.call(engine, user, self.world.chats[chat], client_ids, retry=False),
+            lambda: self.world.call(replica, user, self.world.chats[chat], client_ids, retry=False),
             turns % 12,
         )
 
     @precondition(lambda self: self.world.sent)
-    @rule(pick=PICK, engine=PAIR, retry=st.booleans(), turns=PICK)
-    def repeat(self, pick: int, engine: int, retry: bool, turns: int) -> None:
+    @rule(pick=PICK, replica=PAIR, retry=st.booleans(), turns=PICK)
+    def repeat(self, pick: int, replica: int, retry: bool, turns: int) -> None:
         """A client id again: from every open socket of its sender, and by a unary call, all at once."""
         known = list(self.world.sent.values())
         sent = known[pick % len(known)]
@@ -497,7 +485,7 @@ class Journal(RuleBasedStateMachine):
             for number in self.world.live():
                 if self.world.sockets[number].user == sent.sender:
                     self.world.send(number, sent.chat_id, [sent.client_id])
-            self.world.call(engine, sent.sender, sent.chat_id, [sent.client_id], retry=retry)
+            self.world.call(replica, sent.sender, sent.chat_id, [sent.client_id], retry=retry)
 
         self.run(again, turns % 12)
 
@@ -513,9 +501,9 @@ class Journal(RuleBasedStateMachine):
         last_seq = len(self.world.place.history(chat_id))
         self.run(lambda: self.world.resume(number, chat_id, max(0, last_seq - back)), turns % 12)
 
-    @rule(gateway=PAIR, engine=PAIR, turns=PICK)
-    def break_stream(self, gateway: int, engine: int, turns: int) -> None:
-        self.run(lambda: self.world.break_stream(gateway, engine), turns % 30)
+    @rule(gateway=PAIR, replica=PAIR, turns=PICK)
+    def break_stream(self, gateway: int, replica: int, turns: int) -> None:
+        self.run(lambda: self.world.break_stream(gateway, replica), turns % 30)
 
     @rule(gateway=PAIR, down=st.booleans())
     def stall(self, gateway: int, down: bool) -> None:

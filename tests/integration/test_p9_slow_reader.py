@@ -46,8 +46,8 @@ class Most:
         """Looks again and again."""
         process = psutil.Process()
         while True:
-            for socket in self.gateway.sockets._peers.open.values():
-                self.waiting = max(self.waiting, socket.wire.waiting())
+            for socket in self.gateway.registry.open.values():
+                self.waiting = max(self.waiting, socket.websocket.waiting())
             self.memory = max(self.memory, process.memory_info().rss)
             await asyncio.sleep(0.002)
 

@@ -1,1 +1,1 @@
-"""Who you are: accounts, sessions, signing keys."""
+"""The auth service: accounts, sessions, signing keys."""

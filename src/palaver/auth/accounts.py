@@ -1,6 +1,5 @@
-"""What users do with their accounts."""
+"""Use cases of accounts: sign-up, profiles, the directory of users."""
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -12,10 +11,10 @@ from palaver.auth.domain import (
     check_birthday,
     check_password,
     clean_name,
-    clean_words,
+    clean_profile_text,
     normalise_email,
 )
-from palaver.auth.login_throttle import MINUTE, address_key, readable_wait
+from palaver.auth.login_throttle import address_key, readable_wait
 from palaver.auth.names import cursor_of_place, place_of_cursor, words_of_query
 from palaver.auth.passwords import Passwords
 from palaver.auth.sessions import Sessions
@@ -23,29 +22,26 @@ from palaver.contracts.accounts import ProfileChange, SignUp
 from palaver.contracts.errors import CONFLICT, RATE_LIMITED, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.runtime.rate_limits import TokenBuckets
-from palaver.runtime.settings import AuthSettings
+from palaver.runtime.rate_limits import RateLimiter
 from palaver.runtime.sql.database import Database
 from palaver.runtime.tokens import Claims
 
 
 class Accounts:
-    """Sign-up, profiles, and who is who."""
+    """Sign-up, profiles and the directory of users."""
 
     def __init__(
         self,
         database: Database,
         passwords: Passwords,
         sessions: Sessions,
-        settings: AuthSettings,
-        clock: Callable[[], float] = time.monotonic,
+        sign_ups: RateLimiter,
+        clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._sessions = sessions
-        self._rates = settings.rates
-        rate = settings.sign_ups_per_address
-        self._sign_ups = TokenBuckets(rate / MINUTE, rate)
+        self._sign_ups = sign_ups
         self._clock = clock
 
     async def sign_up(self, form: SignUp, client: Client) -> User:
@@ -54,7 +50,7 @@ class Accounts:
         profile = clean_profile(form.model_dump(exclude={"email", "password", "old_rules"}), today())
         user = User(id=new_id(), email=normalise_email(form.email), created_at=now_us(), **profile)
         self._count_sign_up(client)
-        # Asked before hashing, which is dear; the index has the last word
+        # Looked up before hashing, which is dear; the index decides
         if await self._database.read(user_rows.has_email, user.email):
             raise PalaverError(CONFLICT, "there is an account with this email", field="email")
         password_hash = await self._passwords.hash(form.password)
@@ -62,18 +58,16 @@ class Accounts:
         return user
 
     def _count_sign_up(self, client: Client) -> None:
-        if not self._rates:
-            return
         wait = self._sign_ups.take(address_key(client.address), self._clock())
         if wait > 0:
             raise PalaverError(RATE_LIMITED, "too many sign-ups", retry_after=readable_wait(wait))
 
     async def me(self, claims: Claims) -> User:
-        """The caller."""
+        """The caller's account."""
         return await self._sessions.read(claims, user_rows.read_user, claims.user_id)
 
     async def change(self, claims: Claims, form: ProfileChange) -> User:
-        """The caller, with the fields that the form has changed. Raises `invalid`."""
+        """Changes the fields that the form has; returns the caller's account. Raises `invalid`."""
         changes = clean_profile(form.model_dump(exclude_none=True), today())
         return await self._sessions.write(claims, user_rows.change_user, claims.user_id, changes)
 
@@ -123,7 +117,7 @@ def clean_profile(fields: dict[str, Any], today: date) -> dict[str, Any]:
             cleaned[field] = clean_name(cleaned[field], field)
     for field in ("city", "interests"):
         if field in cleaned:
-            cleaned[field] = clean_words(cleaned[field], field)
+            cleaned[field] = clean_profile_text(cleaned[field], field)
     if "birthday" in cleaned:
         check_birthday(cleaned["birthday"], today)
     return cleaned

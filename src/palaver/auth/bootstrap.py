@@ -1,7 +1,8 @@
-"""Builds auth's parts and wires them; nothing else does."""
+"""Builds auth's parts and hands them to each other; nothing else does."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -11,58 +12,55 @@ from sqlalchemy import Connection
 from palaver.auth import keys
 from palaver.auth.accounts import Accounts
 from palaver.auth.keys import Keys
+from palaver.auth.login_throttle import LoginThrottle
 from palaver.auth.migrations import MIGRATIONS
 from palaver.auth.passwords import Passwords
 from palaver.auth.rest import QUIET_PATHS, Services, build_app
 from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
-from palaver.runtime.http.errors import Guarded
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import serving_http
-from palaver.runtime.settings import Settings
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
+from palaver.runtime.settings import AuthSettings, Settings
+from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.startup import StartError
+from palaver.runtime.sql.sqlite import SqliteDatabase
+from palaver.runtime.sql.url import database_file
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.tokens import TokenVerifier
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# The largest honest body asks for 1,000 names
-BODY_BYTES = 131_072
 # How long a stopping auth waits for requests in flight
 GRACE_SECONDS = 5
 PRUNE_SECONDS = 600.0
-# Longer than callers keep idle connections (30 s): who sends on one that is being closed gets no answer
+MINUTE = 60.0
+# Longer than callers keep idle connections (30 s): a request on one that is being closed gets no response
 KEEP_ALIVE_SECONDS = 75
 
 
 async def serve(
     settings: Settings, stopping: asyncio.Event, ready: Callable[[int], None] | None = None
 ) -> None:
-    """Serves until `stopping` is set, then drains. `ready` is told the port once it takes connections.
+    """Serves until `stopping` is set, then drains. Calls `ready` with the port once it takes connections.
 
     Raises `OSError` where the port is taken, and `StartError`.
     """
     own = settings.auth
     async with contextlib.AsyncExitStack() as stack:
-        database = SqliteDatabase(database_file(settings))
+        database = SqliteDatabase(file_of(settings))
         stack.push_async_callback(database.close)
         await database.write(migrate, MIGRATIONS)
         await database.write(keys.ensure_key, now_us())
-        signing = Keys(database, own.access_token_seconds)
-        await signing.load()
-        passwords = Passwords(own)
-        stack.callback(passwords.close)
-        sessions = Sessions(database, passwords, signing, own)
-        accounts = Accounts(database, passwords, sessions, own)
+        services = await build_services(own, database, stack)
         app = RequestInstrumentation(
-            Guarded(build_app(Services(accounts, sessions, signing, database)), BODY_BYTES),
+            build_app(services, database),
             is_edge=False,
             access_log=settings.telemetry.access_log,
             quiet_paths=QUIET_PATHS,
         )
-        await stack.enter_async_context(pruning(sessions))
+        await stack.enter_async_context(pruning(services.sessions))
         server = await stack.enter_async_context(
             serving_http(
                 app,
@@ -80,9 +78,39 @@ async def serve(
     log.info("stopped")
 
 
+async def build_services(
+    settings: AuthSettings, database: Database, stack: contextlib.AsyncExitStack
+) -> Services:
+    """The use cases, and what they need. `stack` ends what has to be ended."""
+    clock = time.monotonic
+    passwords = Passwords(settings)
+    stack.callback(passwords.close)
+    signing_keys = Keys(database, settings.access_token_seconds, clock)
+    await signing_keys.load()
+    # The keys are at hand: looking for a new one costs nothing that a forger could multiply
+    verifier = TokenVerifier(signing_keys.jwks, keys_seconds=0)
+    per_account = await start_limiter(settings, settings.wrong_passwords_per_account, stack)
+    per_address = await start_limiter(settings, settings.wrong_passwords_per_address, stack)
+    sign_ups = await start_limiter(settings, settings.sign_ups_per_address, stack)
+    throttle = LoginThrottle(per_account, per_address, clock)
+    sessions = Sessions(database, passwords, signing_keys, throttle, verifier, settings)
+    accounts = Accounts(database, passwords, sessions, sign_ups, clock)
+    return Services(accounts, sessions, signing_keys)
+
+
+async def start_limiter(
+    settings: AuthSettings, per_minute: int, stack: contextlib.AsyncExitStack
+) -> RateLimiter:
+    """A limiter of so many a minute, all of which may come at once. `stack` stops it."""
+    limiter = TokenBuckets(per_minute / MINUTE, per_minute) if settings.rates else Unlimited()
+    await limiter.start()
+    stack.push_async_callback(limiter.stop)
+    return limiter
+
+
 @contextlib.asynccontextmanager
 async def pruning(sessions: Sessions) -> AsyncIterator[None]:
-    """Forgets old sessions now and then during the block."""
+    """Deletes old sessions now and then during the block."""
     task = asyncio.create_task(prune_regularly(sessions), name="prune")
     try:
         yield
@@ -98,7 +126,7 @@ async def prune_regularly(sessions: Sessions) -> None:
         try:
             await sessions.prune()
         except Exception:
-            # What stays until the next time harms nobody
+            # What is left is deleted the next time
             log.exception("pruning_failed")
         await asyncio.sleep(PRUNE_SECONDS)
 
@@ -124,19 +152,13 @@ async def write_once(
     settings: Settings, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """One transaction on the database, without serving it."""
-    database = SqliteDatabase(database_file(settings))
+    database = SqliteDatabase(file_of(settings))
     try:
         return await database.write(work, *args, **kwargs)
     finally:
         await database.close()
 
 
-def database_file(settings: Settings) -> Path:
+def file_of(settings: Settings) -> Path:
     """Where accounts are. Raises `StartError`."""
-    url = settings.auth.database_url
-    if not url:
-        return settings.data_dir / "auth.db"
-    path = url.removeprefix("sqlite:///")
-    if path == url or not path:
-        raise StartError("setting auth.database_url: only sqlite:///PATH is known")
-    return Path(path)
+    return database_file(settings.auth.database_url, settings.data_dir / "auth.db", "auth.database_url")

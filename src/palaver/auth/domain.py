@@ -1,4 +1,4 @@
-"""Accounts and sessions as auth thinks of them, and what their texts may be."""
+"""Accounts and sessions as auth stores them, and what their texts may be."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ PASSWORD_CHARACTERS = (8, 256)
 # 256 characters of any Unicode, and more than old clients send
 PASSWORD_BYTES = 1024
 NAME_CHARACTERS = 100
-WORDS_CHARACTERS = 1000
+PROFILE_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Client:
 def normalise_email(text: str, field: str = "email") -> str:
     """The one form of an email that is stored and compared: NFC, case-folded, without white space around it.
 
-    Whether mail gets there is not asked. Raises `invalid`, naming `field`.
+    Whether mail gets there is not checked. Raises `invalid`, naming `field`.
     """
     if has_surrogate(text):
         raise PalaverError(INVALID, f"{field} is not valid Unicode", field=field)
@@ -78,7 +78,7 @@ def check_password(password: str, old_rules: bool = False, field: str = "passwor
 
 
 def check_hashable(password: str, field: str = "password") -> None:
-    """Accepts what can be somebody's password by any rules. Raises `invalid`."""
+    """Accepts what can be a password by any rules. Raises `invalid`."""
     if not password:
         raise PalaverError(INVALID, f"{field} must not be empty", field=field)
     # bcrypt reads up to the first NUL: the rest would not matter
@@ -97,12 +97,12 @@ def clean_name(text: str, field: str) -> str:
     return name
 
 
-def clean_words(text: str, field: str) -> str:
+def clean_profile_text(text: str, field: str) -> str:
     """A city or interests; may be empty. Raises `invalid`."""
-    words = unicodedata.normalize("NFC", text.strip())
-    if words:
-        check_text(words, field, WORDS_CHARACTERS)
-    return words
+    cleaned = unicodedata.normalize("NFC", text.strip())
+    if cleaned:
+        check_text(cleaned, field, PROFILE_CHARACTERS)
+    return cleaned
 
 
 def check_birthday(birthday: date, today: date) -> None:

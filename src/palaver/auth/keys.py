@@ -1,6 +1,5 @@
 """The Ed25519 keys that sign access tokens: one signs, retired ones verify until their last token expires."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,9 +34,7 @@ class SigningKey:
 class Keys:
     """The keys in the database, read again where they may have changed."""
 
-    def __init__(
-        self, database: Database, access_token_seconds: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, database: Database, access_token_seconds: int, clock: Callable[[], float]) -> None:
         self._database = database
         self._kept_us = (access_token_seconds + MARGIN_SECONDS) * 1_000_000
         self._clock = clock
@@ -45,7 +42,7 @@ class Keys:
         self._read_at = float("-inf")
 
     async def load(self) -> None:
-        """Reads the keys, whatever is known of them. Called once before anything else."""
+        """Reads the keys now. All else reads them where they are older than `RELOAD_SECONDS`."""
         self._read_at = self._clock()
         self._keys = await self._database.read(read_keys, now_us() - self._kept_us)
 

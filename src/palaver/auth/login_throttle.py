@@ -5,23 +5,21 @@ import contextlib
 import ipaddress
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from palaver.contracts.errors import OVERLOADED, RATE_LIMITED, PalaverError
-from palaver.runtime.rate_limits import TokenBuckets
-from palaver.runtime.settings import AuthSettings
+from palaver.runtime.rate_limits import RateLimiter
 
-MINUTE = 60.0
 MOST_WAITING = 1_000
 
-
-Place = tuple[TokenBuckets, Hashable]
+# A budget, and whose it is
+Charge = tuple[RateLimiter, str]
 
 
 @dataclass
-class Guess:
-    """One sign-in on trial. It costs only what is found to be wrong."""
+class Attempt:
+    """One sign-in whose password is not checked yet. It costs only what turns out to be wrong."""
 
     wrong: bool = False
 
@@ -29,63 +27,62 @@ class Guess:
 class LoginThrottle:
     """Budgets of wrong passwords, per account and per address.
 
-    A guess takes its place in both budgets before its password is hashed, and gives it back if it was right
-    or was never looked at. So guesses sent at once cannot overdraw a budget. One that finds a budget empty
-    only because of guesses on trial waits for those: right passwords sent at once are not refused.
+    An attempt is charged to both budgets before its password is hashed, and gets its charge back if it was
+    right or was never checked. So attempts sent at once cannot overdraw a budget. One that finds a budget
+    empty only because of pending attempts waits for those: right passwords sent at once are not refused.
     """
 
-    def __init__(self, settings: AuthSettings, clock: Callable[[], float]) -> None:
-        account, address = settings.wrong_passwords_per_account, settings.wrong_passwords_per_address
-        self._accounts = TokenBuckets(account / MINUTE, account)
-        self._addresses = TokenBuckets(address / MINUTE, address)
+    def __init__(self, accounts: RateLimiter, addresses: RateLimiter, clock: Callable[[], float]) -> None:
+        self._accounts = accounts
+        self._addresses = addresses
         self._clock = clock
-        self._on_trial: Counter[Hashable] = Counter()
+        self._pending: Counter[str] = Counter()
         self._ended = asyncio.Event()
         self._waiting = 0
 
     @contextlib.asynccontextmanager
-    async def guess(self, account: str, address: str) -> AsyncIterator[Guess]:
-        """A guess on trial during the block, which says if it was `wrong`.
+    async def attempt(self, account: str, address: str) -> AsyncIterator[Attempt]:
+        """A pending attempt during the block, which sets `wrong`.
 
         Raises `rate_limited` and `overloaded`.
         """
         # The words keep an address that is no IP address apart from an account of the same text
-        places = (
-            (self._accounts, ("account", account)),
-            (self._addresses, ("address", address_key(address))),
+        charges = (
+            (self._accounts, f"account {account}"),
+            (self._addresses, f"address {address_key(address)}"),
         )
-        while (refused := self._take(places)) is not None:
+        while (refused := self._take(charges)) is not None:
             await self._wait_for_another(*refused)
-        guess = Guess()
+        attempt = Attempt()
         try:
-            yield guess
+            yield attempt
         finally:
-            self._end(places, guess)
+            self._end(charges, attempt)
 
-    def _take(self, places: Sequence[Place]) -> tuple[Hashable, float] | None:
+    def _take(self, charges: Sequence[Charge]) -> tuple[str, float] | None:
         """None, or the key whose budget is empty and the seconds until it is not."""
         now = self._clock()
-        for budget, key in places:
+        for budget, key in charges:
             wait = budget.peek(key, now)
             if wait > 0:
                 return key, wait
-        for budget, key in places:
+        for budget, key in charges:
             budget.take(key, now)
-            self._on_trial[key] += 1
+            self._pending[key] += 1
         return None
 
-    def _end(self, places: Sequence[Place], guess: Guess) -> None:
-        for budget, key in places:
-            if not guess.wrong:
+    def _end(self, charges: Sequence[Charge], attempt: Attempt) -> None:
+        for budget, key in charges:
+            if not attempt.wrong:
                 budget.give_back(key)
-            self._on_trial[key] -= 1
-            if not self._on_trial[key]:
-                del self._on_trial[key]
+            self._pending[key] -= 1
+            if not self._pending[key]:
+                del self._pending[key]
         self._ended.set()
         self._ended = asyncio.Event()
 
-    async def _wait_for_another(self, key: Hashable, wait: float) -> None:
-        if not self._on_trial[key]:
+    async def _wait_for_another(self, key: str, wait: float) -> None:
+        if not self._pending[key]:
             raise PalaverError(RATE_LIMITED, "too many wrong passwords", retry_after=readable_wait(wait))
         if self._waiting >= MOST_WAITING:
             raise PalaverError(OVERLOADED, "too many sign-ins at once", retry_after=1.0)
@@ -101,7 +98,7 @@ def readable_wait(wait: float) -> float:
     return math.ceil(wait * 1000) / 1000
 
 
-def address_key(address: str) -> Hashable:
+def address_key(address: str) -> str:
     """Whom an address is counted for: a household has a whole /64 of IPv6 (RFC 6177)."""
     try:
         found = ipaddress.ip_address(address)
@@ -109,6 +106,6 @@ def address_key(address: str) -> Hashable:
         return address
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
-            return found.ipv4_mapped
-        return ipaddress.IPv6Network((found, 64), strict=False)
-    return found
+            return str(found.ipv4_mapped)
+        return str(ipaddress.IPv6Network((found, 64), strict=False))
+    return str(found)

@@ -48,7 +48,7 @@ class Passwords:
             salt_len=SALT_BYTES,
             type=Type.ID,
         )
-        self._nobodys_hash = nobodys_hash(settings)
+        self._dummy_hash = dummy_hash(settings)
         threads = settings.hashing_threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
         self._most = threads + settings.hashing_queue
@@ -61,10 +61,10 @@ class Passwords:
     async def verify(self, password: str, known: str | None) -> bool:
         """Whether `password` is the one of the hash `known`. Raises `overloaded`.
 
-        Without a hash (nobody has the email) it costs the same: time does not tell who has an account.
+        Without a hash (no account has the email) it costs the same: time does not show who has an account.
         """
         if known is None:
-            await self._run(self._matches, password, self._nobodys_hash)
+            await self._run(self._matches, password, self._dummy_hash)
             return False
         return await self._run(self._matches, password, known)
 
@@ -95,16 +95,16 @@ class Passwords:
         if self._pending >= self._most:
             raise PalaverError(OVERLOADED, "too many sign-ins at once", retry_after=RETRY_SECONDS)
         with tracer.span("hash password") as span:
-            asked = time.perf_counter()
+            submitted = time.perf_counter()
             future = self._pool.submit(timed, functools.partial(work, *args, **kwargs))
             self._pending += 1
             _waiting.inc()
             loop = asyncio.get_running_loop()
             # Not when the caller gives up: a thread goes on with what it has begun, and its place is not free
             future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free_place))
-            given, began = await asyncio.wrap_future(future)
-            span.attributes["palaver.queue_seconds"] = round(began - asked, 6)
-            return given
+            result, began = await asyncio.wrap_future(future)
+            span.attributes["palaver.queue_seconds"] = round(began - submitted, 6)
+            return result
 
     def _free_place(self) -> None:
         self._pending -= 1
@@ -112,7 +112,7 @@ class Passwords:
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What `work` gives, and when it began by `time.perf_counter`. In a thread of the pool."""
+    """What `work` returns, and when it began by `time.perf_counter`. In a thread of the pool."""
     began = time.perf_counter()
     try:
         return work(), began
@@ -125,7 +125,7 @@ def is_bcrypt(known: str) -> bool:
     return known.startswith("$2")
 
 
-def nobodys_hash(settings: AuthSettings) -> str:
+def dummy_hash(settings: AuthSettings) -> str:
     """A hash that costs what others cost to verify, and that no password has."""
 
     def random(length: int) -> str:

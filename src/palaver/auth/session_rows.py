@@ -1,4 +1,4 @@
-"""What is said to the database about sessions. Plain functions, run in a transaction of `runtime.sql`."""
+"""Statements about sessions: plain functions that run in a transaction of `runtime.sql`."""
 
 from enum import Enum
 
@@ -99,7 +99,7 @@ def list_sessions(connection: Connection, user_id: bytes, now: int) -> list[Sess
 
 
 def end_session(connection: Connection, user_id: bytes, session_id: bytes, now: int) -> bool:
-    """Ends a live session of the user, for whoever asks for ended ones. False: there is no such session."""
+    """Ends a live session of the user, and lists it as a revocation. False: there is no such session."""
     mine = (sessions.c.id == session_id, sessions.c.user_id == user_id, sessions.c.ended_at.is_(None))
     ended = connection.execute(update(sessions).where(*mine).values(ended_at=now))
     if ended.rowcount == 0:
@@ -109,10 +109,10 @@ def end_session(connection: Connection, user_id: bytes, session_id: bytes, now: 
 
 
 def read_revocations(connection: Connection, after: int) -> tuple[list[bytes], int]:
-    """The sessions that ended after a position, oldest first, and the position to ask from next time.
+    """The sessions that ended after a position, oldest first, and the position to go on from.
 
-    -1 asks for the newest position alone. A position that was not given out yet is one of another database,
-    e.g. of before a backup was restored: then all that is still known is told.
+    -1 reads the newest position alone. A position that was not given out yet is one of another database,
+    e.g. of before a backup was restored: then all that are still known are listed.
     """
     newest = connection.execute(select(func.max(revocations.c.position))).scalar() or 0
     if after < 0:
@@ -128,7 +128,7 @@ def read_revocations(connection: Connection, after: int) -> tuple[list[bytes], i
 
 
 def prune(connection: Connection, used_before: int, ended_before: int, expired_before: int) -> bool:
-    """Deletes a piece of what nobody asks for any more. True: there may be more."""
+    """Deletes some of what is not read any more. True: there may be more."""
     pieces = [
         (refresh_tokens.c.hash, refresh_tokens.c.used_at < used_before),
         (revocations.c.position, revocations.c.ended_at < ended_before),

@@ -2,7 +2,6 @@
 
 import hashlib
 import secrets
-import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
@@ -29,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SECOND = 1_000_000
-# Ended sessions are told of for so long after their last access token has expired: a gateway that was away
+# Ended sessions are listed for so long after their last access token has expired: a gateway that was away
 # for a day still learns of them
 MARGIN_SECONDS = 86_400
 
@@ -45,16 +44,16 @@ class Sessions:
         database: Database,
         passwords: Passwords,
         keys: Keys,
+        throttle: LoginThrottle,
+        verifier: TokenVerifier,
         settings: AuthSettings,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._keys = keys
+        self._throttle = throttle
+        self._verifier = verifier
         self._settings = settings
-        self._guesses = LoginThrottle(settings, clock) if settings.rates else None
-        # The keys are at hand: looking for a new one costs nothing that a forger could multiply
-        self._verifier = TokenVerifier(keys.jwks, keys_seconds=0)
 
     async def sign_in(self, form: SignIn, client: Client) -> TokenPair:
         """A new session. The user's others go on.
@@ -81,20 +80,17 @@ class Sessions:
 
     async def _authenticate(self, email: str, password: str, client: Client) -> tuple[bytes, str]:
         """The id of the user with this email and password, and the password's hash."""
-        if self._guesses is None:
+        async with self._throttle.attempt(email, client.address) as attempt:
             found = await self._check(email, password)
-        else:
-            async with self._guesses.guess(email, client.address) as guess:
-                found = await self._check(email, password)
-                guess.wrong = found is None
+            attempt.wrong = found is None
         if found is None:
             raise PalaverError(UNAUTHENTICATED, "the email or the password is wrong")
         return found
 
     async def _check(self, email: str, password: str) -> tuple[bytes, str] | None:
         known = await self._database.read(user_rows.read_password, email)
-        right = await self._passwords.verify(password, known[1] if known else None)
-        return known if right else None
+        is_right = await self._passwords.verify(password, known[1] if known else None)
+        return known if is_right else None
 
     async def refresh(self, form: Refresh) -> TokenPair:
         """The session's next pair of tokens. Raises `unauthenticated`, `session_revoked`."""
@@ -115,13 +111,16 @@ class Sessions:
         return await self._pair(found, token, now)
 
     async def verify(self, access_token: str) -> Claims:
-        """Who holds the token. Raises `unauthenticated`. `read` and `write` see if its session lives."""
+        """The claims of a good token; that its session lives is checked by `read` and `write`.
+
+        Raises `unauthenticated`.
+        """
         return await self._verifier.verify(access_token)
 
     async def read(
         self, claims: Claims, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`Database.read` for somebody whose session lives. Raises `session_revoked`."""
+        """`Database.read` for a caller whose session lives. Raises `session_revoked`."""
 
         def read_in_session(connection: Connection) -> T:
             session_rows.require_session(connection, claims.session_id, now_us())
@@ -133,7 +132,7 @@ class Sessions:
     async def write(
         self, claims: Claims, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`Database.write` for somebody whose session lives. Raises `session_revoked`."""
+        """`Database.write` for a caller whose session lives. Raises `session_revoked`."""
 
         def write_in_session(connection: Connection) -> T:
             session_rows.require_session(connection, claims.session_id, now_us())
@@ -152,11 +151,11 @@ class Sessions:
             raise PalaverError(NOT_FOUND, "you have no such session")
 
     async def revocations(self, after: int) -> tuple[list[bytes], int]:
-        """The sessions that ended after a position, and the next position to ask from."""
+        """The sessions that ended after a position, and the position to go on from."""
         return await self._database.read(session_rows.read_revocations, after)
 
     async def prune(self) -> None:
-        """Forgets tokens and sessions that nobody can use or ask for any more."""
+        """Deletes tokens and sessions that cannot be used or read any more."""
         access = self._settings.access_token_seconds + MARGIN_SECONDS
         refresh = self._settings.refresh_token_seconds + MARGIN_SECONDS
         more = True

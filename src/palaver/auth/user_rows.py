@@ -1,4 +1,4 @@
-"""What is said to the database about users. Plain functions, run in a transaction of `runtime.sql`."""
+"""Statements about users: plain functions that run in a transaction of `runtime.sql`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ _PLACE = (users.c.surname_folded, users.c.name_folded, users.c.id)
 
 
 def add_user(connection: Connection, user: User, password_hash: str) -> None:
-    """Raises `conflict` where somebody has the email already."""
+    """Stores a user. Raises `conflict` where the email is taken."""
     row = {
         "id": user.id,
         "email": user.email,
@@ -75,7 +75,7 @@ def read_user_by_email(connection: Connection, email: str) -> User:
 
 
 def has_email(connection: Connection, email: str) -> bool:
-    """Whether somebody has the normalised email."""
+    """Whether an account has the normalised email."""
     return connection.execute(select(users.c.id).where(users.c.email == email)).first() is not None
 
 

@@ -12,13 +12,13 @@ import typer
 from palaver.cli.options import AsJson, Config, DataDir
 from palaver.contracts.errors import INVALID, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
+from palaver.contracts.seqs import LAST_SEQ
 from palaver.runtime.settings import Settings, load_settings
 from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.trace_context import parse_traceparent
 
 # Lines that `palaver logs` shows where nothing else bounds them
 LAST_LINES = 100
-MOST_SEQ = 2**63 - 1
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # The exit code of a command that was written wrongly
 MISUSE = 2
@@ -141,7 +141,7 @@ def parse_trace_id(text: str) -> str:
 def parse_place(chat: str, seq: str) -> tuple[bytes, int]:
     """Chat id and seq of a message. Raises `invalid`."""
     chat_id = id_from_text(chat, "CHAT_ID")
-    if not re.fullmatch(r"[0-9]{1,19}", seq) or not 0 < int(seq) <= MOST_SEQ:
+    if not re.fullmatch(r"[0-9]{1,19}", seq) or not 0 < int(seq) <= LAST_SEQ:
         raise PalaverError(INVALID, "SEQ must be a number from 1")
     return chat_id, int(seq)
 

@@ -1,6 +1,8 @@
-"""How long to wait before coming back. Sans I/O: chance is injected, callers wait by themselves."""
+"""When a client comes back after a failure. Sans-I/O: chance is injected, callers wait by themselves."""
 
 from collections.abc import Callable
+
+from palaver.runtime.backoff import pause_after
 
 FIRST_SECONDS = 0.2
 LONGEST_SECONDS = 30.0
@@ -25,10 +27,9 @@ class Backoff:
 
     def pause_after(self, lived: float = 0.0, retry_after: float = 0.0) -> float:
         """Seconds to wait after a failure. `lived`: seconds that the connection had lived; `retry_after`:
-        seconds that the server asked for, which come first."""
+        the seconds that the server demands, which come first."""
         if lived >= CALM_SECONDS:
             self._failures = 0
-        # The bound on the exponent keeps the power finite after days without a server
-        bound = min(self._longest, self._first * 2.0 ** min(self._failures, 60))
         self._failures += 1
-        return min(retry_after, self._longest) + self._chance() * bound
+        pause = pause_after(self._failures, first=self._first, longest=self._longest, jitter=self._chance())
+        return min(retry_after, self._longest) + pause

@@ -7,10 +7,10 @@ import msgspec
 from palaver.contracts.errors import INVALID, TOO_LARGE, PalaverError
 from palaver.contracts.frames import Send
 from palaver.contracts.ids import id_from_text, text_from_id
+from palaver.contracts.seqs import LAST_SEQ
 
 # What the gateway takes; a larger frame would be answered with a close, again after each connection.
 FRAME_BYTES = 262_144
-LARGEST_SEQ = 2**62
 
 
 def canonical_id(text: str, field: str) -> str:
@@ -20,7 +20,7 @@ def canonical_id(text: str, field: str) -> str:
 
 def check_seq(seq: int, field: str) -> None:
     """Raises `invalid` for what is no seq."""
-    if not 0 <= seq < LARGEST_SEQ:
+    if not 0 <= seq <= LAST_SEQ:
         raise PalaverError(INVALID, f"{field} must be a seq", field=field)
 
 

@@ -30,7 +30,7 @@ class Client:
 
     Use it as `async with`. Every call raises `PalaverError` with a kind of the error catalogue; `SignedOut`
     where there is no session any more. The access token is refreshed in time, once for concurrent callers.
-    `tokens` goes on with a session; `on_tokens` hears of every new pair, and of None at the end.
+    `tokens` goes on with a session; `on_tokens` is called with every new pair, and with None at the end.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class Client:
         """A live connection that comes back by itself. Use it as `async with`; it is not connected yet.
 
         `cursors`: chat id -> last seq seen, as `Socket.cursors` gives them. None: begin now, with what comes.
-        `find_chats`: look for chats that are not among them: a direct one is told from its first message, a
-        group from the first one that its user has not read. False: tell each from the first live message.
+        `find_chats`: look for chats that are not among them: a direct one comes from its first message, a
+        group from the first one that its user has not read. False: each from its first live message.
         `events`: so many wait to be taken before nothing more is read. `unacked`: so many sends may wait for
         their acknowledgement; further ones wait for those. `connect_seconds`: how long the first connection
         may take. `longest_pause`: seconds between two attempts to come back, at most.
@@ -157,7 +157,7 @@ class Client:
         return page.users[0] if page.users else None
 
     async def search_users(self, words: str, *, limit: int = 20, cursor: str | None = None) -> UserPage:
-        """Others whose name or surname starts with a word; or name and surname with two."""
+        """Others whose name or surname starts with the one word; or name and surname with the two."""
         query: Query = {"q": words, "limit": limit, "cursor": cursor}
         return await self._rest.call("GET", "/v2/users", UserPage, query=query, repeat=True)
 

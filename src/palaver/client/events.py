@@ -11,10 +11,10 @@ STRETCH = 10
 
 
 class EventQueue:
-    """Between the task that reads the socket and whoever iterates over the events.
+    """Events between the task that reads the socket and the one that iterates over them.
 
-    Who reads the socket calls `wait_for_room` before each frame: an event is never dropped, instead nothing
-    more is read, and the server learns by TCP that this client is slow.
+    The reader of the socket calls `wait_for_room` before each frame: an event is never dropped, instead
+    nothing more is read, and the server learns by TCP that this client is slow.
     """
 
     def __init__(self, most: int) -> None:
@@ -47,8 +47,8 @@ class EventQueue:
     async def wait_for_room(self, is_urgent: Callable[[], bool]) -> None:
         """Returns when another frame may be read.
 
-        `is_urgent`: a send waits. Who answers events by sending takes no event meanwhile, and would wait for
-        ever for an acknowledgement that nobody reads; so the bound stretches.
+        `is_urgent`: a send waits. A bot that sends in its loop over events takes none meanwhile, and would
+        wait for ever for an acknowledgement that is not read; so the bound stretches.
         """
         while len(self._events) >= self._most:
             if is_urgent() and len(self._events) < self._most * STRETCH:
@@ -57,7 +57,7 @@ class EventQueue:
             await self._moved.wait()
 
     def recheck(self) -> None:
-        """What `is_urgent` says may have changed."""
+        """Evaluates `is_urgent` again."""
         self._moved.set()
 
     def end(self, error: BaseException | None) -> None:

@@ -1,10 +1,10 @@
-"""One chat's messages in the order of their seqs, each once. Sans I/O."""
+"""One chat's messages in the order of their seqs, each once. Sans-I/O."""
 
 from dataclasses import dataclass, field
 
 from palaver.contracts.frames import Message
 
-# More held messages than this are let go and asked for again: a hole must not cost memory without end.
+# More held messages than this are let go and resumed later: a hole must not cost memory without end.
 MOST_HELD = 1_000
 
 
@@ -12,17 +12,17 @@ MOST_HELD = 1_000
 class ChatOrder:
     """What is known of one chat.
 
-    `cursor`: the last seq given out. `heard`: the last seq heard of. `held`: what lies behind a hole and
-    waits until it is filled; None is a message that this socket sent itself, and that nobody is told of.
+    `cursor`: the last seq given out. `newest_seq`: the last one known. `held`: what lies behind a hole and
+    waits until it is filled; None is a message that this socket sent itself, which is no event.
     """
 
     cursor: int
-    heard: int = 0
+    newest_seq: int = 0
     held: dict[int, Message | None] = field(default_factory=dict)
 
     def take(self, seq: int, message: Message | None) -> list[Message]:
         """The messages that may be given out now, in order. What was given out before is passed over."""
-        self.hear_of(seq)
+        self.note_seq(seq)
         if seq <= self.cursor:
             return []
         if seq == self.cursor + 1:
@@ -35,19 +35,19 @@ class ChatOrder:
             self.held[seq] = message
         return self._drain()
 
-    def hear_of(self, seq: int) -> None:
-        """There is a message with this seq, whatever it says."""
-        self.heard = max(self.heard, seq)
+    def note_seq(self, seq: int) -> None:
+        """Notes that there is a message with this seq."""
+        self.newest_seq = max(self.newest_seq, seq)
 
     @property
     def is_behind(self) -> bool:
-        """Whether something that was heard of is missing."""
-        return self.cursor < self.heard
+        """Whether a message is missing that is known to be there."""
+        return self.cursor < self.newest_seq
 
     @property
     def hole(self) -> tuple[int, int]:
         """The seqs around the first hole: the last given out, and the next that is here."""
-        return self.cursor, min(self.held, default=self.heard + 1)
+        return self.cursor, min(self.held, default=self.newest_seq + 1)
 
     def skip_hole(self) -> list[Message]:
         """Gives the hole up: the store has nothing there for this user. What may be given out now."""
@@ -65,7 +65,7 @@ class ChatOrder:
 
 
 def newer_of(held: Message | None, message: Message | None) -> Message | None:
-    """The newer state of one message. An own one that somebody edited meanwhile is told of after all."""
+    """The newer state of one message. An own one that was edited meanwhile is an event after all."""
     if message is None or held is None:
         other = message or held
         return other if other is not None and changed_at(other) else None

@@ -1,13 +1,13 @@
-"""The client's end of the v2 socket, sans I/O: frames in, events and frames out. No clock, no socket.
+"""The client's end of the v2 socket, sans-I/O: frames in, events and frames out. No clock, no socket.
 
-Whoever drives it connects, tells it of each frame and of each cut, and after every call takes what there is
-to take: `take_events`, `take_outcomes`, `take_postponed`, `take_unknown_chats`, and `frames_to_send`.
+Its driver connects, passes each frame and each cut in, and takes what there is after every call:
+`take_events`, `take_outcomes`, `take_postponed`, `take_unknown_chats`, and `frames_to_send`.
 """
 
 import logging
 from collections.abc import Iterator, Mapping
 
-from palaver.client.changes import ToldChanges
+from palaver.client.changes import DeliveredChanges
 from palaver.client.order import ChatOrder, changed_at
 from palaver.client.receipts import UnconfirmedReceipts
 from palaver.contracts.errors import (
@@ -67,9 +67,9 @@ class ClientProtocol:
         self._receipts = UnconfirmedReceipts()
         self._typing: dict[str, None] = {}
         self._wanted: dict[str, None] = {}
-        self._asked: dict[str, tuple[int, int]] = {}
+        self._resuming: dict[str, tuple[int, int]] = {}
         self._resume_failed = False
-        self._changes = ToldChanges()
+        self._changes = DeliveredChanges()
         self._events: list[Event] = []
         self._outcomes: list[tuple[str, Outcome]] = []
         self._postponed: list[tuple[str, PalaverError]] = []
@@ -77,7 +77,7 @@ class ClientProtocol:
         self.is_attached = False
         self.user_id = ""
 
-    # ---- what the driver asks ----
+    # ---- for the driver ----
 
     @property
     def cursors(self) -> dict[str, int]:
@@ -95,11 +95,11 @@ class ClientProtocol:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether everything that was missed has been told."""
-        return self.is_attached and not self._asked and not self._wanted and not self._unplaced
+        """Whether everything that was missed has been delivered."""
+        return self.is_attached and not self._resuming and not self._wanted and not self._unplaced
 
     def take_events(self) -> list[Event]:
-        """What happened, in the order in which to tell it."""
+        """What happened, in the order in which to deliver it."""
         events, self._events = self._events, []
         return events
 
@@ -122,9 +122,9 @@ class ClientProtocol:
         """What is to be written now, in this order. What a cut takes away is given again, but for typing."""
         if not self.is_attached:
             return
-        if self._wanted and not self._asked:
+        if self._wanted and not self._resuming:
             yield self._next_resume()
-        yield from self._receipts.to_say()
+        yield from self._receipts.take_unsent()
         while self._typing:
             yield SendTyping(self._typing.popitem()[0])
         while self._unsent:
@@ -150,7 +150,7 @@ class ClientProtocol:
             self._unsent[client_id] = None
 
     def give_up(self, client_id: str) -> None:
-        """Nobody waits for this send any more. Where it was stored all the same, it is told as a message."""
+        """Drops a send that nobody waits for. Where it was stored all the same, it comes as a message."""
         self._unacked.pop(client_id, None)
         self._unsent.pop(client_id, None)
 
@@ -162,11 +162,11 @@ class ClientProtocol:
             self._outcomes.append((longest, error))
 
     def set_receipt(self, chat_id: str, received_seq: int, read_seq: int) -> None:
-        """Says how far the user has received and read a chat; seqs that are behind say nothing."""
+        """Sends how far the user has received and read a chat; seqs that are behind change nothing."""
         self._receipts.add(chat_id, received_seq, read_seq)
 
-    def say_typing(self, chat_id: str) -> None:
-        """Says that the user is typing, unless cut off: nobody wants to know that later."""
+    def send_typing(self, chat_id: str) -> None:
+        """Sends that the user is typing, unless cut off: later it would be wrong."""
         if self.is_attached:
             self._typing[chat_id] = None
 
@@ -186,7 +186,7 @@ class ClientProtocol:
     def connection_lost(self) -> None:
         """The connection was cut. Everything goes on with the next `hello`."""
         self.is_attached = False
-        self._asked.clear()
+        self._resuming.clear()
         self._typing.clear()
         self._resume_failed = False
 
@@ -215,7 +215,7 @@ class ClientProtocol:
         self.user_id = hello.user_id
         self._wanted = dict.fromkeys(self._chats)
         self._unsent = dict.fromkeys(self._unacked)
-        self._receipts.say_again()
+        self._receipts.resend_all()
 
     def _receive_message(self, message: Message) -> None:
         sent = self._unacked.get(message.client_id)
@@ -237,21 +237,21 @@ class ClientProtocol:
         order = self._chats.get(sent.chat_id)
         if order is not None and sent.seq > order.cursor and sent.seq not in order.held:
             # Given up, and stored all the same: the user learns of it as of any other message
-            order.hear_of(sent.seq)
+            order.note_seq(sent.seq)
             self._wanted[sent.chat_id] = None
 
     def _receive_error(self, error: Error) -> None:
         if error.client_id:
             self._receive_refusal(error.client_id, error_of(error))
             return
-        if self._asked and error.field == "cursors":
+        if self._resuming and error.field == "cursors":
             raise PalaverError(UNAVAILABLE, f"the resume was refused: {error.message}")
-        if error.chat_id in self._asked and error.code == NOT_FOUND.code:
+        if error.chat_id in self._resuming and error.code == NOT_FOUND.code:
             # Not the user's chat any more
-            del self._asked[error.chat_id]
+            del self._resuming[error.chat_id]
             del self._chats[error.chat_id]
             self._wanted.pop(error.chat_id, None)
-        elif self._asked and not error.chat_id and error.code in RESUME_FAILURES:
+        elif self._resuming and not error.chat_id and error.code in RESUME_FAILURES:
             # A `resumed` follows, which must not be believed
             self._resume_failed = True
             return
@@ -261,7 +261,7 @@ class ClientProtocol:
         if client_id not in self._unacked:
             return
         if error.kind in PASSING:
-            # Not given up meanwhile: an earlier try may have been stored, and be told with what was missed
+            # Not given up meanwhile: an earlier try may have been stored, and comes with what was missed then
             self._postponed.append((client_id, error))
             return
         self.give_up(client_id)
@@ -269,15 +269,15 @@ class ClientProtocol:
 
     def _receive_resumed(self) -> None:
         if self._resume_failed:
-            raise PalaverError(UNAVAILABLE, "the server could not tell all that was missed")
-        asked, self._asked = self._asked, {}
-        for chat_id, hole in asked.items():
+            raise PalaverError(UNAVAILABLE, "the server could not deliver all that was missed")
+        resumed, self._resuming = self._resuming, {}
+        for chat_id, hole in resumed.items():
             order = self._chats[chat_id]
             if not order.is_behind:
                 continue
             if order.hole == hole:
                 log.warning("seqs %d to %d of chat %s are not there", hole[0] + 1, hole[1] - 1, chat_id)
-                self._tell(order.skip_hole())
+                self._deliver(order.skip_hole())
             if order.is_behind:
                 self._wanted[chat_id] = None
 
@@ -285,7 +285,7 @@ class ClientProtocol:
         chat_ids = list(self._wanted)[:MOST_CURSORS]
         for chat_id in chat_ids:
             del self._wanted[chat_id]
-        self._asked = {chat_id: self._chats[chat_id].hole for chat_id in chat_ids}
+        self._resuming = {chat_id: self._chats[chat_id].hole for chat_id in chat_ids}
         return Resume({chat_id: self._chats[chat_id].cursor for chat_id in chat_ids})
 
     # ---- order ----
@@ -295,7 +295,7 @@ class ClientProtocol:
         order = self._chats.get(chat_id)
         if order is None and chat_id not in self._unplaced and not self._must_find(seq, message):
             if message is not None and changed_at(message):
-                self._tell_change(message)
+                self._deliver_change(message)
                 return
             order = self._chats[chat_id] = ChatOrder(seq - 1, seq - 1)
         if order is None:
@@ -309,30 +309,30 @@ class ClientProtocol:
 
     def _must_find(self, seq: int, message: Message | None) -> bool:
         """Whether it takes a look-up to know where an unknown chat begins. The change of a first message
-        says nothing about that; the message itself does."""
+        does not show it; the message itself does."""
         is_first = seq == 1 and not (message is not None and changed_at(message))
         return self._find_chats and not is_first
 
     def _place(self, order: ChatOrder, chat_id: str, seq: int, message: Message | None) -> None:
         if seq <= order.cursor:
             if message is not None:
-                self._tell_change(message)
+                self._deliver_change(message)
             return
-        self._tell(order.take(seq, message))
-        if order.is_behind and chat_id not in self._asked:
+        self._deliver(order.take(seq, message))
+        if order.is_behind and chat_id not in self._resuming:
             self._wanted[chat_id] = None
 
-    def _tell(self, messages: list[Message]) -> None:
+    def _deliver(self, messages: list[Message]) -> None:
         for message in messages:
             self._changes.note(message)
             self._events.append(message)
 
-    def _tell_change(self, message: Message) -> None:
+    def _deliver_change(self, message: Message) -> None:
         if self._changes.is_new(message):
-            self._tell([message])
+            self._deliver([message])
 
 
 def error_of(error: Error) -> PalaverError:
-    """The refusal that a frame tells of."""
+    """The refusal in a frame."""
     kind = CATALOGUE.get(error.code, INTERNAL)
     return PalaverError(kind, error.message, field=error.field, retry_after=error.retry_after)

@@ -53,8 +53,8 @@ class SignedOut(PalaverError):  # noqa: N818 - it is no error to have signed out
 class Rest:
     """The gateway's REST as one session uses it.
 
-    `on_tokens` is told of every new pair: a refresh token is good for one use, so whoever wants to come back
-    later must keep the newest.
+    `on_tokens` is called with every new pair: a refresh token is good for one use, so who comes back later
+    must keep the newest.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Rest:
 
     def _refreshed(self, task: asyncio.Task[str]) -> None:
         self._refreshing = None
-        # Looked at, so that an error that no caller waits for any more is not warned of
+        # Retrieved, so that asyncio does not warn of an error that no caller waits for any more
         if not task.cancelled():
             task.exception()
 
@@ -188,7 +188,7 @@ class Rest:
         except PalaverError as error:
             if error.kind.http != UNAUTHENTICATED.http:
                 raise
-        # Refused before anything was done: whatever it is, it may be said again with a newer token
+        # Refused before anything was done: whatever it is, it may be sent again with a newer token
         token = await self.refresh(token)
         return await self._exchange(method, path, answer, data, given, sent | bearer(token))
 
@@ -219,12 +219,12 @@ class Rest:
 
 
 def bearer(token: str) -> dict[str, Any]:
-    """The header that says who asks (RFC 6750)."""
+    """The header with the caller's token (RFC 6750)."""
     return {"Authorization": f"Bearer {token}"}
 
 
 def refusal_of(status: int, text: bytes, retry_after: str) -> PalaverError:
-    """The error that an answer with problem details tells of; else what the status says."""
+    """The error of an answer with problem details; else the one of its status."""
     try:
         problem = msgspec.json.decode(text, type=Problem)
     except msgspec.DecodeError:

@@ -12,9 +12,9 @@ from typing import Self
 import aiohttp
 
 from palaver.client.backoff import Backoff
+from palaver.client.chat_discovery import ChatDiscovery
 from palaver.client.checks import canonical_id, check_send, check_seq, checked_cursors
 from palaver.client.events import EventQueue
-from palaver.client.finding import NewChats
 from palaver.client.models import Chat
 from palaver.client.protocol import ClientProtocol, Event
 from palaver.client.rest import Rest, bearer, cause_of
@@ -60,9 +60,9 @@ class Socket:
     ) -> None:
         self._rest = rest
         self._protocol = ClientProtocol(checked_cursors(cursors or {}), find_chats=find_chats)
-        self._new_chats = NewChats(self._protocol, all_chats, chat)
+        self._discovery = ChatDiscovery(self._protocol, all_chats, chat)
         self._begin_now = cursors is None and find_chats
-        self._finds = find_chats
+        self._finds_chats = find_chats
         self._connect_seconds = connect_seconds
         self._events = EventQueue(events)
         self._room = asyncio.Semaphore(unacked)
@@ -75,7 +75,7 @@ class Socket:
         self._ended: BaseException | None = None
         self._last_cut = PalaverError(UNAVAILABLE, "no connection in time")
 
-    # ---- what the user asks ----
+    # ---- for the user ----
 
     async def __aenter__(self) -> Self:
         self._runner = asyncio.create_task(self._run(), name="palaver socket")
@@ -170,12 +170,12 @@ class Socket:
             self._protocol.give_up(frame.client_id)
 
     async def typing(self, chat_id: str) -> None:
-        """Says that the user is typing, where there is a connection. Others show it for 5 seconds."""
-        self._protocol.say_typing(canonical_id(chat_id, "chat_id"))
+        """Sends that the user is typing, where there is a connection. Others show it for 5 seconds."""
+        self._protocol.send_typing(canonical_id(chat_id, "chat_id"))
         self._due.set()
 
     async def receipt(self, chat_id: str, *, received_seq: int = 0, read_seq: int = 0) -> None:
-        """Says how far the user has received and read a chat, now or when there is a connection again."""
+        """Sends how far the user has received and read a chat, now or when there is a connection again."""
         for field, seq in (("received_seq", received_seq), ("read_seq", read_seq)):
             check_seq(seq, field)
         self._protocol.set_receipt(canonical_id(chat_id, "chat_id"), received_seq, read_seq)
@@ -184,7 +184,7 @@ class Socket:
     # ---- connections ----
 
     async def _run(self) -> None:
-        """Connects again and again, until the session is over or the server says that it never will."""
+        """Connects again and again, until the session is over or the server refuses it for good."""
         loop = asyncio.get_running_loop()
         error: BaseException | None = None
         try:
@@ -212,7 +212,7 @@ class Socket:
     async def _connect(self) -> None:
         """One connection, from its handshake to its end. Raises why it ended."""
         if self._begin_now:
-            await self._new_chats.begin_now()
+            await self._discovery.begin_now()
             self._begin_now = False
         token = await self._rest.token()
         try:
@@ -239,16 +239,16 @@ class Socket:
             await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ws.close(), CLOSE_SECONDS)
-        await self._judge_close(ws.close_code, token)
+        await self._raise_close(ws.close_code, token)
 
     async def _handshake(self, token: str) -> aiohttp.ClientWebSocketResponse:
         url = re.sub("^http", "ws", self._rest.base_url) + "/v2/ws"
         return await self._rest.session.ws_connect(url, headers=bearer(token), heartbeat=HEARTBEAT_SECONDS)
 
-    async def _judge_close(self, code: int | None, token: str) -> None:
-        """Raises what a close code says."""
+    async def _raise_close(self, code: int | None, token: str) -> None:
+        """Raises the error of a close code."""
         if code == UNAUTHENTICATED.close:
-            # Either the token is too old, or the session is over: the refresh tells
+            # Either the token is too old, or the session is over: the refresh shows which
             await self._rest.refresh(token)
         elif code == TOO_LARGE.close:
             self._protocol.give_up_longest(PalaverError(TOO_LARGE, "the message is too large", field="text"))
@@ -266,7 +266,7 @@ class Socket:
                 self._protocol.receive_frame(frame)
                 if isinstance(frame, Hello):
                     self._attached.set()
-                    self._new_chats.note_hello(frame.server_time)
+                    self._discovery.note_hello(frame.server_time)
                 self._publish()
                 self._due.set()
 
@@ -277,15 +277,15 @@ class Socket:
                 try:
                     await ws.send_frame(frame_bytes(frame), aiohttp.WSMsgType.TEXT)
                 except ConnectionError:
-                    # The close code is not read yet: whoever reads finds it
+                    # The close code is not read yet: the reading task finds it
                     await asyncio.Event().wait()
             await self._due.wait()
 
     async def _look_up_chats(self) -> None:
         """Finds out where to begin with chats that appeared. Raises `unavailable`: try it again then."""
-        if not self._finds:
+        if not self._finds_chats:
             await asyncio.Event().wait()
-        async for _ in self._new_chats.find():
+        async for _ in self._discovery.find():
             self._publish()
             self._due.set()
 
@@ -301,7 +301,7 @@ class Socket:
             if client_id in self._sending:
                 pause = self._sending[client_id].postpone(refusal)
                 asyncio.get_running_loop().call_later(pause, self._send_again, client_id)
-        self._new_chats.hear_of(self._protocol.take_unknown_chats())
+        self._discovery.add_unknown(self._protocol.take_unknown_chats())
         if self._is_caught_up():
             self._caught_up.set()
 
@@ -310,7 +310,7 @@ class Socket:
         self._due.set()
 
     def _is_caught_up(self) -> bool:
-        return self._protocol.is_caught_up and not (self._finds and self._new_chats.is_looking)
+        return self._protocol.is_caught_up and not (self._finds_chats and self._discovery.is_looking)
 
     def _end(self, error: BaseException | None) -> None:
         if self._ended is None:

@@ -16,28 +16,29 @@ from palaver.client.protocol import Event
 from palaver.client.socket import Socket
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.frames import Error, Message, Presence, Typing
+from palaver.runtime.printable import printable
 
 SHOWN = 20
 TYPING_SECONDS = 5.0
 
-Ask = Callable[[str], str]
+Prompt = Callable[[str], str]
 
 
 def run(email: str, url: str, me: str | None = None) -> int:
     """Chats with the user who has `email` until Ctrl-D. Returns the process's exit code.
 
-    Asks for the own email, unless `me` is it, and for the password: at the terminal, or, where there is none,
-    as the first lines of the standard input.
+    Prompts for the own email, unless `me` is it, and for the password: at the terminal, or, where there is
+    none, as the first lines of the standard input.
     """
     at_terminal = sys.stdin.isatty()
-    ask: Ask = input if at_terminal else read_line
-    hide: Ask = getpass.getpass if at_terminal else read_line
+    prompt: Prompt = input if at_terminal else read_line
+    hide: Prompt = getpass.getpass if at_terminal else read_line
     try:
-        me = me or ask("Your email: ")
+        me = me or prompt("Your email: ")
         password = hide(f"Password of {me}: ")
         asyncio.run(chat(email, url, me, password))
     except PalaverError as error:
-        print(f"palaver: {error.message}", file=sys.stderr)  # noqa: T201 - it is what the command says
+        print(f"palaver: {error.message}", file=sys.stderr)  # noqa: T201 - it is what the command shows
         return 1
     except (EOFError, KeyboardInterrupt):
         return 0
@@ -45,7 +46,7 @@ def run(email: str, url: str, me: str | None = None) -> int:
 
 
 def read_line(_prompt: str) -> str:
-    """A line of an input that nobody sits at. Raises `EOFError`."""
+    """A line of an input that is no terminal. Raises `EOFError`."""
     line = sys.stdin.readline()
     if not line:
         raise EOFError
@@ -58,21 +59,21 @@ async def chat(email: str, url: str, me: str, password: str) -> None:
         tokens = await client.sign_in(me, password)
         companion = await client.find_user(email)
         if companion is None:
-            raise PalaverError(NOT_FOUND, f"nobody has the email {printable(email)}")
+            raise PalaverError(NOT_FOUND, f"nobody has the email {shown(email)}")
         opened = await client.open_chat(companion.id)
         page = await client.messages(opened.id, limit=SHOWN)
         screen = Screen(Console(highlight=False, soft_wrap=True), tokens.user_id, companion)
         for message in page.messages:
             screen.show(message)
-        screen.say(f"Chatting with {companion.name} {companion.surname}. Ctrl-D leaves.")
+        screen.print_note(f"Chatting with {companion.name} {companion.surname}. Ctrl-D leaves.")
         async with client.socket({opened.id: page.last_seq}, find_chats=False) as socket:
             if page.messages:
                 await socket.receipt(opened.id, read_seq=page.messages[-1].seq)
-            await talk(socket, opened.id, screen)
+            await run_chat(socket, opened.id, screen)
         await client.sign_out()
 
 
-async def talk(socket: Socket, chat_id: str, screen: "Screen") -> None:
+async def run_chat(socket: Socket, chat_id: str, screen: "Screen") -> None:
     """Shows what comes and sends what is typed, until the input ends. Raises what ended the socket."""
     tasks = {
         asyncio.create_task(show_events(socket, chat_id, screen)),
@@ -87,7 +88,7 @@ async def talk(socket: Socket, chat_id: str, screen: "Screen") -> None:
 
 
 async def show_events(socket: Socket, chat_id: str, screen: "Screen") -> None:
-    """Shows what comes in this chat, and says that it was read."""
+    """Shows what comes in this chat, and sends that it was read."""
     async for event in socket:
         if isinstance(event, Message | Typing) and event.chat_id != chat_id:
             continue
@@ -105,7 +106,7 @@ async def send_lines(socket: Socket, chat_id: str, screen: "Screen") -> None:
         try:
             await socket.send(chat_id, line)
         except PalaverError as error:
-            screen.say(f"not sent: {error.message}")
+            screen.print_note(f"not sent: {error.message}")
 
 
 def stdin_lines() -> "asyncio.Queue[str | None]":
@@ -137,7 +138,7 @@ class Screen:
         self._console = console
         self._user_id = user_id
         self._companion = companion
-        self._name = printable(companion.name)
+        self._name = shown(companion.name)
         self._typing_shown_at = float("-inf")
 
     def show(self, event: Event) -> None:
@@ -149,15 +150,15 @@ class Screen:
                 now = asyncio.get_running_loop().time()
                 if now - self._typing_shown_at >= TYPING_SECONDS:
                     self._typing_shown_at = now
-                    self.say(f"{self._name} is typing …")
+                    self.print_note(f"{self._name} is typing …")
             case Presence() if event.user_id == self._companion.id:
-                self.say(f"{self._name} is {'here' if event.online else 'away'}")
+                self.print_note(f"{self._name} is {'here' if event.online else 'away'}")
             case Error():
-                self.say(event.message)
+                self.print_note(event.message)
 
-    def say(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         """Shows a remark of the program's own."""
-        self._console.print(Text(printable(text), style="dim"))
+        self._console.print(Text(shown(text), style="dim"))
 
     def _show_message(self, message: Message) -> None:
         own = message.sender_id == self._user_id
@@ -168,14 +169,11 @@ class Screen:
         if message.deleted_at:
             line.append("(deleted)", style="dim")
         else:
-            line.append(printable(message.text))
+            line.append(shown(message.text))
             line.append(" (edited)" if message.edited_at else "", style="dim")
         self._console.print(line)
 
 
-def printable(text: str) -> str:
+def shown(text: str) -> str:
     """`text` without control characters: a message could otherwise command the reader's terminal."""
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )
+    return printable(text, keep="\n\t", instead="\N{REPLACEMENT CHARACTER}")

@@ -42,7 +42,7 @@ def is_final(error: PalaverError) -> bool:
 
 
 def refusal_of_upgrade(error: aiohttp.WSServerHandshakeError) -> PalaverError:
-    """Why there is no socket. A refused token is no end: the refresh has told whether the session lives."""
+    """Why there is no socket. A refused token is no end: the refresh has shown whether the session lives."""
     kind = UNAVAILABLE if error.status == UNAUTHENTICATED.http else kind_of_status(error.status)
     after = error.headers.get("retry-after", "") if error.headers else ""
     text = f"the server refused the socket with status {error.status}"

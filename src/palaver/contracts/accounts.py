@@ -1,4 +1,4 @@
-"""What auth's private REST says: accounts, sessions, tokens. The newest model; old ones live at the edge."""
+"""Bodies of auth's private REST: accounts, sessions, tokens. The newest model; old ones live at the edge."""
 
 from datetime import date, datetime
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Sex = Literal["male", "female", "other"]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
-Words = Annotated[str, Field(max_length=1000)]
+ProfileText = Annotated[str, Field(max_length=1000)]
 
 
 class Model(BaseModel):
@@ -27,8 +27,8 @@ class SignUp(Model):
     surname: Name
     birthday: date
     sex: Sex
-    city: Words
-    interests: Words
+    city: ProfileText
+    interests: ProfileText
     old_rules: bool = False
 
 
@@ -39,8 +39,8 @@ class ProfileChange(Model):
     surname: Name | None = None
     birthday: date | None = None
     sex: Sex | None = None
-    city: Words | None = None
-    interests: Words | None = None
+    city: ProfileText | None = None
+    interests: ProfileText | None = None
 
 
 class User(Model):
@@ -66,7 +66,7 @@ class UserPage(Model):
 
 
 class UserName(Model):
-    """Who stands behind an id, for lists of members."""
+    """The names of a user, for lists of members."""
 
     id: UUID
     name: str
@@ -80,7 +80,7 @@ class UserLookup(Model):
 
 
 class UserNames(Model):
-    """The users that exist among those asked for."""
+    """The users that exist among those looked up."""
 
     users: list[UserName]
 
@@ -126,7 +126,7 @@ class Sessions(Model):
 
 
 class Revocations(Model):
-    """Sessions that ended after the position asked for, and the position to ask from next time."""
+    """Sessions that ended after a position, and the position to go on from."""
 
     session_ids: list[UUID]
     position: int

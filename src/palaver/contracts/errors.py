@@ -1,7 +1,7 @@
-"""The error catalogue: every way in which Palaver refuses, and how each protocol says it.
+"""The error catalogue: every way in which Palaver refuses, and its code in each protocol.
 
 An error has a text that is safe to show to a client, and, apart from it, a debug context that only logs
-see. Anything that is not a `PalaverError` is told to clients as `internal`, and nothing more.
+see. Anything that is not a `PalaverError` reaches clients as `internal`, and no more of it.
 """
 
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ CATALOGUE: dict[str, ErrorKind] = {
 
 
 class PalaverError(Exception):
-    """A refusal that a client is told of.
+    """A refusal that reaches the client.
 
     `message` is safe to show; `field` names the part of the request that is wrong; `retry_after` is in
     seconds; `debug` goes to logs alone.
@@ -109,6 +109,6 @@ def error_to_wire(error: BaseException) -> WireError:
 
 
 def error_from_wire(wire: WireError) -> PalaverError:
-    """The error that the other service meant; an unknown code is `internal`."""
+    """The error that the other service raised; an unknown code is `internal`."""
     kind = CATALOGUE.get(wire.code, INTERNAL)
     return PalaverError(kind, wire.message, field=wire.field, retry_after=wire.retry_after)

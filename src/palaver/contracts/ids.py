@@ -6,7 +6,7 @@ import uuid_utils
 
 from palaver.contracts.errors import INVALID, PalaverError
 
-# Written in Rust, here and below: every message told or listed names up to four ids
+# Written in Rust, here and below: every message that is delivered or listed has up to four ids
 _uuid = uuid_utils.UUID.from_bytes  # type: ignore[attr-defined] # its stubs leave it out
 _DERIVED = UUID("6f1d3c4e-7f5b-5c1e-9b0a-0d9a3a3f6c11")
 

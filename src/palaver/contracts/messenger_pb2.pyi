@@ -35,14 +35,12 @@ class GatewayBatch(_message.Message):
     def __init__(self, hello: _Optional[_Union[AttachHello, _Mapping]] = ..., opens: _Optional[_Iterable[_Union[SocketOpen, _Mapping]]] = ..., reopened: _Optional[bool] = ..., sends: _Optional[_Iterable[_Union[Send, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptUpdate, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingUpdate, _Mapping]]] = ..., resumes: _Optional[_Iterable[_Union[ResumeRequest, _Mapping]]] = ..., closes: _Optional[_Iterable[int]] = ..., drained: _Optional[_Iterable[int]] = ..., reads: _Optional[_Iterable[_Union[ReadRequest, _Mapping]]] = ...) -> None: ...
 
 class AttachHello(_message.Message):
-    __slots__ = ("gateway_id", "since", "followed")
+    __slots__ = ("gateway_id", "followed")
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
-    SINCE_FIELD_NUMBER: _ClassVar[int]
     FOLLOWED_FIELD_NUMBER: _ClassVar[int]
     gateway_id: str
-    since: int
     followed: _containers.RepeatedCompositeFieldContainer[Position]
-    def __init__(self, gateway_id: _Optional[str] = ..., since: _Optional[int] = ..., followed: _Optional[_Iterable[_Union[Position, _Mapping]]] = ...) -> None: ...
+    def __init__(self, gateway_id: _Optional[str] = ..., followed: _Optional[_Iterable[_Union[Position, _Mapping]]] = ...) -> None: ...
 
 class Position(_message.Message):
     __slots__ = ("writer", "number")
@@ -127,8 +125,7 @@ class ReadRequest(_message.Message):
     def __init__(self, number: _Optional[int] = ..., token: _Optional[str] = ..., list_messages: _Optional[_Union[ListMessagesRequest, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class MessengerBatch(_message.Message):
-    __slots__ = ("clock", "opened", "sent", "deliveries", "receipts", "typings", "presences", "resumed", "errors", "paused", "read_replies", "followed", "settled", "log_trimmed", "stored_receipts")
-    CLOCK_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("opened", "sent", "deliveries", "receipts", "typings", "presences", "resumed", "errors", "paused", "read_replies", "followed", "settled", "log_trimmed", "stored_receipts")
     OPENED_FIELD_NUMBER: _ClassVar[int]
     SENT_FIELD_NUMBER: _ClassVar[int]
     DELIVERIES_FIELD_NUMBER: _ClassVar[int]
@@ -143,7 +140,6 @@ class MessengerBatch(_message.Message):
     SETTLED_FIELD_NUMBER: _ClassVar[int]
     LOG_TRIMMED_FIELD_NUMBER: _ClassVar[int]
     STORED_RECEIPTS_FIELD_NUMBER: _ClassVar[int]
-    clock: int
     opened: _containers.RepeatedCompositeFieldContainer[SocketOpened]
     sent: _containers.RepeatedCompositeFieldContainer[SentReply]
     deliveries: _containers.RepeatedCompositeFieldContainer[Delivery]
@@ -158,7 +154,7 @@ class MessengerBatch(_message.Message):
     settled: bool
     log_trimmed: bool
     stored_receipts: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, clock: _Optional[int] = ..., opened: _Optional[_Iterable[_Union[SocketOpened, _Mapping]]] = ..., sent: _Optional[_Iterable[_Union[SentReply, _Mapping]]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptEvent, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingEvent, _Mapping]]] = ..., presences: _Optional[_Iterable[_Union[PresenceEvent, _Mapping]]] = ..., resumed: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[SocketError, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ..., read_replies: _Optional[_Iterable[_Union[ReadReply, _Mapping]]] = ..., followed: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., settled: _Optional[bool] = ..., log_trimmed: _Optional[bool] = ..., stored_receipts: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, opened: _Optional[_Iterable[_Union[SocketOpened, _Mapping]]] = ..., sent: _Optional[_Iterable[_Union[SentReply, _Mapping]]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptEvent, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingEvent, _Mapping]]] = ..., presences: _Optional[_Iterable[_Union[PresenceEvent, _Mapping]]] = ..., resumed: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[SocketError, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ..., read_replies: _Optional[_Iterable[_Union[ReadReply, _Mapping]]] = ..., followed: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., settled: _Optional[bool] = ..., log_trimmed: _Optional[bool] = ..., stored_receipts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SocketOpened(_message.Message):
     __slots__ = ("socket", "opened_at", "error", "opened_after")
@@ -197,7 +193,7 @@ class ReadReply(_message.Message):
     def __init__(self, number: _Optional[int] = ..., page: _Optional[_Union[MessagePage, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("request", "chat_id", "sender_id", "first_seq", "ids", "client_ids", "texts", "created_at", "sockets", "changed", "edited_at", "deleted_at", "catch_up", "traceparent", "resumed", "commit")
+    __slots__ = ("request", "chat_id", "sender_id", "first_seq", "ids", "client_ids", "texts", "created_at", "sockets", "changed", "edited_at", "deleted_at", "traceparent", "resumed", "commit")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     CHAT_ID_FIELD_NUMBER: _ClassVar[int]
     SENDER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -210,7 +206,6 @@ class Delivery(_message.Message):
     CHANGED_FIELD_NUMBER: _ClassVar[int]
     EDITED_AT_FIELD_NUMBER: _ClassVar[int]
     DELETED_AT_FIELD_NUMBER: _ClassVar[int]
-    CATCH_UP_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     COMMIT_FIELD_NUMBER: _ClassVar[int]
@@ -226,11 +221,10 @@ class Delivery(_message.Message):
     changed: bool
     edited_at: int
     deleted_at: int
-    catch_up: bool
     traceparent: str
     resumed: bool
     commit: Position
-    def __init__(self, request: _Optional[int] = ..., chat_id: _Optional[bytes] = ..., sender_id: _Optional[bytes] = ..., first_seq: _Optional[int] = ..., ids: _Optional[_Iterable[bytes]] = ..., client_ids: _Optional[_Iterable[bytes]] = ..., texts: _Optional[_Iterable[str]] = ..., created_at: _Optional[int] = ..., sockets: _Optional[_Iterable[int]] = ..., changed: _Optional[bool] = ..., edited_at: _Optional[int] = ..., deleted_at: _Optional[int] = ..., catch_up: _Optional[bool] = ..., traceparent: _Optional[str] = ..., resumed: _Optional[bool] = ..., commit: _Optional[_Union[Position, _Mapping]] = ...) -> None: ...
+    def __init__(self, request: _Optional[int] = ..., chat_id: _Optional[bytes] = ..., sender_id: _Optional[bytes] = ..., first_seq: _Optional[int] = ..., ids: _Optional[_Iterable[bytes]] = ..., client_ids: _Optional[_Iterable[bytes]] = ..., texts: _Optional[_Iterable[str]] = ..., created_at: _Optional[int] = ..., sockets: _Optional[_Iterable[int]] = ..., changed: _Optional[bool] = ..., edited_at: _Optional[int] = ..., deleted_at: _Optional[int] = ..., traceparent: _Optional[str] = ..., resumed: _Optional[bool] = ..., commit: _Optional[_Union[Position, _Mapping]] = ...) -> None: ...
 
 class ReceiptEvent(_message.Message):
     __slots__ = ("chat_id", "user_id", "received_seq", "read_seq", "sockets")

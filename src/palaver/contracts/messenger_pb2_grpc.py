@@ -74,11 +74,6 @@ class MessengerStub:
                 request_serializer=palaver_dot_contracts_dot_messenger__pb2.RemoveMemberRequest.SerializeToString,
                 response_deserializer=palaver_dot_contracts_dot_messenger__pb2.Empty.FromString,
                 _registered_method=True)
-        self.ListMessages = channel.unary_unary(
-                '/palaver.v1.Messenger/ListMessages',
-                request_serializer=palaver_dot_contracts_dot_messenger__pb2.ListMessagesRequest.SerializeToString,
-                response_deserializer=palaver_dot_contracts_dot_messenger__pb2.MessagePage.FromString,
-                _registered_method=True)
         self.SendMessages = channel.unary_unary(
                 '/palaver.v1.Messenger/SendMessages',
                 request_serializer=palaver_dot_contracts_dot_messenger__pb2.SendMessagesRequest.SerializeToString,
@@ -159,12 +154,6 @@ class MessengerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListMessages(self, request, context):
-        """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def SendMessages(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -238,11 +227,6 @@ def add_MessengerServicer_to_server(servicer, server):
                     servicer.RemoveMember,
                     request_deserializer=palaver_dot_contracts_dot_messenger__pb2.RemoveMemberRequest.FromString,
                     response_serializer=palaver_dot_contracts_dot_messenger__pb2.Empty.SerializeToString,
-            ),
-            'ListMessages': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListMessages,
-                    request_deserializer=palaver_dot_contracts_dot_messenger__pb2.ListMessagesRequest.FromString,
-                    response_serializer=palaver_dot_contracts_dot_messenger__pb2.MessagePage.SerializeToString,
             ),
             'SendMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.SendMessages,
@@ -486,33 +470,6 @@ class Messenger:
             '/palaver.v1.Messenger/RemoveMember',
             palaver_dot_contracts_dot_messenger__pb2.RemoveMemberRequest.SerializeToString,
             palaver_dot_contracts_dot_messenger__pb2.Empty.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListMessages(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/palaver.v1.Messenger/ListMessages',
-            palaver_dot_contracts_dot_messenger__pb2.ListMessagesRequest.SerializeToString,
-            palaver_dot_contracts_dot_messenger__pb2.MessagePage.FromString,
             options,
             channel_credentials,
             insecure,

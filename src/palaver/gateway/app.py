@@ -1,42 +1,50 @@
 """The FastAPI application: every route of every generation, and what each request passes before it."""
 
+from functools import cache
+from typing import Any
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 
 from palaver import __version__
-from palaver.contracts.errors import PalaverError
-from palaver.gateway import openapi as documents
-from palaver.gateway.generations import v0, v1, v2
-from palaver.gateway.generations.history_fast_path import ShortWay
-from palaver.gateway.http import health
-from palaver.gateway.http.errors import refuse
-from palaver.gateway.http.middleware import BodyLimit, JsonOnly, Refusals
+from palaver.contracts.errors import MALFORMED, PalaverError
+from palaver.gateway import openapi
+from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.http.errors import ErrorResponses
+from palaver.gateway.http.middleware import FallbackRouting, FastPaths, JsonBodies
 from palaver.gateway.services import Services
+from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
 from palaver.runtime.settings import GatewaySettings
 
 EXPOSED_HEADERS = ("retry-after", "traceresponse", "www-authenticate")
 
 
-def build_app(services: Services) -> FastAPI:
+def build_app(services: Services, generations: GenerationRegistry) -> FastAPI:
     """The application. It starts and stops nothing: its parts are the bootstrap's."""
-    app = bare_app(services.settings)
+    app = bare_app(services.settings, generations)
     app.state.services = services
     return app
 
 
-def bare_app(settings: GatewaySettings) -> FastAPI:
-    """The application without parts: it can be described, and not served."""
+def bare_app(settings: GatewaySettings, generations: GenerationRegistry) -> FastAPI:
+    """The application without services: it can be described, and not served."""
+    errors = ErrorResponses(generations)
     app = FastAPI(
         title="Palaver",
         version=__version__,
         summary="Direct messaging: accounts, chats, messages.",
-        description=documents.DESCRIPTION,
-        openapi_tags=documents.TAGS,
-        middleware=doors_of(settings),
-        exception_handlers={PalaverError: refuse, RequestValidationError: refuse, HTTPException: refuse},
+        description=openapi.DESCRIPTION,
+        openapi_tags=[dict(generation.tag) for generation in generations.generations],
+        middleware=middleware_of(settings, generations, errors),
+        exception_handlers={
+            PalaverError: errors.handle,
+            RequestValidationError: errors.handle,
+            HTTPException: errors.handle,
+        },
         # A path has one spelling: a redirect would lose old clients' bodies
         redirect_slashes=False,
         docs_url=None,
@@ -44,19 +52,34 @@ def bare_app(settings: GatewaySettings) -> FastAPI:
         # FastAPI's own records of validation errors hold the input: passwords
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for router in (v2.router, v1.router, v0.router, health.router, documents.router):
-        app.include_router(router)
-    documents.install(app)
+    for generation in generations.generations:
+        app.include_router(generation.router)
+    for path in generations.socket_paths():
+        app.add_api_route(path, refuse_plain_request, include_in_schema=False)
+
+    @cache
+    def document() -> dict[str, Any]:
+        return openapi.describe(app, generations)
+
+    app.openapi = document  # type: ignore[method-assign] # FastAPI's own way to change the document
     return app
 
 
-def doors_of(settings: GatewaySettings) -> list[Middleware]:
+async def refuse_plain_request() -> Response:
+    """A request for a socket without an upgrade to it. Raises `malformed`."""
+    raise PalaverError(MALFORMED, "this is a WebSocket: connect to it with ws:// or wss://")
+
+
+def middleware_of(
+    settings: GatewaySettings, generations: GenerationRegistry, errors: ErrorResponses
+) -> list[Middleware]:
     """Outermost first: CORS sees refusals too, or browsers would hide them from their pages."""
-    doors = [
-        Middleware(Refusals),
+    middleware = [
+        Middleware(ErrorBoundary, render=errors.respond),
+        Middleware(FallbackRouting, generations=generations),
         Middleware(BodyLimit, most=settings.body_bytes),
-        Middleware(JsonOnly),
-        Middleware(ShortWay),
+        Middleware(JsonBodies, generations=generations),
+        Middleware(FastPaths, generations=generations),
     ]
     if settings.cors_origins:
         cors = Middleware(
@@ -66,5 +89,5 @@ def doors_of(settings: GatewaySettings) -> list[Middleware]:
             allow_headers=["authorization", "idempotency-key", "traceparent"],
             expose_headers=EXPOSED_HEADERS,
         )
-        doors.insert(0, cors)
-    return doors
+        middleware.insert(0, cors)
+    return middleware

@@ -6,16 +6,22 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from palaver.gateway.app import build_app
-from palaver.gateway.http.errors import generation_of
-from palaver.gateway.http.health import Upstream
+from palaver.gateway.generations.served import served_generations
 from palaver.gateway.services import Services
+from palaver.gateway.sockets.fan_out import FanOut
+from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream.auth import AuthClient
+from palaver.gateway.upstream.health import UpstreamHealth
 from palaver.gateway.upstream.messenger import MessengerClient, open_channel
+from palaver.gateway.upstream.outbox import Outbox
+from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.http.instrumentation import RequestInstrumentation
-from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.http.rest_client import RestClient
+from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import Settings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
@@ -31,36 +37,54 @@ CATCH_UP_SECONDS = 2.0
 async def serve(
     settings: Settings, stopping: asyncio.Event, ready: Callable[[int], None] | None = None
 ) -> None:
-    """Serves until `stopping` is set, then drains. `ready` is told the port once connections are taken.
+    """Serves until `stopping` is set, then drains. `ready` gets the port once connections are taken.
 
     Raises `OSError` where the port is taken.
     """
     own = settings.gateway
+    generations = served_generations(own)
     async with contextlib.AsyncExitStack() as stack:
         auth = await stack.enter_async_context(rest_client(own.auth_url))
         health = [
-            Upstream("auth", await stack.enter_async_context(rest_client(own.auth_url, HEALTH_SECONDS))),
-            Upstream(
+            UpstreamHealth(
+                "auth", await stack.enter_async_context(rest_client(own.auth_url, HEALTH_SECONDS))
+            ),
+            UpstreamHealth(
                 "messenger", await stack.enter_async_context(rest_client(own.messenger_url, HEALTH_SECONDS))
             ),
         ]
         channel = await stack.enter_async_context(open_channel(own.messenger_target))
         accounts = AuthClient(auth)
-        revocations = Revocations(accounts, settings.auth.access_token_seconds + LEEWAY_SECONDS)
         verifier = TokenVerifier(accounts.keys)
-        link = MessengerStream(channel, own.frames_in_flight, IN_FLIGHT_BYTES)
+        registry = SocketRegistry(own)
+        revocations = Revocations(
+            accounts, settings.auth.access_token_seconds + LEEWAY_SECONDS, registry.close_session
+        )
+        outbox = Outbox()
+        sends, reads = PendingSends(own.frames_in_flight, IN_FLIGHT_BYTES), PendingReads(outbox)
+        fan_out = FanOut(registry, outbox)
+        stream = MessengerStream(channel, outbox, sends, reads, fan_out)
         # Behind the HTTP server, whose last requests read from it
-        stack.push_async_callback(link.stop)
-        sockets = SocketServer(own, verifier, revocations, link, access_log=settings.telemetry.access_log)
-        revocations.listen(sockets.close_session)
+        stack.push_async_callback(stream.stop)
+        sockets = SocketServer(
+            own,
+            generations,
+            verifier,
+            revocations,
+            registry,
+            outbox,
+            fan_out,
+            stream,
+            access_log=settings.telemetry.access_log,
+        )
         services = Services(
             own,
             accounts,
-            MessengerClient(channel, link.asks),
+            MessengerClient(channel, reads),
             verifier,
             revocations,
             tuple(health),
-            lambda: link.is_attached,
+            lambda: stream.is_attached,
         )
         await revocations.catch_up(CATCH_UP_SECONDS)
         await stack.enter_async_context(running(revocations.run()))
@@ -74,10 +98,10 @@ async def serve(
             "timeout_graceful_shutdown": own.drain_seconds,
         }
         app = RequestInstrumentation(
-            build_app(services),
+            build_app(services, generations),
             is_edge=True,
             access_log=settings.telemetry.access_log,
-            generation_of=generation_of,
+            generation_of=generations.name_of,
         )
         async with serving_http(app, own.host, own.port, **options) as server:
             log.info("listening", host=own.host, port=server.port)

@@ -1,4 +1,4 @@
-"""Numbers of the gateway's sockets, for Prometheus. What happens a message is counted a batch."""
+"""Metrics of the gateway's sockets, for Prometheus. Messages are counted once a batch."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -25,7 +25,7 @@ DELIVERED = Counter(
     ["generation"],
 )
 RESUMED = Counter(
-    "palaver_messages_resumed", "Of the messages delivered, those told again by a resume.", ["generation"]
+    "palaver_messages_resumed", "Of the messages delivered, those that a resume delivered.", ["generation"]
 )
 ACK_SECONDS = Histogram(
     "palaver_message_ack_seconds",

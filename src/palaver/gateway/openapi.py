@@ -1,19 +1,13 @@
-"""The OpenAPI document, and the page that shows it."""
+"""The OpenAPI document of all that the gateway serves, and the part that one generation promises."""
 
 import json
 import re
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from fastapi import APIRouter, FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import FileResponse, RedirectResponse, Response
 
-from palaver.contracts.errors import MALFORMED, PalaverError
-from palaver.gateway.generations.legacy import ERROR_SCHEMA
-from palaver.gateway.generations.v2.problems import SCHEMA as PROBLEM_SCHEMA
+from palaver.gateway.generations.registry import Generation, GenerationRegistry
 
 DESCRIPTION = """\
 Direct messaging: accounts, chats, messages.
@@ -25,85 +19,12 @@ A request may carry `traceparent` (W3C Trace Context); each answer names its tra
 
 Any path that is not here answers 404, any other method 405, in the error shape of its generation."""
 
-TAGS = [
-    {"name": "v2", "description": "For new clients."},
-    {"name": "v1", "description": "For clients of the first microservices. Errors: `{code: 0, message}`."},
-    {"name": "v0", "description": "For clients of the monolith. Errors: `{code: 0, message}`."},
-    {"name": "operations", "description": "For those who run Palaver."},
-]
-
-TRACERESPONSE = {
-    "description": "The request's place in the traces of whoever runs Palaver (W3C Trace Context level 2): "
-    "version, trace id, span id, flags. Not there where traces are off.",
-    "schema": {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$"},
-    "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-}
-
-_LONG_NAME = re.compile(r"palaver__gateway__generations__(v\d)__\w+?__([A-Za-z]+)")
-
-router = APIRouter(include_in_schema=False)
+# As FastAPI names schemas that several modules have: by the module
+_LONG_NAME = re.compile(r"palaver__gateway__generations__(\w+?)__\w+?__([A-Za-z]+)")
 
 
-# The page's program and style, from the package that carries them: a page that fetched them from the
-# internet would stay empty where there is none. Nothing else of the package is used; it is found, and not
-# imported, since importing it takes time
-_package = find_spec("fastapi_offline")
-assert _package is not None
-assert _package.origin is not None
-ASSETS = Path(_package.origin).parent / "static"
-
-
-@router.get("/")
-async def lead_newcomers() -> Response:
-    """Who opens the address in a browser wants to know what it is."""
-    return RedirectResponse("docs")
-
-
-@router.get("/docs")
-async def show_docs() -> Response:
-    """The page."""
-    return get_swagger_ui_html(
-        openapi_url="openapi.json",
-        title="Palaver API",
-        swagger_js_url="docs/swagger-ui-bundle.js",
-        swagger_css_url="docs/swagger-ui.css",
-        swagger_favicon_url="docs/favicon.png",
-    )
-
-
-@router.get("/docs/{name}")
-async def show_asset(name: Literal["swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"]) -> Response:
-    """A part of the page."""
-    return FileResponse(ASSETS / name, headers={"cache-control": "max-age=86400"})
-
-
-@router.get("/swagger/index.html")
-async def lead_to_docs() -> Response:
-    """Where the first generations had the page."""
-    return RedirectResponse("../docs")
-
-
-@router.get("/messenger/ws")
-@router.get("/v2/ws")
-async def explain_socket() -> Response:
-    """Answers those who ask for a socket without upgrading to it."""
-    raise PalaverError(MALFORMED, "this is a WebSocket: connect to it with ws:// or wss://")
-
-
-def install(app: FastAPI) -> None:
-    """Makes `app.openapi()` our document, made once."""
-    made: dict[str, Any] = {}
-
-    def openapi() -> dict[str, Any]:
-        if not made:
-            made.update(describe(app))
-        return made
-
-    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to change the document
-
-
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The document of everything that the gateway serves."""
+def describe(app: FastAPI, generations: GenerationRegistry) -> dict[str, Any]:
+    """The document of all routes of `app`."""
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -112,54 +33,65 @@ def describe(app: FastAPI) -> dict[str, Any]:
         tags=app.openapi_tags,
         routes=app.routes,
     )
-    schemas = document["components"]["schemas"]
-    schemas |= {"Problem": PROBLEM_SCHEMA, "OldError": ERROR_SCHEMA}
-    # FastAPI's shape of validation errors, which we never answer
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    for operations in document["paths"].values():
-        for operation in operations.values():
+    components = document["components"]
+    components["headers"] = {}
+    for generation in generations.generations:
+        components["schemas"] |= generation.error_schemas
+        components["headers"] |= generation.response_headers
+        for operation in operations_of(document, generation):
             drop_default_validation(operation)
-            if "v2" in operation["tags"]:
-                name_traceresponse(operation)
-    document["components"]["headers"] = {"traceresponse": TRACERESPONSE}
-    return with_short_names(document)
+            add_response_headers(operation, generation)
+    # FastAPI's shape of validation errors, which no generation answers
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    prefixes = {generation.name: generation.schema_prefix for generation in generations.generations}
+    return with_short_names(document, prefixes)
 
 
-def with_short_names(document: dict[str, Any]) -> dict[str, Any]:
-    """Schemas of one name in several generations: FastAPI names them by module, we call v1's `V1…`."""
-    schemas = document["components"]["schemas"]
-    text = json.dumps(document)
-    for name in sorted(schemas):
-        found = _LONG_NAME.fullmatch(name)
-        if found:
-            generation = "" if found[1] == "v2" else found[1].upper()
-            text = text.replace(f'"{name}"', f'"{generation}{found[2]}"')
-            text = text.replace(f'/{name}"', f'/{generation}{found[2]}"')
-    short: dict[str, Any] = json.loads(text)
-    return short
+def operations_of(document: dict[str, Any], generation: Generation) -> list[dict[str, Any]]:
+    """The operations that carry the tag of a generation."""
+    return [
+        operation
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        if generation.tag["name"] in operation["tags"]
+    ]
 
 
 def drop_default_validation(operation: dict[str, Any]) -> None:
-    """Old generations answer 400 where FastAPI supposes 422."""
+    """Removes the 422 that FastAPI supposes of every operation with parameters, where none is declared."""
     content = operation["responses"].get("422", {}).get("content", {})
     if "HTTPValidationError" in str(content):
         del operation["responses"]["422"]
 
 
-def name_traceresponse(operation: dict[str, Any]) -> None:
-    """Every answer has the header."""
-    for answer in operation["responses"].values():
-        told = {"traceresponse": {"$ref": "#/components/headers/traceresponse"}}
-        answer["headers"] = answer.get("headers", {}) | told
+def add_response_headers(operation: dict[str, Any], generation: Generation) -> None:
+    """Declares the headers that all answers of a generation carry."""
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in generation.response_headers}
+    if headers:
+        for answer in operation["responses"].values():
+            answer["headers"] = answer.get("headers", {}) | headers
 
 
-def document_of_generation(document: dict[str, Any], generation: str) -> dict[str, Any]:
+def with_short_names(document: dict[str, Any], prefixes: dict[str, str]) -> dict[str, Any]:
+    """The document with `V1Chat` where FastAPI names v1's schema by its module. `prefixes`: by generation."""
+    text = json.dumps(document)
+    for name in sorted(document["components"]["schemas"]):
+        found = _LONG_NAME.fullmatch(name)
+        if found:
+            short = prefixes[found[1]] + found[2]
+            text = text.replace(f'"{name}"', f'"{short}"').replace(f'/{name}"', f'/{short}"')
+    shortened: dict[str, Any] = json.loads(text)
+    return shortened
+
+
+def document_of_generation(document: dict[str, Any], generation: Generation) -> dict[str, Any]:
     """The part of the document that promises one generation: its operations and the schemas they use."""
+    tag = generation.tag["name"]
     paths = {
         path: kept
         for path, operations in document["paths"].items()
-        if (kept := {m: o for m, o in operations.items() if generation in o.get("tags", ())})
+        if (kept := {m: o for m, o in operations.items() if tag in o.get("tags", ())})
     }
     components = document["components"]
     used: dict[str, Any] = {}
@@ -171,14 +103,15 @@ def document_of_generation(document: dict[str, Any], generation: str) -> dict[st
     schemes = {
         name for path in paths.values() for o in path.values() for s in o.get("security", ()) for name in s
     }
+    headers = {name: components["headers"][name] for name in generation.response_headers}
     return {
         **document,
-        "info": {**document["info"], "version": generation},
-        "tags": [tag for tag in document["tags"] if tag["name"] == generation],
+        "info": {**document["info"], "version": generation.name},
+        "tags": [one for one in document["tags"] if one["name"] == tag],
         "paths": paths,
         "components": {
             "schemas": used,
-            **({"headers": components["headers"]} if generation == "v2" else {}),
+            **({"headers": headers} if headers else {}),
             "securitySchemes": {name: components["securitySchemes"][name] for name in schemes},
         },
     }

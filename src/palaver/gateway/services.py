@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from palaver.gateway.http.health import Upstream
 from palaver.gateway.upstream.auth import AuthClient
+from palaver.gateway.upstream.health import UpstreamHealth
 from palaver.gateway.upstream.messenger import MessengerClient
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.runtime.settings import GatewaySettings
@@ -15,15 +15,14 @@ from palaver.runtime.tokens import TokenVerifier
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One gateway's parts, built once by the bootstrap."""
+    """One gateway's parts, built once by the bootstrap. `is_attached`: whether the stream stands."""
 
     settings: GatewaySettings
     auth: AuthClient
     messenger: MessengerClient
     verifier: TokenVerifier
     revocations: Revocations
-    upstreams: tuple[Upstream, ...]
-    # Whether the gateway's stream to the messenger stands
+    upstreams: tuple[UpstreamHealth, ...]
     is_attached: Callable[[], bool]
 
 

@@ -1,8 +1,9 @@
-"""Builds the messenger's parts and wires them; nothing else does."""
+"""Builds everything of the messenger, once, in order; nothing else does."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,25 @@ import msgspec
 from palaver.contracts.errors import PalaverError
 from palaver.messenger.health import health_app
 from palaver.messenger.migrations import MIGRATIONS
+from palaver.messenger.realtime.bus import LocalBus
 from palaver.messenger.realtime.engine import Engine
+from palaver.messenger.realtime.presence import InProcessPresence
 from palaver.messenger.rpc import Rpc, add_messenger
+from palaver.messenger.store.opening import open_store
+from palaver.messenger.stream.reads import Reads
+from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.instrumentation import RequestInstrumentation
-from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.http.rest_client import RestClient
+from palaver.runtime.http.server import serving_http
+from palaver.runtime.rate_limits import TokenBuckets, Unlimited
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.startup import StartError
+from palaver.runtime.sql.sqlite import sqlite_engine
+from palaver.runtime.sql.url import database_file
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
@@ -43,20 +51,25 @@ async def serve(
     own = settings.messenger
     await asyncio.to_thread(migrate_database, settings)
     async with contextlib.AsyncExitStack() as stack:
-        database = SqliteDatabase(database_file(settings))
-        stack.push_async_callback(database.close)
+        store = open_store(file_of(settings))
+        stack.push_async_callback(store.close)
         auth = RestClient(own.auth_url, AUTH_SECONDS)
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
         verifier = TokenVerifier(keys.fetch)
-        live = Engine(database, verifier, own)
-        rpc = Rpc(UseCases(database, UserDirectory(auth), live, own), live)
-        live.streams.asks.list_messages = rpc.read_page
-        checks = {"journal": lambda: is_usable(database), "auth": keys.were_heard}
+        limiter = TokenBuckets(own.messages_per_second, own.messages_burst) if own.rates else Unlimited()
+        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), limiter, own)
+        use_cases = UseCases(store, UserDirectory(auth), engine, own)
+        streams = StreamServer(engine, store, verifier, Reads(use_cases, verifier))
+        checks = {"journal": lambda: is_usable(store.database), "auth": keys.were_heard}
 
         def add_services(server: grpc.aio.Server) -> None:
-            add_messenger(server, rpc, verifier, live.attach)
+            add_messenger(server, Rpc(use_cases), verifier, streams.attach)
 
+        # Before the servers: a gateway must not attach to an engine that does not know how far the log has
+        # come
+        stack.push_async_callback(engine.stop)
+        await engine.start()
         app = RequestInstrumentation(
             health_app(checks), is_edge=False, access_log=settings.telemetry.access_log
         )
@@ -64,8 +77,10 @@ async def serve(
         _, grpc_port = await stack.enter_async_context(
             serving_grpc(add_services, own.host, own.grpc_port, GRACE_SECONDS)
         )
-        # The innermost: it ends the gateways' streams, which the gRPC server would wait for
-        await stack.enter_async_context(running(live))
+        # Innermost: they end the gateways' streams, which the gRPC server would wait for; and the streams
+        # after the engine, whose last answers they carry
+        stack.push_async_callback(streams.stop)
+        stack.push_async_callback(engine.stop)
         http_port = http.port
         log.info("listening", host=own.host, http_port=http_port, grpc_port=grpc_port)
         if ready is not None:
@@ -80,7 +95,7 @@ def migrate_database(settings: Settings) -> bool:
 
     Raises `SchemaTooNewError`, and `StartError` for a database that is not of this kind.
     """
-    engine = sqlite_engine(database_file(settings))
+    engine = sqlite_engine(file_of(settings))
     try:
         with engine.connect() as connection, connection.begin():
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -89,25 +104,11 @@ def migrate_database(settings: Settings) -> bool:
         engine.dispose()
 
 
-def database_file(settings: Settings) -> Path:
+def file_of(settings: Settings) -> Path:
     """Where the journal is. Raises `StartError`."""
-    url = settings.messenger.database_url
-    if not url:
-        return settings.data_dir / "messenger.db"
-    path = url.removeprefix("sqlite:///")
-    if path == url or not path:
-        raise StartError("setting messenger.database_url: only sqlite:///PATH is known")
-    return Path(path)
-
-
-@contextlib.asynccontextmanager
-async def running(live: Engine) -> AsyncIterator[None]:
-    """Runs the live part during the block."""
-    await live.start()
-    try:
-        yield
-    finally:
-        await live.stop()
+    return database_file(
+        settings.messenger.database_url, settings.data_dir / "messenger.db", "messenger.database_url"
+    )
 
 
 class SigningKeys:

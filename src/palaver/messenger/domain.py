@@ -6,9 +6,12 @@ from typing import NamedTuple
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One entry of a chat. A deleted one keeps its seq and no text."""
+class Message(NamedTuple):
+    """One entry of a chat. A deleted one keeps its seq and no text. Times are 0 where it never happened.
+
+    The fields are named like the columns of `messages`, and stand in the order in which they are read. A new
+    message has the first `NEW_FIELDS` of them.
+    """
 
     chat_id: bytes
     seq: int
@@ -17,9 +20,12 @@ class Message:
     client_id: bytes
     text: str
     created_at: int
+    trace_id: str = ""
     edited_at: int = 0
     deleted_at: int = 0
-    trace_id: str = ""
+
+
+NEW_FIELDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +49,14 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
-    """A chat without its members."""
+class Membership:
+    """Who belongs to a chat, as one transaction saw it. `version` counts the changes of a chat's members: a
+    send that was checked against an older version is checked again."""
 
-    id: bytes
+    chat_id: bytes
     group: bool
-    title: str
-    created_at: int
-    created_by: bytes
-    last_seq: int
-    active_at: int
-    members_version: int
+    version: int
+    members: frozenset[bytes]
 
 
 class MemberView(NamedTuple):
@@ -63,6 +66,7 @@ class MemberView(NamedTuple):
     joined_at: int
     received_seq: int
     read_seq: int
+    online: bool
     last_seen_at: int
 
 
@@ -85,6 +89,49 @@ class ChatView(NamedTuple):
     members: list[MemberView]
 
 
+class Name(NamedTuple):
+    """What a user is called. Both are empty where auth does not say."""
+
+    name: str
+    surname: str
+
+
+Names = dict[bytes, Name]
+UNKNOWN = Name("", "")
+
+
+class ShownChat(NamedTuple):
+    """A chat with its members' names. `existed`: the call found it, and created nothing."""
+
+    view: ChatView
+    names: Names
+    existed: bool = False
+
+
+class ShownChats(NamedTuple):
+    """A page of chats. `next_cursor` is empty on the last page; `total` is 0 where it was not wanted."""
+
+    views: list[ChatView]
+    names: Names
+    next_cursor: str
+    total: int
+
+
+class MessageInspection(NamedTuple):
+    """A message without its text, and all present and former members, in the order in which they joined."""
+
+    message: Message
+    is_group: bool
+    members: list[Member]
+
+
+class ShownInspection(NamedTuple):
+    """What operators may see of a message, with its chat's members' names."""
+
+    inspection: MessageInspection
+    names: Names
+
+
 def no_such_chat() -> PalaverError:
-    """The one answer to whoever is no member, so that nobody learns which chats exist."""
+    """The one error for whoever is not a member, so that nobody learns which chats exist (promise P5)."""
     return PalaverError(NOT_FOUND, "no such chat", field="chat_id")

@@ -1,39 +1,24 @@
-"""Whether the messenger lives, what it lacks, and its numbers, by HTTP."""
+"""The messenger's health and numbers, by HTTP."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
-import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.middleware import Middleware
 
-Check = Callable[[], Awaitable[bool]]
+from palaver.runtime.http.errors import render_wire_error
+from palaver.runtime.http.health import Check, health_routes
+from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
+
+# Nobody sends one
+BODY_BYTES = 1_024
 
 
 def health_app(checks: Mapping[str, Check]) -> Starlette:
     """`/healthz`, `/metrics`, and `/readyz`, which names those of `checks` that fail."""
-
-    async def tell_alive(_: Request) -> Response:
-        return answer(200, {"alive": True})
-
-    async def tell_readiness(_: Request) -> Response:
-        lacks = [name for name, check in checks.items() if not await check()]
-        return answer(503 if lacks else 200, {"ready": not lacks, "lacks": lacks})
-
-    async def tell_metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
     return Starlette(
-        routes=[
-            Route("/healthz", tell_alive),
-            Route("/readyz", tell_readiness),
-            Route("/metrics", tell_metrics),
-        ]
+        routes=health_routes(checks),
+        middleware=[
+            Middleware(ErrorBoundary, render=render_wire_error),
+            Middleware(BodyLimit, most=BODY_BYTES),
+        ],
     )
-
-
-def answer(status: int, content: object) -> Response:
-    """An answer in JSON."""
-    return Response(msgspec.json.encode(content), status, media_type="application/json")

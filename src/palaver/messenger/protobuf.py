@@ -1,119 +1,151 @@
-"""Chats, messages and receipts as gRPC carries them."""
+"""Chats, messages and receipts as gRPC carries them: the one mapping between them and protobuf.
 
-from collections.abc import Callable, Iterable
+`pb.Message` has the fields of `domain.Message` by the same names; a page of messages has them as columns.
+"""
+
+from collections.abc import Iterable
 
 from palaver.contracts import messenger_pb2 as pb
-from palaver.messenger.domain import ChatView, Message, Receipt
+from palaver.contracts.errors import error_to_wire
+from palaver.messenger.domain import (
+    UNKNOWN,
+    ChatView,
+    Message,
+    Name,
+    Names,
+    Receipt,
+    ShownChat,
+    ShownChats,
+    ShownInspection,
+)
+from palaver.messenger.pending_send import PendingSend, new_texts
 from palaver.messenger.store.messages import Page
-from palaver.messenger.use_cases import ShownChat, ShownChats, ShownInspection
-from palaver.messenger.user_directory import UNKNOWN, Names
 
-IsOnline = Callable[[bytes], bool]
-
-
-def page_to_wire(page: Page) -> pb.MessagePage:
-    """A page of messages."""
-    wire = pb.MessagePage()
-    fill_page(wire, page)
-    return wire
-
-
-def fill_page(wire: pb.MessagePage, page: Page) -> None:
-    """Writes a page into `wire`, column by column: this is what readers wait for."""
-    wire.last_seq = page.last_seq
-    if page.rows:
-        chat_ids, seqs, ids, senders, client_ids, texts, created, edited, deleted, traces = zip(
-            *page.rows, strict=True
-        )
-        wire.chat_id = chat_ids[0]
-        wire.seqs.extend(seqs)
-        wire.ids.extend(ids)
-        wire.sender_ids.extend(senders)
-        wire.client_ids.extend(client_ids)
-        wire.texts.extend(texts)
-        wire.created_at.extend(created)
-        wire.edited_at.extend(edited)
-        wire.deleted_at.extend(deleted)
-        wire.trace_ids.extend(traces)
-    wire.receipts.extend(map(receipt_to_wire, page.receipts))
+# The columns of `pb.MessagePage`, in the order of the fields of `domain.Message`; the chat's id stands once
+COLUMNS = (
+    "chat_id",
+    "seqs",
+    "ids",
+    "sender_ids",
+    "client_ids",
+    "texts",
+    "created_at",
+    "trace_ids",
+    "edited_at",
+    "deleted_at",
+)
 
 
-def message_to_wire(message: Message) -> pb.Message:
+def error_to_proto(error: BaseException) -> pb.Error:
+    """An error as the stream carries it."""
+    wire = error_to_wire(error)
+    return pb.Error(code=wire.code, message=wire.message, field=wire.field, retry_after=wire.retry_after)
+
+
+# ---- messages ----
+
+
+def message_to_proto(message: Message) -> pb.Message:
     """One message."""
-    return pb.Message(
-        chat_id=message.chat_id,
-        seq=message.seq,
-        id=message.id,
-        sender_id=message.sender_id,
-        client_id=message.client_id,
-        text=message.text,
-        created_at=message.created_at,
-        edited_at=message.edited_at,
-        deleted_at=message.deleted_at,
-        trace_id=message.trace_id,
-    )
+    return pb.Message(**message._asdict())
 
 
-def messages_to_wire(messages: Iterable[Message]) -> pb.SentMessages:
+def messages_to_proto(messages: Iterable[Message]) -> pb.SentMessages:
     """Messages as they were stored."""
-    return pb.SentMessages(messages=map(message_to_wire, messages))
+    return pb.SentMessages(messages=map(message_to_proto, messages))
 
 
-def receipt_to_wire(receipt: Receipt) -> pb.Receipt:
-    """How far one member has come."""
+def fill_page(proto: pb.MessagePage, page: Page) -> None:
+    """Writes a page into `proto`, column by column: this is what readers wait for."""
+    proto.last_seq = page.last_seq
+    if page.rows:
+        chat_ids, *columns = zip(*page.rows, strict=True)
+        proto.chat_id = chat_ids[0]
+        for name, values in zip(COLUMNS[1:], columns, strict=True):
+            getattr(proto, name).extend(values)
+    proto.receipts.extend(map(receipt_to_proto, page.receipts))
+
+
+def fill_new_messages(delivery: pb.Delivery, send: PendingSend) -> int:
+    """Writes a send's new messages into `delivery`. Returns about how many bytes their texts take."""
+    client_ids, texts = send.client_ids, send.texts
+    if send.stored is not None:
+        client_ids, texts = zip(*new_texts(send), strict=True)
+    delivery.chat_id = send.membership.chat_id
+    delivery.sender_id = send.sender_id
+    delivery.first_seq = send.first_seq
+    delivery.ids.extend(send.ids)
+    delivery.client_ids.extend(client_ids)
+    delivery.texts.extend(texts)
+    delivery.created_at = send.created_at
+    return 2 * sum(map(len, texts))
+
+
+def fill_stored_message(delivery: pb.Delivery, message: Message) -> None:
+    """Writes one stored message into `delivery`."""
+    delivery.chat_id = message.chat_id
+    delivery.sender_id = message.sender_id
+    delivery.first_seq = message.seq
+    delivery.ids.append(message.id)
+    delivery.client_ids.append(message.client_id)
+    delivery.texts.append(message.text)
+    delivery.created_at = message.created_at
+    delivery.edited_at = message.edited_at
+    delivery.deleted_at = message.deleted_at
+
+
+def receipt_to_proto(receipt: Receipt) -> pb.Receipt:
+    """How far one member has received and read."""
     return pb.Receipt(user_id=receipt.user_id, received_seq=receipt.received_seq, read_seq=receipt.read_seq)
 
 
-def chat_to_wire(shown: ShownChat, is_online: IsOnline) -> pb.Chat:
+# ---- chats ----
+
+
+def chat_to_proto(shown: ShownChat) -> pb.Chat:
     """One chat."""
-    wire = pb.Chat()
-    fill_chat(wire, shown.view, shown.names, is_online)
-    wire.existed = shown.existed
-    return wire
+    proto = pb.Chat()
+    fill_chat(proto, shown.view, shown.names)
+    proto.existed = shown.existed
+    return proto
 
 
-def chats_to_wire(shown: ShownChats, is_online: IsOnline) -> pb.ChatPage:
+def chats_to_proto(shown: ShownChats) -> pb.ChatPage:
     """A page of chats."""
-    wire = pb.ChatPage(next_cursor=shown.next_cursor, total=shown.total)
+    proto = pb.ChatPage(next_cursor=shown.next_cursor, total=shown.total)
     for view in shown.views:
-        fill_chat(wire.chats.add(), view, shown.names, is_online)
-    return wire
+        fill_chat(proto.chats.add(), view, shown.names)
+    return proto
 
 
-def fill_chat(wire: pb.Chat, view: ChatView, names: Names, is_online: IsOnline) -> None:
-    """Writes a chat into `wire`."""
-    wire.id = view.id
-    wire.group = view.group
-    wire.title = view.title
-    wire.created_at = view.created_at
-    wire.created_by = view.created_by
-    wire.last_seq = view.last_seq
-    wire.active_at = view.active_at
-    wire.unread = view.unread
-    wire.left = view.left
+def fill_chat(proto: pb.Chat, view: ChatView, names: Names) -> None:
+    """Writes a chat into `proto`."""
+    proto.id = view.id
+    proto.group = view.group
+    proto.title = view.title
+    proto.created_at = view.created_at
+    proto.created_by = view.created_by
+    proto.last_seq = view.last_seq
+    proto.active_at = view.active_at
+    proto.unread = view.unread
+    proto.left = view.left
     if view.last_message is not None:
-        wire.last_message.CopyFrom(message_to_wire(view.last_message))
+        proto.last_message.CopyFrom(message_to_proto(view.last_message))
     for member in view.members:
-        name = names.get(member.user_id, UNKNOWN)
-        wire.members.add(
-            user_id=member.user_id,
-            name=name.name,
-            surname=name.surname,
-            received_seq=member.received_seq,
-            read_seq=member.read_seq,
-            online=is_online(member.user_id),
-            last_seen_at=member.last_seen_at,
-            joined_at=member.joined_at,
-        )
+        name: Name = names.get(member.user_id, UNKNOWN)
+        proto.members.add(**member._asdict(), name=name.name, surname=name.surname)
 
 
-def inspection_to_wire(shown: ShownInspection) -> pb.MessageInspection:
+# ---- for operators ----
+
+
+def inspection_to_proto(shown: ShownInspection) -> pb.MessageInspection:
     """What operators may see of a message."""
     inspection = shown.inspection
-    wire = pb.MessageInspection(message=message_to_wire(inspection.message), group=inspection.is_group)
+    proto = pb.MessageInspection(message=message_to_proto(inspection.message), group=inspection.is_group)
     for member in inspection.members:
         name = shown.names.get(member.user_id, UNKNOWN)
-        wire.members.add(
+        proto.members.add(
             user_id=member.user_id,
             name=name.name,
             surname=name.surname,
@@ -122,4 +154,4 @@ def inspection_to_wire(shown: ShownInspection) -> pb.MessageInspection:
             received_seq=member.received_seq,
             read_seq=member.read_seq,
         )
-    return wire
+    return proto

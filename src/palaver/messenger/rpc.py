@@ -9,30 +9,27 @@ import grpc.aio
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
 from palaver.messenger.authentication import SERVICE, note_chat, user_of
-from palaver.messenger.live import Live
 from palaver.messenger.protobuf import (
-    chat_to_wire,
-    chats_to_wire,
-    inspection_to_wire,
-    message_to_wire,
-    messages_to_wire,
-    page_to_wire,
-    receipt_to_wire,
+    chat_to_proto,
+    chats_to_proto,
+    inspection_to_proto,
+    message_to_proto,
+    messages_to_proto,
+    receipt_to_proto,
 )
-from palaver.messenger.store.messages import Page
 from palaver.messenger.use_cases import UseCases
+from palaver.runtime.grpc.errors import abort_call
 from palaver.runtime.grpc.instrumentation import Method
-from palaver.runtime.grpc.server import abort_call
-from palaver.runtime.telemetry.trace_context import parse_traceparent
+from palaver.runtime.telemetry.trace_context import TraceContext, parse_traceparent
 from palaver.runtime.telemetry.tracing import current_span
 from palaver.runtime.tokens import TokenVerifier
 
 
 class Caller(NamedTuple):
-    """Who calls, and the trace that the call belongs to (W3C trace context); empty where it names none."""
+    """Who calls, and the trace that the call belongs to; `NO_TRACE` where it names none."""
 
     user_id: bytes
-    trace_id: str
+    trace: TraceContext
 
 
 Q = TypeVar("Q")
@@ -44,97 +41,84 @@ Serve = Callable[[Q, str, str], Awaitable[A]]
 
 
 class Rpc:
-    """The unary calls. Each gets who calls and what is asked, and raises what the use case raises."""
+    """The unary calls. Each gets who calls and what is request, and raises what the use case raises."""
 
-    def __init__(self, dialogs: UseCases, live: Live) -> None:
-        self._dialogs = dialogs
-        self._is_online = live.is_online
+    def __init__(self, use_cases: UseCases) -> None:
+        self._use_cases = use_cases
 
-    async def open_direct_chat(self, caller: Caller, asked: pb.OpenDirectChatRequest) -> pb.Chat:
+    async def open_direct_chat(self, caller: Caller, request: pb.OpenDirectChatRequest) -> pb.Chat:
         """See `UseCases.open_direct_chat`."""
-        shown = await self._dialogs.open_direct_chat(caller.user_id, asked.companion_id)
-        return chat_to_wire(shown, self._is_online)
+        shown = await self._use_cases.open_direct_chat(caller.user_id, request.companion_id)
+        return chat_to_proto(shown)
 
-    async def find_direct_chat(self, caller: Caller, asked: pb.FindDirectChatRequest) -> pb.Chat:
+    async def find_direct_chat(self, caller: Caller, request: pb.FindDirectChatRequest) -> pb.Chat:
         """See `UseCases.find_direct_chat`."""
-        shown = await self._dialogs.find_direct_chat(caller.user_id, asked.companion_id)
-        return chat_to_wire(shown, self._is_online)
+        shown = await self._use_cases.find_direct_chat(caller.user_id, request.companion_id)
+        return chat_to_proto(shown)
 
-    async def create_group(self, caller: Caller, asked: pb.CreateGroupRequest) -> pb.Chat:
+    async def create_group(self, caller: Caller, request: pb.CreateGroupRequest) -> pb.Chat:
         """See `UseCases.create_group`."""
-        shown = await self._dialogs.create_group(
-            caller.user_id, asked.title, asked.member_ids, asked.idempotency_key
+        shown = await self._use_cases.create_group(
+            caller.user_id, request.title, request.member_ids, request.idempotency_key
         )
-        return chat_to_wire(shown, self._is_online)
+        return chat_to_proto(shown)
 
-    async def get_chat(self, caller: Caller, asked: pb.GetChatRequest) -> pb.Chat:
+    async def get_chat(self, caller: Caller, request: pb.GetChatRequest) -> pb.Chat:
         """See `UseCases.get_chat`."""
-        return chat_to_wire(await self._dialogs.get_chat(caller.user_id, asked.chat_id), self._is_online)
+        return chat_to_proto(await self._use_cases.get_chat(caller.user_id, request.chat_id))
 
-    async def list_chats(self, caller: Caller, asked: pb.ListChatsRequest) -> pb.ChatPage:
+    async def list_chats(self, caller: Caller, request: pb.ListChatsRequest) -> pb.ChatPage:
         """See `UseCases.list_chats`."""
-        shown = await self._dialogs.list_chats(
-            caller.user_id, asked.limit, asked.cursor, asked.offset, with_total=asked.with_total
+        shown = await self._use_cases.list_chats(
+            caller.user_id, request.limit, request.cursor, request.offset, with_total=request.with_total
         )
-        return chats_to_wire(shown, self._is_online)
+        return chats_to_proto(shown)
 
-    async def add_members(self, caller: Caller, asked: pb.AddMembersRequest) -> pb.Chat:
+    async def add_members(self, caller: Caller, request: pb.AddMembersRequest) -> pb.Chat:
         """See `UseCases.add_members`."""
-        shown = await self._dialogs.add_members(caller.user_id, asked.chat_id, asked.user_ids)
-        return chat_to_wire(shown, self._is_online)
+        shown = await self._use_cases.add_members(caller.user_id, request.chat_id, request.user_ids)
+        return chat_to_proto(shown)
 
-    async def remove_member(self, caller: Caller, asked: pb.RemoveMemberRequest) -> pb.Empty:
+    async def remove_member(self, caller: Caller, request: pb.RemoveMemberRequest) -> pb.Empty:
         """See `UseCases.remove_member`."""
-        await self._dialogs.remove_member(caller.user_id, asked.chat_id, asked.user_id)
+        await self._use_cases.remove_member(caller.user_id, request.chat_id, request.user_id)
         return pb.Empty()
 
-    async def list_messages(self, caller: Caller, asked: pb.ListMessagesRequest) -> pb.MessagePage:
-        """See `UseCases.list_messages`."""
-        return page_to_wire(await self.read_page(caller.user_id, asked))
-
-    async def read_page(self, user_id: bytes, asked: pb.ListMessagesRequest) -> Page:
-        """See `UseCases.list_messages`."""
-        return await self._dialogs.list_messages(
-            user_id,
-            asked.chat_id,
-            asked.limit,
-            before=asked.before_seq,
-            after=asked.after_seq,
-            from_start=asked.from_start,
-            mark_read=asked.mark_read,
-        )
-
-    async def send_messages(self, caller: Caller, asked: pb.SendMessagesRequest) -> pb.SentMessages:
+    async def send_messages(self, caller: Caller, request: pb.SendMessagesRequest) -> pb.SentMessages:
         """See `UseCases.send_messages`."""
-        messages = await self._dialogs.send_messages(
+        messages = await self._use_cases.send_messages(
             caller.user_id,
-            asked.chat_id,
-            list(asked.client_ids),
-            list(asked.texts),
-            retry=asked.retry,
-            trace_id=caller.trace_id,
+            request.chat_id,
+            list(request.client_ids),
+            list(request.texts),
+            retry=request.retry,
+            trace=caller.trace,
         )
-        return messages_to_wire(messages)
+        return messages_to_proto(messages)
 
-    async def edit_message(self, caller: Caller, asked: pb.EditMessageRequest) -> pb.Message:
+    async def edit_message(self, caller: Caller, request: pb.EditMessageRequest) -> pb.Message:
         """See `UseCases.edit_message`."""
-        return message_to_wire(
-            await self._dialogs.edit_message(caller.user_id, asked.chat_id, asked.seq, asked.text)
+        return message_to_proto(
+            await self._use_cases.edit_message(caller.user_id, request.chat_id, request.seq, request.text)
         )
 
-    async def delete_message(self, caller: Caller, asked: pb.DeleteMessageRequest) -> pb.Message:
+    async def delete_message(self, caller: Caller, request: pb.DeleteMessageRequest) -> pb.Message:
         """See `UseCases.delete_message`."""
-        return message_to_wire(await self._dialogs.delete_message(caller.user_id, asked.chat_id, asked.seq))
-
-    async def set_receipt(self, caller: Caller, asked: pb.SetReceiptRequest) -> pb.Receipt:
-        """See `UseCases.set_receipt`."""
-        return receipt_to_wire(
-            await self._dialogs.set_receipt(caller.user_id, asked.chat_id, asked.received_seq, asked.read_seq)
+        return message_to_proto(
+            await self._use_cases.delete_message(caller.user_id, request.chat_id, request.seq)
         )
 
-    async def inspect_message(self, asked: pb.InspectMessageRequest) -> pb.MessageInspection:
+    async def set_receipt(self, caller: Caller, request: pb.SetReceiptRequest) -> pb.Receipt:
+        """See `UseCases.set_receipt`."""
+        return receipt_to_proto(
+            await self._use_cases.set_receipt(
+                caller.user_id, request.chat_id, request.received_seq, request.read_seq
+            )
+        )
+
+    async def inspect_message(self, request: pb.InspectMessageRequest) -> pb.MessageInspection:
         """See `UseCases.inspect_message`."""
-        return inspection_to_wire(await self._dialogs.inspect_message(asked.chat_id, asked.seq))
+        return inspection_to_proto(await self._use_cases.inspect_message(request.chat_id, request.seq))
 
 
 def add_messenger(server: grpc.aio.Server, rpc: Rpc, verifier: TokenVerifier, attach: Attach) -> None:
@@ -147,7 +131,6 @@ def add_messenger(server: grpc.aio.Server, rpc: Rpc, verifier: TokenVerifier, at
         "ListChats": rpc.list_chats,
         "AddMembers": rpc.add_members,
         "RemoveMember": rpc.remove_member,
-        "ListMessages": rpc.list_messages,
         "SendMessages": rpc.send_messages,
         "EditMessage": rpc.edit_message,
         "DeleteMessage": rpc.delete_message,
@@ -160,7 +143,7 @@ def add_messenger(server: grpc.aio.Server, rpc: Rpc, verifier: TokenVerifier, at
 
 
 def unary(name: str, serve: Serve[Q, A]) -> Callable[[Q, Any], Awaitable[A]]:
-    """What gRPC calls: it reads metadata, and says errors as gRPC does."""
+    """What gRPC calls: it reads metadata, and reports errors as gRPC does."""
     method = Method(SERVICE, name)
 
     async def answer(request: Q, context: Any) -> A:
@@ -179,7 +162,7 @@ def with_caller(call: Callable[[Caller, Q], Awaitable[A]], verifier: TokenVerifi
     async def serve(request: Q, token: str, traceparent: str) -> A:
         note_chat(request)
         user_id = await user_of(token, verifier)
-        return await call(Caller(user_id, trace_id_of(traceparent)), request)
+        return await call(Caller(user_id, trace_of(traceparent)), request)
 
     return serve
 
@@ -205,9 +188,7 @@ def read_metadata(metadata: Any) -> tuple[str, str]:
     return token, traceparent
 
 
-def trace_id_of(traceparent: str) -> str:
-    """The trace of the work under way; where traces are off, the one that the caller named, if any."""
-    work = current_span()
-    if work is not None and work.trace_id:
-        return work.trace_id
-    return parse_traceparent(traceparent).trace_id
+def trace_of(traceparent: str) -> TraceContext:
+    """The context of the active span; where traces are off, the one that the caller named, if any."""
+    span = current_span()
+    return span.context if span is not None and span.trace_id else parse_traceparent(traceparent)

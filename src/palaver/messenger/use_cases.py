@@ -1,22 +1,21 @@
 """The messenger's use cases: who may do what with chats and messages, and whether the request makes sense."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import derived_id, new_id
 from palaver.contracts.times import now_us
-from palaver.messenger.domain import ChatView, Message, Receipt
-from palaver.messenger.live import Live
-from palaver.messenger.store import chat_lists as views
-from palaver.messenger.store import chats
-from palaver.messenger.store import messages as history
-from palaver.messenger.store.inspection import MessageInspection, inspect_message
-from palaver.messenger.user_directory import Names, UserDirectory
+from palaver.messenger.domain import ChatView, Message, Receipt, ShownChat, ShownChats, ShownInspection
+from palaver.messenger.events import Event, MembersChanged, MessageChanged
+from palaver.messenger.realtime.engine import Engine
+from palaver.messenger.store import chat_lists, chats, messages
+from palaver.messenger.store.inspection import inspect_message
+from palaver.messenger.store.opening import Store
+from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 from palaver.runtime.texts import check_text
 
 TITLE_CHARACTERS = 200
@@ -27,30 +26,6 @@ MOST_ENTRIES = 1_000
 LAST = 2**63 - 1
 
 
-class ShownChat(NamedTuple):
-    """A chat with what its members are called. `existed`: the call found it, and created nothing."""
-
-    view: ChatView
-    names: Names
-    existed: bool = False
-
-
-class ShownChats(NamedTuple):
-    """A page of chats. `next_cursor` is empty on the last page; `total` is 0 where not asked for."""
-
-    views: list[ChatView]
-    names: Names
-    next_cursor: str
-    total: int
-
-
-class ShownInspection(NamedTuple):
-    """What operators may see of a message, with what the chat's members are called."""
-
-    inspection: MessageInspection
-    names: Names
-
-
 class UseCases:
     """Every method but `inspect_message` acts in the name of `user_id`, whose token was verified.
 
@@ -59,11 +34,12 @@ class UseCases:
     """
 
     def __init__(
-        self, database: Database, directory: UserDirectory, live: Live, settings: MessengerSettings
+        self, store: Store, directory: UserDirectory, engine: Engine, settings: MessengerSettings
     ) -> None:
-        self._database = database
+        self._database = store.database
+        self._messages = store.messages
         self._directory = directory
-        self._live = live
+        self._engine = engine
         self._settings = settings
 
     # ---- chats ----
@@ -75,7 +51,7 @@ class UseCases:
         if found is not None:
             return await self._show(found, existed=True)
         await self._directory.check_users([companion_id], "companion_id")
-        view, existed = await self._database.write(chats.open_direct_chat, user_id, companion_id, now_us())
+        view, existed = await self._engine.commit(open_direct_chat, user_id, companion_id)
         return await self._show(view, existed=existed)
 
     async def find_direct_chat(self, user_id: bytes, companion_id: bytes) -> ShownChat:
@@ -92,19 +68,17 @@ class UseCases:
         """A new group; or, where the user gave the same key before, the group of then."""
         others = self._check_group(user_id, title, member_ids, key)
         chat_id = derived_id(user_id, "group:" + key) if key else new_id()
-        found = await self._database.read(views.find_chat, chat_id, user_id) if key else None
+        found = await self._database.read(chat_lists.find_chat, chat_id, user_id) if key else None
         if found is not None:
             return await self._show(found, existed=True)
         await self._directory.check_users(others, "member_ids")
-        view, existed = await self._database.write(
-            chats.create_group, chat_id, user_id, title, others, now_us()
-        )
+        view, existed = await self._engine.commit(create_group, chat_id, user_id, title, others)
         return await self._show(view, existed=existed)
 
     async def get_chat(self, user_id: bytes, chat_id: bytes) -> ShownChat:
         """One chat, as the user sees it."""
         check_id(chat_id, "chat_id")
-        return await self._show(await self._database.read(views.load_chat, chat_id, user_id))
+        return await self._show(await self._database.read(chat_lists.load_chat, chat_id, user_id))
 
     async def list_chats(
         self, user_id: bytes, limit: int, cursor: str, offset: int, *, with_total: bool
@@ -113,15 +87,16 @@ class UseCases:
         check_limit(limit)
         if cursor and offset:
             raise PalaverError(INVALID, "give either cursor or offset", field="offset")
-        behind = views.position_of(cursor)
+        behind = chat_lists.position_of(cursor)
         more = None
         if offset:
-            found = await self._database.read(views.list_chats_from, user_id, limit, min(offset, LAST))
+            found = await self._database.read(chat_lists.list_chats_from, user_id, limit, min(offset, LAST))
         else:
-            found, more = await self._database.read(views.list_chats, user_id, limit, behind)
-        total = await self._database.read(views.count_chats, user_id) if with_total else 0
+            found, more = await self._database.read(chat_lists.list_chats, user_id, limit, behind)
+        total = await self._database.read(chat_lists.count_chats, user_id) if with_total else 0
+        found = await self._with_last_messages(found)
         names = await self._directory.names_of(user for view in found for user in users_of(view))
-        return ShownChats(found, names, views.cursor_of(more), total)
+        return ShownChats(found, names, chat_lists.cursor_of(more), total)
 
     async def add_members(self, user_id: bytes, chat_id: bytes, user_ids: Sequence[bytes]) -> ShownChat:
         """The group with its new members; those who are members already stay so."""
@@ -130,19 +105,14 @@ class UseCases:
         # Before auth is asked: outsiders must not learn of the chat from what auth says
         await self._database.read(chats.check_may_add, chat_id, user_id)
         await self._directory.check_users(added, "user_ids")
-        view, changed = await self._database.write(
-            chats.add_members, chat_id, user_id, added, now_us(), self._settings.members_per_group
-        )
-        if changed:
-            self._live.forget_chat(chat_id)
-        return await self._show(view)
+        most = self._settings.members_per_group
+        return await self._show(await self._engine.commit(add_members, chat_id, user_id, added, most))
 
     async def remove_member(self, user_id: bytes, chat_id: bytes, removed_id: bytes) -> None:
         """Ends a membership: the user's own, or, by the group's creator, anybody's."""
         check_id(chat_id, "chat_id")
         check_id(removed_id, "user_id")
-        await self._database.write(chats.remove_member, chat_id, user_id, removed_id)
-        self._live.forget_chat(chat_id)
+        await self._engine.commit(remove_member, chat_id, user_id, removed_id)
 
     # ---- messages ----
 
@@ -156,19 +126,19 @@ class UseCases:
         after: int,
         from_start: bool,
         mark_read: bool,
-    ) -> history.Page:
+    ) -> messages.Page:
         """Messages by seq, ascending: behind `after`, or the last ones before `before`, or of all."""
         check_id(chat_id, "chat_id")
         check_limit(limit)
         forwards = from_start or after > 0
         if forwards and before:
             raise PalaverError(INVALID, "give either before_seq or after_seq", field="before_seq")
-        page = await self._database.read_short(
-            history.read_page, chat_id, user_id, limit, before, after if forwards else None
+        page = await self._messages.page(
+            chat_id, user_id, limit, before=before, after=after if forwards else None
         )
-        seq = page.rows[-1][history.SEQ] if page.rows else 0
+        seq = page.rows[-1][messages.SEQ] if page.rows else 0
         if mark_read and not page.left and seq > page.read_seq:
-            self._live.imply_receipt(chat_id, user_id, seq, seq)
+            self._engine.submit_receipt(chat_id, user_id, seq, seq)
         return page
 
     async def send_messages(
@@ -179,7 +149,7 @@ class UseCases:
         texts: Sequence[str],
         *,
         retry: bool,
-        trace_id: str = "",
+        trace: TraceContext = NO_TRACE,
     ) -> list[Message]:
         """The messages as stored, all or none. Raises `rate_limited` and `overloaded` too."""
         check_id(chat_id, "chat_id")
@@ -192,33 +162,37 @@ class UseCases:
             check_id(client_id, "client_ids")
         for number, text in enumerate(texts):
             check_text(text, f"texts.{number}", self._settings.text_characters)
-        return await self._live.send(chat_id, user_id, client_ids, texts, retry=retry, trace_id=trace_id)
+        stored = await self._engine.send(chat_id, user_id, client_ids, texts, retry=retry, trace=trace)
+        new = [
+            Message(chat_id, one.seq, one.id, user_id, client_id, text, one.created_at, trace.trace_id)
+            for one, client_id, text in zip(stored, client_ids, texts, strict=True)
+        ]
+        if not retry:
+            return new
+        # It may have been stored by an earlier request, and edited or deleted since
+        known = await self._messages.at([(chat_id, one.seq) for one in stored])
+        return [known.get((chat_id, message.seq), message) for message in new]
 
     async def edit_message(self, user_id: bytes, chat_id: bytes, seq: int, text: str) -> Message:
         """The user's message with its new text. Raises `forbidden`, `conflict` where it is deleted."""
         check_id(chat_id, "chat_id")
         check_text(text, "text", self._settings.text_characters)
-        message = await self._database.write(edit_now, chat_id, user_id, seq, text)
-        self._live.tell_changed(message)
-        return message
+        return await self._engine.commit(edit_message, chat_id, user_id, seq, text)
 
     async def delete_message(self, user_id: bytes, chat_id: bytes, seq: int) -> Message:
         """What is left of the user's message; again, the same. Raises `forbidden`."""
         check_id(chat_id, "chat_id")
-        message, changed = await self._database.write(delete_now, chat_id, user_id, seq)
-        if changed:
-            self._live.tell_changed(message)
-        return message
+        return await self._engine.commit(delete_message, chat_id, user_id, seq)
 
     async def set_receipt(self, user_id: bytes, chat_id: bytes, received_seq: int, read_seq: int) -> Receipt:
         """The user's receipt as stored."""
         check_id(chat_id, "chat_id")
-        return await self._live.set_receipt(chat_id, user_id, min(received_seq, LAST), min(read_seq, LAST))
+        return await self._engine.set_receipt(chat_id, user_id, min(received_seq, LAST), min(read_seq, LAST))
 
     # ---- for operators ----
 
     async def inspect_message(self, chat_id: bytes, seq: int) -> ShownInspection:
-        """A message without its text, and how far the chat's members are. In nobody's name: `not_found` says
+        """A message without its text, and how far the chat's members are. In nobody's name: `not_found` names
         whether the chat or the seq is wrong."""
         check_id(chat_id, "chat_id")
         found = await self._database.read(inspect_message, chat_id, min(seq, LAST))
@@ -239,7 +213,12 @@ class UseCases:
         return others
 
     async def _show(self, view: ChatView, *, existed: bool = False) -> ShownChat:
+        (view,) = await self._with_last_messages([view])
         return ShownChat(view, await self._directory.names_of(users_of(view)), existed)
+
+    async def _with_last_messages(self, views: Sequence[ChatView]) -> list[ChatView]:
+        found = await self._messages.at([(view.id, view.last_seq) for view in views if view.last_seq])
+        return [view._replace(last_message=found.get((view.id, view.last_seq))) for view in views]
 
 
 def users_of(view: ChatView) -> Iterable[bytes]:
@@ -279,15 +258,53 @@ def check_limit(limit: int) -> None:
         raise PalaverError(INVALID, f"limit must be 1 to {MOST_ENTRIES:,}", field="limit")
 
 
-# ---- changes of messages, at the time at which the write lock is held: waiting for it may take longer than
-# catching up after a broken stream looks back ----
+# ---- changes, with the entries of the commit log for what they touch. Times are taken while the write lock
+# is held: waiting for it may take long ----
 
 
-def edit_now(connection: Connection, chat_id: bytes, user_id: bytes, seq: int, text: str) -> Message:
-    """See `history.edit_message`."""
-    return history.edit_message(connection, chat_id, user_id, seq, text, now_us())
+def open_direct_chat(
+    connection: Connection, user_id: bytes, companion_id: bytes
+) -> tuple[tuple[ChatView, bool], list[Event]]:
+    """See `chats.open_direct_chat`."""
+    view, existed = chats.open_direct_chat(connection, user_id, companion_id, now_us())
+    return (view, existed), [] if existed else [MembersChanged(view.id, (user_id, companion_id))]
 
 
-def delete_now(connection: Connection, chat_id: bytes, user_id: bytes, seq: int) -> tuple[Message, bool]:
-    """See `history.delete_message`."""
-    return history.delete_message(connection, chat_id, user_id, seq, now_us())
+def create_group(
+    connection: Connection, chat_id: bytes, user_id: bytes, title: str, others: Sequence[bytes]
+) -> tuple[tuple[ChatView, bool], list[Event]]:
+    """See `chats.create_group`."""
+    view, existed = chats.create_group(connection, chat_id, user_id, title, others, now_us())
+    return (view, existed), [] if existed else [MembersChanged(chat_id, (user_id, *others))]
+
+
+def add_members(
+    connection: Connection, chat_id: bytes, user_id: bytes, user_ids: Sequence[bytes], most: int
+) -> tuple[ChatView, list[Event]]:
+    """See `chats.add_members`."""
+    view, changed = chats.add_members(connection, chat_id, user_id, user_ids, now_us(), most)
+    return view, [MembersChanged(chat_id, tuple(user_ids))] if changed else []
+
+
+def remove_member(
+    connection: Connection, chat_id: bytes, user_id: bytes, removed_id: bytes
+) -> tuple[None, list[Event]]:
+    """See `chats.remove_member`."""
+    chats.remove_member(connection, chat_id, user_id, removed_id)
+    return None, [MembersChanged(chat_id, (removed_id,))]
+
+
+def edit_message(
+    connection: Connection, chat_id: bytes, user_id: bytes, seq: int, text: str
+) -> tuple[Message, list[Event]]:
+    """See `messages.edit_message`."""
+    message = messages.edit_message(connection, chat_id, user_id, seq, text, now_us())
+    return message, [MessageChanged(chat_id, seq)]
+
+
+def delete_message(
+    connection: Connection, chat_id: bytes, user_id: bytes, seq: int
+) -> tuple[Message, list[Event]]:
+    """See `messages.delete_message`."""
+    message, changed = messages.delete_message(connection, chat_id, user_id, seq, now_us())
+    return message, [MessageChanged(chat_id, seq)] if changed else []

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 from uuid import UUID
 
 import stamina
@@ -13,7 +12,8 @@ from pydantic import ValidationError
 from palaver.contracts.accounts import UserLookup, UserNames
 from palaver.contracts.errors import INVALID, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import text_from_id
-from palaver.runtime.http.server import RestClient
+from palaver.messenger.domain import UNKNOWN, Name, Names
+from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.telemetry.configuration import log
 
 # Auth takes so many ids at once
@@ -23,17 +23,6 @@ REMEMBERED_SECONDS = 60.0
 NOBODY_SECONDS = 5.0
 # While auth is away, lists do without names for so long before they try again
 AWAY_SECONDS = 1.0
-
-
-class Name(NamedTuple):
-    """What a user is called. Both are empty where auth does not say."""
-
-    name: str
-    surname: str
-
-
-Names = dict[bytes, Name]
-UNKNOWN = Name("", "")
 
 
 class UserDirectory:

@@ -1,4 +1,4 @@
-"""The life of a service's process: run until told to stop, then stop in order."""
+"""The life of a service's process: run until a signal, then stop in order."""
 
 import asyncio
 import gc

@@ -1,6 +1,8 @@
-"""When a process that died is started again. Sans I/O: callers tell the time."""
+"""When a process that died is started again. Sans-I/O: callers pass the time in."""
 
 from dataclasses import dataclass
+
+from palaver.runtime.backoff import pause_after
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
@@ -30,4 +32,4 @@ class Restarts:
         self.deaths += 1
         if self.deaths >= MOST_DEATHS:
             return None
-        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self.deaths - 1))
+        return pause_after(self.deaths, first=FIRST_PAUSE, longest=LONGEST_PAUSE)

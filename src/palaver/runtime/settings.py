@@ -1,6 +1,6 @@
 """Settings: one typed section a service, from `PALAVER_…` variables and an optional TOML file.
 
-A variable wins over the file. A key that nobody knows stops the start with its name, because a misspelt
+A variable wins over the file. An unknown key stops the start with its name, because a misspelt
 setting that is silently ignored is found out in production.
 """
 
@@ -26,9 +26,9 @@ class Section(BaseModel):
 
 
 class GatewaySettings(Section):
-    """The public door."""
+    """The public HTTP and WebSocket service."""
 
-    host: str = Field("0.0.0.0", description="Address to listen on for the public.")  # noqa: S104 - it is the public door
+    host: str = Field("0.0.0.0", description="Address to listen on for the public.")  # noqa: S104 - the service is public
     port: int = Field(10000, ge=0, le=65535, description="Public HTTP and WebSocket port.")
     auth_url: str = Field("http://127.0.0.1:10001", description="Where auth's REST is.")
     messenger_target: str = Field("127.0.0.1:10004", description="Where the messenger's gRPC is.")
@@ -43,7 +43,6 @@ class GatewaySettings(Section):
     frame_bytes: int = Field(262_144, ge=1024, description="Largest socket message from a client, in bytes.")
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request or frame.")
-    members_per_group: int = Field(1_000, ge=2, description="Most members of a group.")
     sockets_per_user: int = Field(20, ge=1, description="Most sockets of a user on one gateway.")
     ping_seconds: float = Field(
         30.0, gt=0, description="A socket that was silent so long is pinged, and closed after as long again."
@@ -60,7 +59,7 @@ class GatewaySettings(Section):
 
 
 class AuthSettings(Section):
-    """Who you are."""
+    """Accounts, sessions and signing keys."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(10001, ge=0, le=65535, description="Private REST port.")
@@ -85,7 +84,7 @@ class AuthSettings(Section):
 
 
 class MessengerSettings(Section):
-    """What was said."""
+    """Chats and messages."""
 
     host: str = Field("127.0.0.1", description="Address to listen on, for gRPC and HTTP.")
     http_port: int = Field(10003, ge=0, le=65535, description="Health and metrics.")
@@ -108,10 +107,15 @@ class MessengerSettings(Section):
         50_000, ge=1, description="Messages that may wait for the journal before more are refused."
     )
     chats_cached: int = Field(50_000, ge=1, description="Chats whose members are kept in memory.")
+    commit_log_seconds: int = Field(
+        600,
+        ge=600,
+        description="How long the commit log is kept. Clients of a gateway that was away for longer resume.",
+    )
 
 
 class TelemetrySettings(Section):
-    """What is written down about it all."""
+    """Logs and traces."""
 
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level logged.")
     log_to: str = Field(
@@ -195,11 +199,6 @@ def all_settings() -> Iterator[Setting]:
             yield from (Setting(name, key, inner) for key, inner in kind.model_fields.items())
         else:
             yield Setting("", name, field)
-
-
-def setting_variables() -> dict[str, tuple[Any, str]]:
-    """Every setting's environment variable, with its default and description."""
-    return {s.variable: (s.field.default, s.field.description or "") for s in all_settings()}
 
 
 def load_settings(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:

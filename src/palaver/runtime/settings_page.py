@@ -15,8 +15,8 @@ Every setting has a default. It is changed by an environment variable, or by a T
 
 Lists are JSON (`["a", "b"]`) or words with commas between (`a,b`) in a variable. Truth is `true` or `false`.
 
-`palaver up` makes auth and the messenger listen on loopback, and tells the services each other's addresses by
-itself. A port 0 means a free one.
+`palaver up` makes auth and the messenger listen on loopback, and gives the services each other's addresses
+by itself. A port 0 means a free one.
 
 A file, for example:
 

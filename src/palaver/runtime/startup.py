@@ -1,4 +1,4 @@
-"""What stops a service from starting, and where its files lie."""
+"""Errors that stop a service from starting, and its data directory."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ class StartError(Exception):
 
 
 def make_data_directory(path: Path) -> None:
-    """Makes the directory, and lets nobody but its owner read what this process writes from now on.
+    """Makes the directory, and lets its owner alone read what this process writes from now on.
 
     Raises `StartError`.
     """

@@ -1,4 +1,4 @@
-"""Texts that people write: their length in characters as readers count them, and what no text may hold."""
+"""Texts of users: their length in characters as readers count them, and what no text may hold."""
 
 import regex
 
@@ -12,7 +12,7 @@ def check_text(text: str, field: str, limit: int) -> None:
     """Accepts 1 to `limit` characters of any Unicode, a character being an extended grapheme cluster.
 
     Raises `invalid`, naming `field`: for an empty or longer text, for NUL, and for half of a surrogate pair,
-    which UTF-8 cannot say.
+    which UTF-8 cannot encode.
     """
     if not text:
         raise PalaverError(INVALID, f"{field} must not be empty", field=field)

@@ -1,6 +1,6 @@
 """Access tokens: JWTs signed with Ed25519 by auth alone (RFC 7519, RFC 8037), verified by its JWKS.
 
-The algorithm is fixed; what the token's header says of it is not asked.
+The algorithm is fixed: the one in a token's header is not read.
 """
 
 import asyncio
@@ -28,13 +28,12 @@ Keys = dict[str, Ed25519PublicKey]
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Who holds a token. Times in seconds since the epoch."""
+    """The user and the session of a token. Times in seconds since the epoch."""
 
     user_id: bytes
     session_id: bytes
     issued_at: int
     expires_at: int
-    admin: bool = False
 
 
 def sign_token(claims: Claims, key: Ed25519PrivateKey, key_id: str) -> str:
@@ -46,8 +45,6 @@ def sign_token(claims: Claims, key: Ed25519PrivateKey, key_id: str) -> str:
         "iat": claims.issued_at,
         "exp": claims.expires_at,
     }
-    if claims.admin:
-        body["adm"] = True
     return jwt.encode(body, key, algorithm=ALGORITHM, headers={"kid": key_id})
 
 
@@ -83,7 +80,7 @@ class TokenVerifier:
     async def verify(self, token: str, good_at: float | None = None) -> Claims:
         """The claims of `token`, which must be good now, or, where given, at `good_at` (epoch seconds).
 
-        Raises `unauthenticated`, and `unavailable` where auth can't be asked for a key.
+        Raises `unauthenticated`, and `unavailable` where auth is away and the key is not known.
         """
         if good_at is None and (claims := self.verify_known(token)) is not None:
             return claims
@@ -97,7 +94,7 @@ class TokenVerifier:
     async def _key_of(self, token: str) -> Ed25519PublicKey:
         key_id = key_id_of(token)
         if key_id not in self._keys:
-            # One call for all who wait: without the lock the first would ask, and the others be refused
+            # One call for all: without the lock the first would fetch the keys, and the others be refused
             async with self._fetching:
                 if key_id not in self._keys:
                     await self._look_for_keys()
@@ -105,7 +102,7 @@ class TokenVerifier:
         if key is not None:
             return key
         if self._away:
-            # Nobody knows whether the token is good; 401 would make its holder throw a good one away
+            # It cannot be known whether the token is good; 401 would make its holder throw a good one away
             raise PalaverError(UNAVAILABLE, "tokens cannot be verified now", retry_after=self._keys_seconds)
         raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason="unknown key")
 
@@ -145,7 +142,6 @@ def read_token(token: str, key: Ed25519PublicKey, now: float) -> Claims:
             UUID(body["sid"]).bytes,
             int(body["iat"]),
             int(body["exp"]),
-            body.get("adm") is True,
         )
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
         raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason=repr(error)) from None

@@ -14,9 +14,9 @@ from palaver.contracts.errors import UNAVAILABLE
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.contracts.times import rfc3339
-from palaver.runtime.grpc.server import error_from_rpc, wire_error_of
+from palaver.runtime.grpc.errors import error_from_rpc, wire_error_of
 from palaver.runtime.startup import StartError
-from palaver.watch.terminal import Line, Piece, printable, service_piece
+from palaver.watch.terminal import Line, Piece, printable_row, service_piece
 from palaver.watch.trace_reader import StoredEvent, StoredSpan
 
 # Of a large group; all are in the JSON
@@ -158,7 +158,7 @@ def draw_message(report: Report) -> list[Line]:
 
 def label(one: dict[str, Any]) -> str:
     """A name, where it is known, and the id."""
-    return f"{printable(one['name'])} ({one['user_id']})" if one["name"] else str(one["user_id"])
+    return f"{printable_row(one['name'])} ({one['user_id']})" if one["name"] else str(one["user_id"])
 
 
 def draw_members(members: Sequence[dict[str, Any]]) -> list[Line]:
@@ -196,8 +196,8 @@ def draw_deliveries(deliveries: Sequence[dict[str, Any]]) -> list[Line]:
         [
             Piece(f"  {one['at']} "),
             service_piece(one["service"]),
-            Piece(f"socket {one['socket']} ({printable(one['generation'])}) of {label(one)}"),
-            Piece(f" session {printable(one['session_id'])}", "dim"),
+            Piece(f"socket {one['socket']} ({printable_row(one['generation'])}) of {label(one)}"),
+            Piece(f" session {printable_row(one['session_id'])}", "dim"),
             Piece(" on resume" if one["on_resume"] else "", "yellow"),
         ]
         for one in deliveries[:MOST_DELIVERIES]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, ParamSpec, TextIO
 
+from palaver.runtime.printable import printable
 from palaver.watch.log_reader import LogLine
 
 # Columns where they are not known
@@ -114,23 +115,22 @@ def quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=not value.isprintable())
 
 
-def printable(text: str) -> str:
+def printable_row(text: str) -> str:
     """One line of foreign text, without anything that a terminal could take for a command."""
-    text = text.rstrip("\r").expandtabs()
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return printable(text.rstrip("\r").expandtabs(), instead="\N{REPLACEMENT CHARACTER}")
 
 
 def pairs(fields: dict[str, Any]) -> list[Piece]:
     """`key=value`, each with a space before it."""
-    both = [(Piece(f" {printable(name)}=", "dim"), Piece(quoted(value))) for name, value in fields.items()]
+    both = [
+        (Piece(f" {printable_row(name)}=", "dim"), Piece(quoted(value))) for name, value in fields.items()
+    ]
     return [piece for pair in both for piece in pair]
 
 
 def service_piece(service: str, columns: int = 0) -> Piece:
     """A service's name in its colour, and a space."""
-    return Piece(f"{printable(service):<{columns}} ", SERVICE_STYLES.get(service, ""))
+    return Piece(f"{printable_row(service):<{columns}} ", SERVICE_STYLES.get(service, ""))
 
 
 def clock(at: int) -> str:
@@ -150,11 +150,11 @@ def log_rows(line: LogLine) -> list[Line]:
     """The rows that show a line: time, level, service, event, fields; an exception below."""
     head = [
         Piece(f"{clock(line.at)} ", "dim"),
-        Piece(f"{printable(line.level):<8} ", LEVEL_STYLES.get(line.level, "")),
+        Piece(f"{printable_row(line.level):<8} ", LEVEL_STYLES.get(line.level, "")),
         service_piece(line.service, 9),
     ]
     if line.fields is None:
-        return [[*head, Piece(printable(line.raw.decode(errors="replace")), "dim")]]
+        return [[*head, Piece(printable_row(line.raw.decode(errors="replace")), "dim")]]
     trace_id = line.fields.get("trace_id")
     named = {"trace_id": trace_id} if trace_id else {}
     first = [*head, Piece(event_of(line), "bold"), *pairs({**own_fields(line), **named})]
@@ -163,7 +163,7 @@ def log_rows(line: LogLine) -> list[Line]:
 
 def event_of(line: LogLine) -> str:
     """What happened, by an event."""
-    return printable(" ".join(str((line.fields or {}).get("event", "")).splitlines()))
+    return printable_row(" ".join(str((line.fields or {}).get("event", "")).splitlines()))
 
 
 def own_fields(line: LogLine) -> dict[str, Any]:
@@ -175,4 +175,4 @@ def exception_rows(line: LogLine) -> list[Line]:
     """The rows of an exception's traceback."""
     fields = line.fields or {}
     text = "\n".join(str(fields[name]) for name in ("stack", "exception") if fields.get(name))
-    return [[Piece(f"    {printable(row)}", "red")] for row in text.splitlines()]
+    return [[Piece(f"    {printable_row(row)}", "red")] for row in text.splitlines()]

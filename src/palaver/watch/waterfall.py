@@ -14,7 +14,7 @@ from palaver.watch.terminal import (
     exception_rows,
     own_fields,
     pairs,
-    printable,
+    printable_row,
     service_piece,
 )
 from palaver.watch.trace_reader import StoredEvent, StoredSpan, StoredTrace
@@ -90,7 +90,7 @@ class Scale:
     def __init__(self, rows: Sequence[Row], columns: int) -> None:
         self.start = min(row.at for row in rows)
         self.length = max(end_of(row) for row in rows) - self.start
-        self._services = max(len(printable(service_of(row))) for row in rows)
+        self._services = max(len(printable_row(service_of(row))) for row in rows)
         self._names = min(MOST_NAME, max(len(label_of(row)) for row in rows))
         taken = self._services + self._names + 2 * TIME_COLUMNS + FIELD_COLUMNS
         self._bars = min(max(columns - taken, BAR_COLUMNS[0]), BAR_COLUMNS[1])
@@ -139,9 +139,9 @@ def label_of(row: Row) -> str:
     indent = " " * min(2 * row.depth, MOST_INDENT)
     match row.item:
         case StoredSpan():
-            return f"{indent}{printable(row.item.name)}"
+            return f"{indent}{printable_row(row.item.name)}"
         case StoredEvent():
-            return f"{indent}◦ {printable(row.item.name)}"
+            return f"{indent}◦ {printable_row(row.item.name)}"
         case LogLine():
             return f"{indent}· {event_of(row.item)}"
 
@@ -155,7 +155,7 @@ def fields_of(row: Row) -> list[Piece]:
         case StoredEvent():
             return pairs(labelled(row.item.attributes))
         case LogLine():
-            level = Piece(f" {printable(row.item.level)}", LEVEL_STYLES.get(row.item.level, ""))
+            level = Piece(f" {printable_row(row.item.level)}", LEVEL_STYLES.get(row.item.level, ""))
             return [level, *pairs(own_fields(row.item))]
 
 
@@ -170,7 +170,7 @@ def span_fields(span: StoredSpan, **more: str) -> list[Piece]:
         del found["messages"]
     if span.instance:
         found["instance"] = span.instance
-    error = [Piece(f" error={printable(span.error)}", "bold red")] if span.error else []
+    error = [Piece(f" error={printable_row(span.error)}", "bold red")] if span.error else []
     return [*error, *pairs({**found, **more})]
 
 
@@ -191,7 +191,7 @@ def draw_linked(linked: Sequence[StoredSpan]) -> list[Line]:
     drawn += [
         [
             service_piece(span.service),
-            Piece(f"{printable(span.name)} ", "red" if span.error else ""),
+            Piece(f"{printable_row(span.name)} ", "red" if span.error else ""),
             Piece(f"{clock(span.start)} {milliseconds(max(0, span.end - span.start))} "),
             *span_fields(span, trace=span.trace_id),
         ]

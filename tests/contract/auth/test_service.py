@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from palaver.auth.bootstrap import migrate_database, rotate_keys, serve
 from palaver.auth.schema import metadata
-from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.migrations import SchemaTooNewError
+from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
 from tests.harness.auth_service import PASSWORD, Rest, serving, settings_of
 
@@ -23,7 +23,7 @@ async def test_health_and_numbers(rest: Rest) -> None:
     await rest.somebody("alice@email.com")
     await rest.sign_in("alice@email.com", "wrong password")
     assert (await rest.call("GET", "/healthz")).status == 200
-    assert (await rest.call("GET", "/readyz")).body == {"ready": True, "lacks": []}
+    assert (await rest.call("GET", "/readyz")).body == {"ready": True, "failing": []}
     numbers = (await rest.call("GET", "/metrics")).body
     assert 'palaver_auth_sign_ins_total{outcome="ok"}' in numbers
     assert 'palaver_auth_sign_ins_total{outcome="unauthenticated"}' in numbers
@@ -37,12 +37,12 @@ async def test_not_ready_without_a_key(rest: Rest, tmp_path: Path) -> None:
     database.execute("DELETE FROM signing_keys")
     answer = await rest.call("GET", "/readyz")
     assert answer.refusal[:2] == (503, "unavailable")
-    assert (answer.body["ready"], answer.body["lacks"]) == (False, ["signing key"])
+    assert (answer.body["ready"], answer.body["failing"]) == (False, ["signing key"])
     database.execute("DROP TABLE signing_keys")
     database.close()
     with capture_logs() as logs:
         answer = await rest.call("GET", "/readyz")
-    assert (answer.status, answer.body["lacks"]) == (503, ["database"])
+    assert (answer.status, answer.body["failing"]) == (503, ["database"])
     assert "not_ready" in [line["event"] for line in logs]
     assert (await rest.call("GET", "/healthz")).status == 200
 
@@ -53,7 +53,7 @@ async def test_not_ready_where_nothing_can_be_written(rest: Rest, tmp_path: Path
     other.execute("BEGIN IMMEDIATE")
     with capture_logs() as logs:
         answer = await rest.call("GET", "/readyz")
-    assert (answer.status, answer.body["lacks"]) == (503, ["database"])
+    assert (answer.status, answer.body["failing"]) == (503, ["database"])
     assert "database_not_usable" in [line["event"] for line in logs]
     other.close()
     assert (await rest.call("GET", "/readyz")).status == 200

@@ -8,11 +8,13 @@ import pytest
 
 from palaver.gateway.app import bare_app
 from palaver.gateway.frozen_openapi import frozen_document
+from palaver.gateway.generations.served import served_generations
 from palaver.runtime.settings import GatewaySettings
 from tests.harness.users import Door
 
 REPOSITORY = Path(__file__).parents[3]
-DOCUMENT = bare_app(GatewaySettings()).openapi()
+SETTINGS = GatewaySettings()
+DOCUMENT = bare_app(SETTINGS, served_generations(SETTINGS)).openapi()
 OPERATIONS = [
     pytest.param(operation, id=f"{method.upper()} {path}")
     for path, operations in DOCUMENT["paths"].items()

@@ -68,14 +68,14 @@ async def test_without_auth_signed_in_people_go_on(whole: Whole, door: Door) -> 
         ready = await door.call("GET", "/readyz")
         assert ready.status == 503
         assert ready.json["parts"] == {"auth": False, "messenger": True}
-        assert ready.json["lacks"] == ["auth"]
+        assert ready.json["failing"] == ["auth"]
     finally:
         await whole.auth.start()
     assert (await bob.v2("GET", "/users/me")).status == 200
     assert (await door.call("GET", "/readyz")).ok() == {
         "ready": True,
         "parts": {"auth": True, "messenger": True},
-        "lacks": [],
+        "failing": [],
     }
 
 
@@ -85,21 +85,21 @@ async def test_the_gateway_tells_what_is_lacking_behind_it(whole: Whole, door: D
     other.execute("BEGIN IMMEDIATE")
     ready = await door.call("GET", "/readyz")
     other.close()
-    assert (ready.status, ready.json["lacks"]) == (503, ["messenger: journal"])
+    assert (ready.status, ready.json["failing"]) == (503, ["messenger: journal"])
     assert ready.json["parts"] == {"auth": True, "messenger": False}
     await whole.messenger.stop()
     async with asyncio.timeout(10):
-        while (await lacks_of(door)) != ["messenger", "stream"]:  # noqa: ASYNC110 - nobody tells of it
+        while (await failing_of(door)) != ["messenger", "stream"]:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.02)
     await whole.messenger.start()
     async with asyncio.timeout(10):
-        while await lacks_of(door):  # noqa: ASYNC110 - nobody tells of it
+        while await failing_of(door):  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.02)
 
 
-async def lacks_of(door: Door) -> list[str]:
+async def failing_of(door: Door) -> list[str]:
     """What the gateway says is lacking."""
-    return list((await door.call("GET", "/readyz")).json["lacks"])
+    return list((await door.call("GET", "/readyz")).json["failing"])
 
 
 async def test_numbers_are_told(door: Door) -> None:

@@ -19,10 +19,10 @@ from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import GRACE_SECONDS, migrate_database, serve
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.runtime.grpc.server import error_from_rpc
+from palaver.runtime.grpc.errors import error_from_rpc
 from palaver.runtime.settings import MessengerSettings, Settings
-from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
+from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
 from tests.harness.message_pages import messages_in
 from tests.harness.messenger_service import Messenger, client_ids, eventually, running_messenger
@@ -72,12 +72,15 @@ async def test_health_tells_what_is_lacking(tmp_path: Path) -> None:
         auth.away = True
         async with running_messenger(auth, tmp_path) as messenger:
             assert await ask(messenger, "/healthz") == (200, '{"alive":true}')
-            assert await ask(messenger, "/readyz") == (503, '{"ready":false,"lacks":["auth"]}')
+            assert await ask(messenger, "/readyz") == (
+                503,
+                '{"ready":false,"failing":["auth"],"code":"unavailable","message":"failing: auth"}',
+            )
             auth.away = False
-            assert await ask(messenger, "/readyz") == (200, '{"ready":true,"lacks":[]}')
+            assert await ask(messenger, "/readyz") == (200, '{"ready":true,"failing":[]}')
             # An auth that restarts later must not take the messenger out of service
             auth.away = True
-            assert await ask(messenger, "/readyz") == (200, '{"ready":true,"lacks":[]}')
+            assert await ask(messenger, "/readyz") == (200, '{"ready":true,"failing":[]}')
 
 
 async def test_metrics_count_calls_and_refusals(tmp_path: Path) -> None:

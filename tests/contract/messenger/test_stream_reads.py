@@ -117,3 +117,10 @@ async def test_answers_that_wait_are_bounded(
     batches = await ask(messenger, auth.token(bob), *requests)
     assert sorted(number for batch in batches for number, _ in batch) == [1, 2, 3, 4, 5]
     assert len(batches) > 1
+
+
+async def test_pages_have_one_way_in() -> None:
+    """Pages would have a second door, which nobody tries; there was a unary call once."""
+    methods = pb.DESCRIPTOR.services_by_name["Messenger"].methods_by_name
+    assert "ListMessages" not in methods
+    assert "Attach" in methods

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from palaver.auth.migrations import MIGRATIONS
 from palaver.runtime.settings import AuthSettings
-from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
 from palaver.runtime.sql.migrations import migrate
+from palaver.runtime.sql.sqlite import SqliteDatabase, sqlite_engine
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from palaver.auth.domain import (
     check_hashable,
     check_password,
     clean_name,
-    clean_words,
+    clean_profile_text,
     normalise_email,
 )
 from palaver.contracts.errors import INVALID, PalaverError
@@ -119,10 +119,10 @@ def test_bad_names_are_refused_by_name(bad: str) -> None:
 
 def test_words_may_be_empty_or_long() -> None:
     """A user without interests could not sign up."""
-    assert clean_words("  ", "interests") == ""
-    assert clean_words("x" * 1000, "interests") == "x" * 1000
+    assert clean_profile_text("  ", "interests") == ""
+    assert clean_profile_text("x" * 1000, "interests") == "x" * 1000
     for bad in ("x" * 1001, "\0", "\udfff"):
-        assert refusal(clean_words, bad, "city").field == "city"
+        assert refusal(clean_profile_text, bad, "city").field == "city"
 
 
 def test_nobody_is_born_tomorrow() -> None:

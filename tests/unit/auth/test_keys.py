@@ -1,12 +1,14 @@
 """The keys that sign access tokens."""
 
+import time
+
 import pytest
 
 from palaver.auth.keys import MARGIN_SECONDS, RELOAD_SECONDS, Keys, ensure_key, rotate
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
 LIVES = 100
@@ -28,7 +30,7 @@ async def kids(keys: Keys) -> list[str]:
 
 async def test_first_start_makes_one_key(database: SqliteDatabase) -> None:
     """Nobody could sign in to a new Palaver; or each start would make another key."""
-    keys = Keys(database, LIVES)
+    keys = Keys(database, LIVES, time.monotonic)
     with pytest.raises(PalaverError) as caught:
         await keys.signing()
     assert caught.value.kind is UNAVAILABLE
@@ -41,7 +43,7 @@ async def test_first_start_makes_one_key(database: SqliteDatabase) -> None:
 async def test_old_tokens_live_on_after_a_rotation(database: SqliteDatabase) -> None:
     """A rotation of keys would sign everybody out."""
     first = await database.write(rotate, now_us())
-    keys = Keys(database, LIVES)
+    keys = Keys(database, LIVES, time.monotonic)
     await keys.load()
     claims = Claims(new_id(), new_id(), now_us() // SECOND, now_us() // SECOND + LIVES)
     old = await keys.signing()
@@ -59,7 +61,7 @@ async def test_retired_key_goes_when_its_last_token_has(database: SqliteDatabase
     await database.write(rotate, now_us() - 2 * LIVES * SECOND)
     retired = now_us() - (LIVES + MARGIN_SECONDS) * SECOND
     second = await database.write(rotate, retired)
-    keys = Keys(database, LIVES)
+    keys = Keys(database, LIVES, time.monotonic)
     await keys.load()
     assert await kids(keys) == [second]
 
@@ -67,7 +69,7 @@ async def test_retired_key_goes_when_its_last_token_has(database: SqliteDatabase
 async def test_public_half_is_all_that_is_told(database: SqliteDatabase) -> None:
     """Anybody could sign tokens."""
     await database.write(ensure_key, now_us())
-    keys = Keys(database, LIVES)
+    keys = Keys(database, LIVES, time.monotonic)
     await keys.load()
     [told] = (await keys.jwks())["keys"]
     assert set(told) == {"kty", "crv", "x", "kid", "use", "alg"}

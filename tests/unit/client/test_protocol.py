@@ -281,10 +281,10 @@ def test_receipts_are_said_again_until_they_are_told() -> None:
 def test_typing_is_not_told_late() -> None:
     """Others would see somebody typing who did so a minute ago."""
     protocol = gateway_stream(A=4)
-    protocol.say_typing("A")
+    protocol.send_typing("A")
     assert written(protocol) == [SendTyping("A")]
     protocol.connection_lost()
-    protocol.say_typing("A")
+    protocol.send_typing("A")
     hear(protocol, HELLO)
     assert written(protocol) == [Resume({"A": 4})]
 

@@ -8,8 +8,8 @@ import pytest_asyncio
 from sqlalchemy import Connection
 
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.runtime.sql.database import SqliteDatabase, sqlite_engine
 from palaver.runtime.sql.migrations import migrate
+from palaver.runtime.sql.sqlite import SqliteDatabase, sqlite_engine
 from tests.harness.realtime import Place
 
 

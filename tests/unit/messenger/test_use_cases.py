@@ -1,65 +1,30 @@
-"""The use cases: their limits, and what they tell the live part."""
+"""The use cases: their limits, and what they hand to the engine."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from palaver.contracts.errors import FORBIDDEN, INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.messenger.domain import Message, Receipt
+from palaver.messenger.events import Event, MembersChanged, MessageChanged, MessagesAppended, ReceiptMoved
 from palaver.messenger.migrations import MIGRATIONS
+from palaver.messenger.realtime.bus import LocalBus
+from palaver.messenger.realtime.engine import Engine
+from palaver.messenger.realtime.presence import InProcessPresence
+from palaver.messenger.store.commit_log import read_after
+from palaver.messenger.store.opening import Store, open_store
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
-from palaver.runtime.http.server import RestClient
+from palaver.runtime.http.rest_client import RestClient
+from palaver.runtime.rate_limits import Unlimited
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase
 from palaver.runtime.sql.migrations import migrate
 from tests.harness.journal_rows import write_messages
+from tests.harness.realtime import eventually
 from tests.harness.stub_auth import SmallAuth, running_small_auth
-
-
-@dataclass
-class Noting:
-    """A live part that notes what it is told, and sends nothing. Implements `live.Live`."""
-
-    forgotten: list[bytes] = field(default_factory=list)
-    changed: list[Message] = field(default_factory=list)
-    implied: list[tuple[bytes, bytes, int, int]] = field(default_factory=list)
-    sent: list[tuple[str, ...]] = field(default_factory=list)
-
-    async def send(
-        self,
-        chat_id: bytes,
-        sender_id: bytes,
-        client_ids: Sequence[bytes],
-        texts: Sequence[str],
-        *,
-        retry: bool,
-        trace_id: str = "",
-    ) -> list[Message]:
-        self.sent.append(tuple(texts))
-        return [
-            Message(chat_id, seq, new_id(), sender_id, client_id, text, int(retry), trace_id=trace_id)
-            for seq, (client_id, text) in enumerate(zip(client_ids, texts, strict=True), start=1)
-        ]
-
-    async def set_receipt(self, chat_id: bytes, user_id: bytes, received_seq: int, read_seq: int) -> Receipt:
-        self.implied.append((chat_id, user_id, received_seq, read_seq))
-        return Receipt(user_id, received_seq, read_seq)
-
-    def imply_receipt(self, chat_id: bytes, user_id: bytes, received_seq: int, read_seq: int) -> None:
-        self.implied.append((chat_id, user_id, received_seq, read_seq))
-
-    def tell_changed(self, message: Message) -> None:
-        self.changed.append(message)
-
-    def forget_chat(self, chat_id: bytes) -> None:
-        self.forgotten.append(chat_id)
-
-    def is_online(self, user_id: bytes) -> bool:
-        return user_id == b""
 
 
 @dataclass
@@ -67,24 +32,32 @@ class House:
     """The use cases with a database and an auth of their own, and small limits."""
 
     auth: SmallAuth
-    database: SqliteDatabase
-    live: Noting
+    store: Store
+    engine: Engine
     dialogs: UseCases
 
     async def group(self, creator: bytes, *others: bytes) -> bytes:
+        """A new group."""
         return (await self.dialogs.create_group(creator, "Lunch", others, "")).view.id
+
+    async def entries(self, kind: type[Event]) -> list[Event]:
+        """What replicas and gateways read in the commit log, of one kind."""
+        commits = await self.store.database.read(read_after, {}, 1_000)
+        return [entry for commit in commits for entry in commit.entries if type(entry) is kind]
 
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with running_small_auth() as auth:
         client = RestClient(auth.url)
-        database = SqliteDatabase(tmp_path / "messenger.db")
-        await database.write(migrate, MIGRATIONS)
-        live = Noting()
+        store = open_store(tmp_path / "messenger.db")
+        await store.database.write(migrate, MIGRATIONS)
         settings = MessengerSettings(members_per_group=3, messages_per_request=2, text_characters=10)
-        yield House(auth, database, live, UseCases(database, UserDirectory(client), live, settings))
-        await database.close()
+        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), Unlimited(), settings)
+        await engine.start()
+        yield House(auth, store, engine, UseCases(store, UserDirectory(client), engine, settings))
+        await engine.stop()
+        await store.close()
         await client.close()
 
 
@@ -103,44 +76,71 @@ async def test_limits_are_those_of_the_settings(house: House) -> None:
         with pytest.raises(PalaverError) as caught:
             await house.dialogs.send_messages(alice, chat_id, ids, texts, retry=False)
         assert (caught.value.kind, caught.value.field) == (INVALID, named)
-    await house.dialogs.send_messages(alice, chat_id, [new_id(), new_id()], ["x" * 10, "y"], retry=False)
-    assert house.live.sent == [("x" * 10, "y")]
+    sent = await house.dialogs.send_messages(
+        alice, chat_id, [new_id(), new_id()], ["x" * 10, "y"], retry=False
+    )
+    assert [(message.seq, message.text) for message in sent] == [(1, "x" * 10), (2, "y")]
+    assert [entry.last_seq for entry in await house.entries(MessagesAppended)] == [2]
 
 
 async def test_changed_members_are_forgotten_everywhere(house: House) -> None:
     """Without it replicas would go on telling those who left, and not those who came."""
     alice, bob, carol = (house.auth.sign_up(name) for name in "ABC")
     chat_id = await house.group(alice, bob)
-    assert house.live.forgotten == []
+    made = MembersChanged(chat_id, (alice, bob))
+    assert await house.entries(MembersChanged) == [made]
     await house.dialogs.add_members(alice, chat_id, [carol])
-    assert house.live.forgotten == [chat_id]
+    added = MembersChanged(chat_id, (carol,))
+    assert await house.entries(MembersChanged) == [made, added]
     await house.dialogs.add_members(alice, chat_id, [carol])
-    assert house.live.forgotten == [chat_id]
+    assert await house.entries(MembersChanged) == [made, added]
     await house.dialogs.remove_member(bob, chat_id, bob)
-    assert house.live.forgotten == [chat_id, chat_id]
+    assert await house.entries(MembersChanged) == [made, added, MembersChanged(chat_id, (bob,))]
     with pytest.raises(PalaverError):
         await house.dialogs.remove_member(carol, chat_id, alice)
-    assert house.live.forgotten == [chat_id, chat_id]
+    assert len(await house.entries(MembersChanged)) == 3
+
+
+async def test_a_chat_that_is_there_is_not_announced_again(house: House) -> None:
+    """Whoever opens a chat would make all replicas read its members anew."""
+    alice, bob = (house.auth.sign_up(name) for name in "AB")
+    for one, other in [(alice, bob), (bob, alice), (alice, bob)]:
+        await house.dialogs.open_direct_chat(one, other)
+    for _ in range(2):
+        await house.dialogs.create_group(alice, "Lunch", [bob], "key")
+    assert len(await house.entries(MembersChanged)) == 2
 
 
 async def test_members_hear_of_a_changed_message_once(house: House) -> None:
     """Without it open clients would show the old words until they read the history again."""
     alice, bob = (house.auth.sign_up(name) for name in "AB")
     chat_id = (await house.dialogs.open_direct_chat(alice, bob)).view.id
-    await house.database.write(write_messages, chat_id, alice, ["one", "two"])
-    edited = await house.dialogs.edit_message(alice, chat_id, 1, "eins")
-    deleted = await house.dialogs.delete_message(alice, chat_id, 2)
+    await house.store.database.write(write_messages, chat_id, alice, ["one", "two"])
+    await house.dialogs.edit_message(alice, chat_id, 1, "eins")
+    await house.dialogs.delete_message(alice, chat_id, 2)
     await house.dialogs.delete_message(alice, chat_id, 2)
     with pytest.raises(PalaverError):
         await house.dialogs.edit_message(bob, chat_id, 1, "uno")
-    assert house.live.changed == [edited, deleted]
+    assert await house.entries(MessageChanged) == [MessageChanged(chat_id, 1), MessageChanged(chat_id, 2)]
+
+
+async def test_a_repeat_sees_what_became_of_the_message(house: House) -> None:
+    """A repeated send would bring back a text that was deleted since."""
+    alice, bob = (house.auth.sign_up(name) for name in "AB")
+    chat_id = (await house.dialogs.open_direct_chat(alice, bob)).view.id
+    client_id = new_id()
+    await house.dialogs.send_messages(alice, chat_id, [client_id], ["secret"], retry=False)
+    deleted = await house.dialogs.delete_message(alice, chat_id, 1)
+    (found,) = await house.dialogs.send_messages(alice, chat_id, [client_id], ["secret"], retry=True)
+    assert found == deleted
+    assert (found.seq, found.text, found.deleted_at > 0) == (1, "", True)
 
 
 async def test_reading_moves_an_old_clients_receipt_only_forward(house: House) -> None:
     """Without it each look at a history would be a write, also by somebody who has left."""
     alice, bob = (house.auth.sign_up(name) for name in "AB")
     chat_id = await house.group(alice, bob)
-    await house.database.write(write_messages, chat_id, alice, list("abcd"))
+    await house.store.database.write(write_messages, chat_id, alice, list("abcd"))
 
     async def read(user_id: bytes, after: int, *, mark_read: bool = True) -> None:
         await house.dialogs.list_messages(
@@ -150,12 +150,19 @@ async def test_reading_moves_an_old_clients_receipt_only_forward(house: House) -
     await read(bob, 0, mark_read=False)
     await read(alice, 0)
     await read(bob, 4)
-    assert house.live.implied == []
+
+    async def moved() -> list[Event]:
+        return await house.entries(ReceiptMoved)
+
     await read(bob, 1)
-    assert house.live.implied == [(chat_id, bob, 3, 3)]
+    # What comes before it would have been stored with it
+    await eventually(moved, "the receipt")
+    assert await moved() == [ReceiptMoved(chat_id, bob, 3, 3)]
     await house.dialogs.remove_member(alice, chat_id, bob)
     await read(bob, 1)
-    assert len(house.live.implied) == 1
+    await read(bob, 2)
+    await house.dialogs.set_receipt(alice, chat_id, 4, 4)
+    assert len(await moved()) == 1
 
 
 async def test_an_outsider_does_not_learn_from_auths_answers(house: House) -> None:
@@ -181,8 +188,9 @@ async def test_numbers_of_the_wire_fit_the_database(house: House) -> None:
     largest = 2**64 - 1
     page = await house.dialogs.list_chats(alice, 10, "", largest, with_total=False)
     assert page.views == []
+    await house.dialogs.send_messages(bob, chat_id, [new_id()], ["a"], retry=False)
     receipt = await house.dialogs.set_receipt(alice, chat_id, largest, largest)
-    assert (receipt.received_seq, receipt.read_seq) == (2**63 - 1, 2**63 - 1)
+    assert (receipt.received_seq, receipt.read_seq) == (1, 1)
 
 
 async def test_a_page_of_chats_asks_for_all_names_at_once(house: House) -> None:
@@ -191,10 +199,24 @@ async def test_a_page_of_chats_asks_for_all_names_at_once(house: House) -> None:
     for number in range(5):
         await house.dialogs.open_direct_chat(alice, house.auth.sign_up(str(number)))
     client = RestClient(house.auth.url)
-    forgetful = UseCases(house.database, UserDirectory(client), house.live, MessengerSettings())
+    forgetful = UseCases(house.store, UserDirectory(client), house.engine, MessengerSettings())
     house.auth.lookups.clear()
     page = await forgetful.list_chats(alice, 10, "", 0, with_total=True)
     await client.close()
     assert page.total == 5
     assert {name.name for name in page.names.values()} == {"A", "0", "1", "2", "3", "4"}
     assert len(house.auth.lookups) == 1
+
+
+async def test_the_last_words_of_each_chat_are_one_read(house: House) -> None:
+    """Without it a list of chats would show a wrong last message, or none; or cost one read a chat."""
+    alice = house.auth.sign_up("A")
+    expected = {}
+    for number in range(5):
+        chat_id = (await house.dialogs.open_direct_chat(alice, house.auth.sign_up(str(number)))).view.id
+        expected[chat_id] = f"last {number}" if number else None
+        if number:
+            await house.store.database.write(write_messages, chat_id, alice, ["first", f"last {number}"])
+    page = await house.dialogs.list_chats(alice, 10, "", 0, with_total=False)
+    shown = {view.id: view.last_message.text if view.last_message else None for view in page.views}
+    assert shown == expected

@@ -7,7 +7,7 @@ import pytest
 from palaver.contracts.errors import INVALID, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.messenger.user_directory import Name, UserDirectory
-from palaver.runtime.http.server import RestClient
+from palaver.runtime.http.rest_client import RestClient
 from tests.harness.stub_auth import SmallAuth, running_small_auth
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from palaver.runtime.child_process import Child, is_ready
+from palaver.runtime.child_process import is_ready
 from tests.harness.palaver_process import wait_until
 
 # Answers every request 200. Writes its name to a file when it is told to stop. `stubborn` ignores that.
@@ -227,32 +227,6 @@ def test_a_terminal_reaches_only_the_supervisor(supervised) -> None:
     up = supervised({"a": "good"})
     up.says("all ready")
     assert os.getsid(up.child("a").pid) not in (os.getsid(up.process.pid), os.getsid(0))
-
-
-def test_the_tail_of_a_log_is_of_this_start(tmp_path: Path) -> None:
-    """An operator would be shown the crash of last week."""
-    log = tmp_path / "a.log"
-    log.write_text("last week\n" * 100)
-    child = Child("a", [], log, "", 0, 1.0, log_start=log.stat().st_size, log_inode=log.stat().st_ino)
-    with log.open("a") as file:
-        file.writelines(f"{n}\n" for n in range(30))
-    assert child.log_tail(3) == "27\n28\n29"
-    assert "last week" not in child.log_tail(100)
-    log.write_text("cut\n")
-    assert child.log_tail() == "cut"
-
-
-def test_the_tail_of_a_log_goes_back_over_a_rotation(tmp_path: Path) -> None:
-    """Of a crash just after a rotation an operator would be shown the last line alone, or nothing."""
-    log = tmp_path / "a.log"
-    log.write_text("last week\n" * 3)
-    child = Child("a", [], log, "", 0, 1.0, log_start=log.stat().st_size, log_inode=log.stat().st_ino)
-    with log.open("a") as file:
-        file.writelines(f"{n}\n" for n in range(3))
-    log.rename(tmp_path / "a.log.1")
-    log.write_text("boom\n")
-    assert child.log_tail(3) == "1\n2\nboom"
-    assert child.log_tail() == "0\n1\n2\nboom"
 
 
 async def test_nobody_there_is_not_ready() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palaver.watch.terminal import Piece, Terminal, printable, quoted
+from palaver.watch.terminal import Piece, Terminal, printable_row, quoted
 
 LINE = [Piece("[red]auth ", "bold red"), Piece(":smile: x   ")]
 
@@ -62,5 +62,5 @@ def test_values_are_told_apart(value: object, text: str) -> None:
 def test_any_text_is_made_harmless(text: str) -> None:
     """A client's text could change what an operator sees."""
     assert quoted(text).isprintable()
-    assert printable(text.strip("\r")).isprintable()
+    assert printable_row(text.strip("\r")).isprintable()
     assert quoted([text]).isprintable()

@@ -1,17 +1,23 @@
 """What v0 and v1 have in common: their errors, lists' bounds and times."""
 
 import re
+from collections.abc import Sequence
 from datetime import date
+from http import HTTPStatus
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Query
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
-from palaver.gateway.http.fields import LAST_SEQ, QueryNumber
+from palaver.contracts.errors import INVALID, NOT_FOUND, UNSUPPORTED_DATA, PalaverError
+from palaver.contracts.seqs import LAST_SEQ
+from palaver.gateway.http.error_shape import ErrorAnswer
+from palaver.gateway.http.fields import QueryNumber
+from palaver.runtime.http.errors import FieldError, well_formed
 
-# An old client may ask for a whole history at once; it gets this much, and `limit` in the answer says so
+# An old client may want a whole history at once; it gets this much, and sees it by `limit` in the answer
 MOST = 1_000
 
 _DIGITS = re.compile(r"[0-9]{1,400}")
@@ -74,13 +80,25 @@ def error_example(message: str) -> dict[str, Any]:
     }
 
 
-ERROR_SCHEMA: dict[str, Any] = {
-    "title": "OldError",
-    "description": "Why a request was refused, as v0 and v1 say it. `code` is always 0.",
-    "type": "object",
-    "required": ["code", "message"],
-    "additionalProperties": False,
-    "properties": {"code": {"type": "integer", "const": 0}, "message": {"type": "string"}},
+def legacy_error(error: PalaverError, fields: Sequence[FieldError], trace_id: str) -> ErrorAnswer:  # noqa: ARG001 - the signature is ErrorShape's
+    """See `ErrorShape`. Old clients know no 415 or 422: a bad body is 400."""
+    status = HTTPStatus.BAD_REQUEST if error.kind in (INVALID, UNSUPPORTED_DATA) else error.kind.http
+    message = well_formed(error.message)
+    named = [f"{field.field}: {field.message}" for field in fields if field.field not in field.message]
+    if named:
+        message = f"{message} ({'; '.join(named)})"
+    return ErrorAnswer(status, "application/json", msgspec.json.encode({"code": 0, "message": message}))
+
+
+ERROR_SCHEMAS: dict[str, dict[str, Any]] = {
+    "OldError": {
+        "title": "OldError",
+        "description": "Why a request was refused, as v0 and v1 say it. `code` is always 0.",
+        "type": "object",
+        "required": ["code", "message"],
+        "additionalProperties": False,
+        "properties": {"code": {"type": "integer", "const": 0}, "message": {"type": "string"}},
+    }
 }
 _MEANINGS = {
     400: "The request is wrong",

@@ -1,4 +1,4 @@
-"""Who calls: the access token of a request, and the device that it came from."""
+"""The caller of a request: its access token, and the device that it came from."""
 
 import re
 from dataclasses import dataclass
@@ -12,16 +12,17 @@ from starlette.requests import Request
 
 from palaver.contracts.errors import SESSION_REVOKED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import text_from_id
-from palaver.gateway.http.middleware import header_of
 from palaver.gateway.services import services_of
 from palaver.gateway.upstream.auth import Client
+from palaver.runtime.http.instrumentation import AGENT_CHARACTERS
+from palaver.runtime.http.middleware import header_of
+from palaver.runtime.printable import printable
 from palaver.runtime.telemetry.log_context import bind_field
 
 # JWS compact form (RFC 7515 §7.1). The library behind the verifier passes over other characters in the
 # signature, and those would break the headers that carry the token on.
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 ADDRESS_CHARACTERS = 64
-AGENT_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +89,14 @@ BARE_TOKEN = AccessToken(
 )
 
 BearerCaller = Annotated[Caller, Security(BEARER)]
-OldCaller = Annotated[Caller, Security(BARE_TOKEN)]
+LegacyCaller = Annotated[Caller, Security(BARE_TOKEN)]
 
 
 def client_of(request: Request) -> Client:
-    """The device of a request. A trusted proxy's word is taken before this is asked."""
+    """The device of a request. Its address is the one that a trusted proxy names, if one does."""
     address = request.client.host if request.client else ""
     agent = request.headers.get("user-agent", "")
-    return Client(printable(address, ADDRESS_CHARACTERS), printable(agent, AGENT_CHARACTERS))
-
-
-def printable(text: str, most: int) -> str:
-    """What of `text` can go into a header."""
-    return "".join(character for character in text[:most] if " " <= character <= "~")
+    return Client(
+        printable(address, ADDRESS_CHARACTERS, ascii_only=True),
+        printable(agent, AGENT_CHARACTERS, ascii_only=True),
+    )

@@ -1,4 +1,4 @@
-"""Types of request fields: what is accepted, and how OpenAPI says so."""
+"""Types of request fields: what is accepted, and how OpenAPI shows it."""
 
 import re
 from datetime import date
@@ -9,8 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from palaver.contracts.errors import PalaverError
 from palaver.contracts.ids import id_from_text
-
-LAST_SEQ = 2**63 - 1
+from palaver.contracts.seqs import LAST_SEQ
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -46,7 +45,7 @@ def date_of(value: Any) -> Any:
 
 
 def without_surrogates(value: str) -> str:
-    """Text as it is; half of a surrogate pair is refused, which JSON can smuggle in and UTF-8 can't say."""
+    """Text as it is; half of a surrogate pair is refused, which JSON can hold and UTF-8 cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -2,110 +2,84 @@
 
 import re
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from palaver.contracts.errors import INTERNAL, TOO_LARGE, UNSUPPORTED_DATA, PalaverError
-from palaver.gateway.http.errors import answer_error, is_old_path
-from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import mark_failed
+from palaver.contracts.errors import UNSUPPORTED_DATA, PalaverError
+from palaver.gateway.generations.registry import FastAnswer, GenerationRegistry
+from palaver.runtime.http.instrumentation import set_route
+from palaver.runtime.http.middleware import header_of
 
 _JSON = re.compile(rb"\s*application/([!-.0-~]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 _CONTENT_TYPE = (b"content-type", b"application/json")
 
 
-class Refusals:
-    """Answers what nobody else did: an error that got here is `internal`, logged, and told to nobody."""
+class FallbackRouting:
+    """Gives requests for paths that no generation owns to the fallbacks, with their bodies as they are."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, generations: GenerationRegistry) -> None:
         self._app = app
+        self._generations = generations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises what can't be answered any more, because an answer has begun."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        path: str = scope["path"]
-        has_begun = False
-
-        async def note(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, note)
-        except PalaverError as error:
-            if has_begun:
-                raise
-            await answer_error(error, path)(scope, receive, note)
-        except Exception as error:
-            log.error("request_failed", path=path, method=scope["method"], exc_info=error)
-            mark_failed(type(error).__name__)
-            if has_begun:
-                raise  # only cutting the connection can tell
-            await answer_error(PalaverError(INTERNAL), path)(scope, receive, note)
+        """Raises what the fallback raises."""
+        app: ASGIApp = self._app
+        if scope["type"] == "http" and self._generations.generation_of(scope["path"]) is None:
+            app = self._generations.fallback_of(scope["path"])
+        await app(scope, receive, send)
 
 
-class BodyLimit:
-    """Refuses bodies of more than `most` bytes, whether they say their length or not."""
+class JsonBodies:
+    """Bodies are JSON, and declared as such where the generation requires it."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, generations: GenerationRegistry) -> None:
         self._app = app
-        self._most = most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises `too_large`, before the body is read where its length is said."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        length = header_of(scope, b"content-length")
-        if length is not None and (len(length) > 18 or not length.isdigit() or int(length) > self._most):
-            raise self._refusal()
-        taken = 0
-
-        async def receive_counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self._most:
-                raise self._refusal()
-            return message
-
-        await self._app(scope, receive_counted, send)
-
-    def _refusal(self) -> PalaverError:
-        return PalaverError(TOO_LARGE, f"the body is larger than {self._most} bytes")
-
-
-class JsonOnly:
-    """Bodies are JSON. v2 clients must say so; old ones said whatever their library said by itself."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self._generations = generations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises `unsupported_data`."""
         if scope["type"] == "http" and scope["method"] in _WITH_BODY:
-            if is_old_path(scope["path"]):
+            generation = self._generations.generation_of(scope["path"])
+            if generation is not None and not generation.requires_json:
                 others = [header for header in scope["headers"] if header[0] != b"content-type"]
-                # Not in a copy of the scope: whoever is around it would not see the route that is found
+                # Not in a copy of the scope: middleware around this one would not see the route that is found
                 scope["headers"] = [*others, _CONTENT_TYPE]
             elif has_body(scope) and not _JSON.fullmatch(header_of(scope, b"content-type") or b""):
                 raise PalaverError(UNSUPPORTED_DATA, "send JSON, as content-type application/json")
         await self._app(scope, receive, send)
 
 
+class FastPaths:
+    """Answers plain requests by the generations' fast paths, without the router, and passes on all others.
+
+    FastAPI's routing and validation cost more than a page of history, which is read more often than all else.
+    """
+
+    def __init__(self, app: ASGIApp, generations: GenerationRegistry) -> None:
+        self._app = app
+        self._fast_paths = [one.fast_path for one in generations.generations if one.fast_path is not None]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises what the route would."""
+        found = self._find(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        set_route(scope, found.route)
+        response = await found.respond(Request(scope))
+        await response(scope, receive, send)
+
+    def _find(self, scope: Scope) -> FastAnswer | None:
+        path, query = scope["path"], scope["query_string"]
+        for fast_path in self._fast_paths:
+            found = fast_path(path, query)
+            if found is not None:
+                return found
+        return None
+
+
 def has_body(scope: Scope) -> bool:
     """Whether the request announces a body (RFC 9112 §6)."""
     length = header_of(scope, b"content-length")
     return length not in (None, b"0") or header_of(scope, b"transfer-encoding") is not None
-
-
-def header_of(scope: Scope, name: bytes) -> bytes | None:
-    """The first header of that name."""
-    for key, value in scope["headers"]:
-        if key == name:
-            found: bytes = value
-            return found
-    return None

@@ -1,4 +1,4 @@
-"""Answers' bodies and times, as bytes."""
+"""Bodies of answers, and the times in them."""
 
 import msgspec
 from pydantic import BaseModel
@@ -21,14 +21,15 @@ def answer_model(model: BaseModel, status: int = 200) -> Response:
 
 
 def time_text(us: int) -> str:
-    """`rfc3339`, which it asks once a second of history: pages of messages have many times of few seconds."""
+    """`rfc3339`, called once a second of history: pages of messages have many times of few seconds."""
     second, rest = divmod(us, _SECOND)
     prefix = _seconds.get(second)
     if prefix is None:
         if len(_seconds) > 4_096:
             _seconds.clear()
         prefix = _seconds[second] = rfc3339(second * _SECOND)[:20]
-    return f"{prefix}{rest:06d}Z"
+    # Six digits, in two thirds of the time that a format takes
+    return prefix + str(_SECOND + rest)[1:] + "Z"
 
 
 _seconds: dict[int, str] = {}

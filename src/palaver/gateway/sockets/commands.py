@@ -1,30 +1,16 @@
-"""What clients' frames ask for, whatever generation they speak, and what is told to them."""
+"""What clients' frames mean in every generation, and what a generation makes of what is delivered."""
 
 from typing import Protocol
 
 from palaver.contracts.errors import PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
-from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext, parse_own_traceparent
 
 
-class SendMessages:
-    """Send messages to a chat: all of them, or none."""
-
-    __slots__ = ("chat_id", "client_ids", "texts", "trace")
-
-    def __init__(
-        self, chat_id: bytes, client_ids: list[bytes], texts: list[str], trace: TraceContext = NO_TRACE
-    ) -> None:
-        self.chat_id = chat_id
-        self.client_ids = client_ids
-        self.texts = texts
-        self.trace = trace
-
-
 class MoveReceipt:
-    """Say how far the user has received and read a chat; 0: no news."""
+    """Move the user's receipt of a chat; 0: no news."""
 
     __slots__ = ("chat_id", "read_seq", "received_seq", "trace")
 
@@ -38,7 +24,7 @@ class MoveReceipt:
 
 
 class Type:
-    """Say that the user is typing."""
+    """Show that the user is typing."""
 
     __slots__ = ("chat_id", "trace")
 
@@ -48,7 +34,7 @@ class Type:
 
 
 class ResumeChats:
-    """Ask for what came behind the last seqs seen."""
+    """Deliver what came behind the last seqs seen."""
 
     __slots__ = ("cursors", "trace")
 
@@ -66,11 +52,11 @@ class Answer:
         self.frame = frame
 
 
-Command = SendMessages | MoveReceipt | Type | ResumeChats | Answer
+Command = PendingSend | MoveReceipt | Type | ResumeChats | Answer
 
 
 class OutboundMessages:
-    """New messages of one chat with consecutive seqs, or a changed one, as sockets are told of them."""
+    """New messages of one chat with consecutive seqs, or a changed one, on their way to sockets."""
 
     __slots__ = (
         "changed",
@@ -87,11 +73,13 @@ class OutboundMessages:
         "trace",
     )
 
-    def __init__(self, delivery: Delivery, sent: InFlight | None) -> None:
-        known = delivery if sent is None else sent
+    def __init__(self, delivery: Delivery, send: PendingSend | None) -> None:
+        """`send`: what the messages were sent by, where that was this gateway. The delivery leaves out what
+        stands there."""
+        known = delivery if send is None else send
         self.chat_id = known.chat_id
         self.chat_text = text_from_id(known.chat_id)
-        self.sender_id = known.sender_id
+        self.sender_id = delivery.sender_id if send is None else send.sender.user_id
         self.client_ids = known.client_ids
         self.texts = known.texts
         self.first_seq = delivery.first_seq
@@ -100,12 +88,12 @@ class OutboundMessages:
         self.changed = delivery.changed
         self.edited_at = delivery.edited_at
         self.deleted_at = delivery.deleted_at
-        self.trace = parse_own_traceparent(delivery.traceparent) if sent is None else sent.trace
+        self.trace = parse_own_traceparent(delivery.traceparent) if send is None else send.trace
 
 
-class Generation(Protocol):
+class FrameCodec(Protocol):
     """One generation's frames. Each method gives whole frames ready to write; empty where the generation
-    has no words for it."""
+    has no frame for it."""
 
     @property
     def name(self) -> str:
@@ -118,22 +106,22 @@ class Generation(Protocol):
         ...
 
     def read(self, text: bytes) -> Command:
-        """What a client's frame asks for. Raises `malformed`, `invalid`."""
+        """What a client's frame means. Raises `malformed`, `invalid`."""
         ...
 
-    def told(self, told: OutboundMessages) -> bytes:
+    def messages(self, messages: OutboundMessages) -> bytes:
         """Messages for those who did not send them."""
         ...
 
-    def sent(self, told: OutboundMessages) -> bytes:
+    def sent(self, messages: OutboundMessages) -> bytes:
         """The acknowledgement for the sender's socket."""
         ...
 
-    def stored(self, reply: SentReply, sent: InFlight) -> bytes:
+    def stored(self, reply: SentReply, send: PendingSend) -> bytes:
         """The acknowledgement of what had been stored before."""
         ...
 
-    def refused(self, error: PalaverError, sent: InFlight | None, chat_id: bytes) -> bytes:
+    def refused(self, error: PalaverError, send: PendingSend | None, chat_id: bytes) -> bytes:
         """A frame was refused."""
         ...
 
@@ -154,9 +142,5 @@ class Generation(Protocol):
         ...
 
     def resumed(self) -> bytes:
-        """All that was missed has been told."""
-        ...
-
-    def refusal(self, error: PalaverError) -> tuple[int, str, bytes]:
-        """Status, content type and body with which an upgrade is refused."""
+        """All that was missed has been delivered."""
         ...

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Protocol
 
 from palaver.contracts.errors import (
@@ -16,15 +16,14 @@ from palaver.contracts.errors import (
 )
 from palaver.contracts.ids import text_from_id
 from palaver.gateway import metrics
-from palaver.gateway.sockets.commands import Generation
-from palaver.gateway.sockets.registry import Serves, Socket, SocketRegistry
-from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_answer
+from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.sockets.registry import SocketRegistry
+from palaver.gateway.sockets.socket import SocketHandler
+from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_response
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import ActiveSpan, tracer
 from palaver.runtime.tokens import Claims, TokenVerifier
-
-SWITCHING_PROTOCOLS = 101
 
 
 class EndedSessions(Protocol):
@@ -36,88 +35,92 @@ class EndedSessions(Protocol):
 
 
 class Handshakes:
-    """Decides on requests to open a socket, and writes them down as any other request.
+    """Decides on requests to open a socket, and logs, counts and traces them as any other request.
 
-    `generations`: by path. `is_open`: False once the gateway is stopping.
+    `is_open`: False once the gateway is stopping.
     """
 
     def __init__(
         self,
-        generations: Mapping[str, Generation],
+        generations: GenerationRegistry,
         verifier: TokenVerifier,
         ended: EndedSessions,
-        peers: SocketRegistry,
-        server: Serves,
+        registry: SocketRegistry,
+        handler: SocketHandler,
         *,
         access_log: bool,
     ) -> None:
         self._generations = generations
         self._verifier = verifier
         self._ended = ended
-        self._peers = peers
-        self._server = server
+        self._registry = registry
+        self._handler = handler
         self._access_log = access_log
         self.is_open = True
 
     async def decide(self, request: HandshakeRequest) -> WebSocket | bytes:
-        """The socket's wire, or the HTTP answer that refuses it."""
+        """The WebSocket of a new socket, or the HTTP response that refuses it."""
         began = time.perf_counter()
-        generation = self._generations.get(request.path)
-        route = request.path if generation is not None else UNKNOWN
+        codec = self._generations.codec_at(request.path)
+        route = request.path if codec is not None else UNKNOWN
         user_id = ""
-        with tracer.serve(f"GET {route}", request.headers.get("traceparent", ""), {}, is_edge=True) as work:
-            answer: WebSocket | bytes
+        with tracer.serve(f"GET {route}", request.headers.get("traceparent", ""), {}, is_edge=True) as span:
+            decision: WebSocket | bytes
             try:
-                async with asyncio.timeout(HANDSHAKE_SECONDS):
-                    claims = await self._admit(generation, request)
-                user_id = text_from_id(claims.user_id)
-                assert generation is not None
-                answer = Socket(self._server, self._peers, generation, token_of(request), claims).wire
-                status = SWITCHING_PROTOCOLS
+                if codec is None:
+                    decision = await self._upgrade_elsewhere(request)
+                else:
+                    async with asyncio.timeout(HANDSHAKE_SECONDS):
+                        claims = await self._authenticate(request)
+                    user_id = text_from_id(claims.user_id)
+                    token = token_of(request)
+                    decision = self._registry.create(self._handler, codec, token, claims).websocket
             except Exception as error:
                 if not isinstance(error, PalaverError):
                     log.exception("upgrade_failed")
                 known = error if isinstance(error, PalaverError) else PalaverError(INTERNAL)
-                status, answer = self._refuse(generation, known, work)
-            self._tell(request, route, generation, status, time.perf_counter() - began, user_id, work)
-        return answer
+                decision = self._refuse(request, known, span)
+            self._record(request, route, status_of(decision), time.perf_counter() - began, user_id, span)
+        return decision
 
-    async def _admit(self, generation: Generation | None, request: HandshakeRequest) -> Claims:
-        if generation is None:
+    async def _upgrade_elsewhere(self, request: HandshakeRequest) -> WebSocket | bytes:
+        """An upgrade where no generation has sockets: its fallback's, if no generation owns the path."""
+        if self._generations.generation_of(request.path) is not None:
             raise PalaverError(NOT_FOUND, "no socket here")
+        return await self._generations.fallback_of(request.path).upgrade(request)
+
+    async def _authenticate(self, request: HandshakeRequest) -> Claims:
         if not self.is_open:
             raise PalaverError(RESTARTING, retry_after=1.0)
         claims = await self._verifier.verify(token_of(request))
         if self._ended.is_ended(claims.session_id):
             raise PalaverError(SESSION_REVOKED)
-        if self._peers.of_user[claims.user_id] >= self._peers.settings.sockets_per_user:
+        if self._registry.of_user[claims.user_id] >= self._registry.settings.sockets_per_user:
             raise PalaverError(RATE_LIMITED, "too many open sockets", retry_after=10.0)
         return claims
 
-    def _refuse(
-        self, generation: Generation | None, error: PalaverError, work: ActiveSpan
-    ) -> tuple[int, bytes]:
+    def _refuse(self, request: HandshakeRequest, error: PalaverError, span: ActiveSpan) -> bytes:
         metrics.UPGRADES_REFUSED.labels(error.kind.code).inc()
-        if error.kind.http >= 500:
-            work.error = error.kind.code
-        shown = generation or self._generations["/v2/ws"]
-        status, content_type, body = shown.refusal(error)
-        return status, http_answer(status, body, content_type, error.retry_after, work.traceparent)
+        if error.kind.http >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            span.error = error.kind.code
+        shown = self._generations.owner_of(request.path).errors(error, (), "")
+        return http_response(
+            shown.status, shown.body, shown.content_type, error.retry_after, span.traceparent
+        )
 
-    def _tell(
+    def _record(
         self,
         request: HandshakeRequest,
         route: str,
-        generation: Generation | None,
         status: int,
         seconds: float,
         user_id: str,
-        work: ActiveSpan,
+        span: ActiveSpan,
     ) -> None:
-        name = generation.name if generation is not None else "none"
+        name = self._generations.name_of(request.path)
         agent = request.headers.get("user-agent", "")[:AGENT_CHARACTERS]
         count(route, "GET", status, name, seconds)
-        work.attributes.update(
+        span.attributes.update(
             {
                 "http.request.method": "GET",
                 "http.route": route,
@@ -129,7 +132,7 @@ class Handshakes:
             }
         )
         if user_id:
-            work.attributes["user.id"] = user_id
+            span.attributes["user.id"] = user_id
         if self._access_log:
             log.info(
                 "request",
@@ -141,6 +144,13 @@ class Handshakes:
                 agent=agent,
                 **({"user_id": user_id} if user_id else {}),
             )
+
+
+def status_of(decision: WebSocket | bytes) -> int:
+    """The HTTP status of the response to an upgrade."""
+    if isinstance(decision, bytes):
+        return int(decision.split(b" ", 2)[1])
+    return HTTPStatus.SWITCHING_PROTOCOLS.value
 
 
 def token_of(request: HandshakeRequest) -> str:

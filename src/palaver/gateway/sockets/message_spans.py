@@ -2,18 +2,16 @@
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from palaver.contracts.ids import span_id_of_message, text_from_id
 from palaver.gateway.sockets.commands import OutboundMessages
-from palaver.gateway.sockets.registry import Socket
-from palaver.gateway.upstream.pending_sends import InFlight
-from palaver.runtime.telemetry.spans import Attributes, Event, Link, messaging_attributes
+from palaver.gateway.sockets.resume_span import MOST_EVENTS, ResumeSpan
+from palaver.gateway.sockets.socket import Socket
+from palaver.gateway.upstream.pending_sends import PendingSend
+from palaver.runtime.telemetry.spans import Attributes, Event, messaging_attributes
 from palaver.runtime.telemetry.trace_context import TraceContext, new_span_id
 from palaver.runtime.telemetry.tracing import tracer
-
-# Events of one span at most: sockets of a delivery, messages of a resume
-MOST_EVENTS = 256
 
 
 def begin_message(parent: TraceContext) -> tuple[TraceContext, str]:
@@ -26,23 +24,25 @@ def begin_message(parent: TraceContext) -> tuple[TraceContext, str]:
 
 
 def record_received(
-    sent: InFlight, socket: Socket | None, messages: OutboundMessages | None, error: str = ""
+    send: PendingSend, socket: Socket | None, messages: OutboundMessages | None, error: str = ""
 ) -> None:
-    """Records a client's request to send, from its frame to its acknowledgement. `messages`: it was stored as
-    this. Nothing where traces are off."""
-    if not sent.trace.trace_id:
+    """Records the span of a send, from its frame to its answer. `messages`: it was stored as these. Does
+    nothing where traces are off."""
+    if not send.trace.trace_id:
         return
-    attributes = messaging_attributes("send", len(sent.texts), text_from_id(sent.chat_id))
-    attributes["user.id"] = text_from_id(sent.sender_id)
-    attributes["palaver.socket"] = sent.socket
+    attributes = messaging_attributes("send", len(send.texts), text_from_id(send.chat_id))
+    attributes["user.id"] = text_from_id(send.sender.user_id)
+    attributes["palaver.socket"] = send.sender.number
     if socket is not None:
         attributes["palaver.generation"] = socket.generation.name
     if messages is not None:
         attributes["messaging.message.id"] = text_from_id(messages.ids[0])
         attributes["palaver.seq"] = messages.first_seq
-    if not sent.trace.sampled:
+    if not send.trace.sampled:
         attributes["palaver.kept"] = "error" if error else "slow"
-    tracer.record("receive message", "server", sent.trace, sent.parent_id, sent.heard_at, attributes, error)
+    tracer.record(
+        "receive message", "server", send.trace, send.parent_id, send.received_at, attributes, error
+    )
 
 
 class DeliverySpan(NamedTuple):
@@ -56,7 +56,7 @@ class DeliverySpan(NamedTuple):
 
 
 def record_delivered(delivered: DeliverySpan) -> None:
-    """Records a delivery of one chat's messages, from their coming to the bytes to each socket."""
+    """Records the span of a delivery, from the messenger's batch to the bytes to each socket."""
     messages, trace_id, began, sockets = delivered
     attributes = messaging_attributes("deliver", len(messages.ids), messages.chat_text)
     attributes["messaging.message.id"] = text_from_id(messages.ids[0])
@@ -69,7 +69,7 @@ def record_delivered(delivered: DeliverySpan) -> None:
 
 
 def record_frame(name: str, parent: TraceContext, socket: Socket, chat_id: bytes) -> None:
-    """Records a frame that has no answer, where its client wants to follow it."""
+    """Records the span of a frame that has no answer, where its client wants it traced."""
     if not parent.trace_id:
         return
     trace = tracer.begin(parent, is_edge=True)
@@ -88,39 +88,7 @@ def socket_attributes(socket: Socket) -> Attributes:
     }
 
 
-class ResumeSpan:
-    """A resume under way that is sampled: what it delivers, with links to the traces of the messages."""
-
-    __slots__ = ("_began", "_events", "_links", "_messages", "_socket", "_trace")
-
-    def __init__(self, trace: TraceContext, socket: Socket) -> None:
-        self._trace = trace
-        self._socket = socket
-        self._began = time.time_ns()
-        self._links: list[Link] = []
-        self._events: list[Event] = []
-        self._messages = 0
-
-    @classmethod
-    def begin(cls, parent: TraceContext, socket: Socket) -> Self | None:
-        """None where the resume is not sampled."""
-        trace = tracer.begin(parent, is_edge=True)
-        return cls(trace, socket) if trace.sampled else None
-
-    def add(self, messages: OutboundMessages) -> None:
-        """Messages were delivered."""
-        self._messages += len(messages.ids)
-        if len(self._events) >= MOST_EVENTS:
-            return
-        about: Attributes = {"palaver.chat_id": messages.chat_text, "palaver.seq": messages.first_seq}
-        self._events.append(Event("told", time.time_ns(), {**about, **socket_attributes(self._socket)}))
-        if messages.trace.trace_id:
-            self._links.append(Link(messages.trace.trace_id, span_id_of_message(messages.ids[0])))
-
-    def end(self) -> None:
-        """Everything that was missed has been delivered."""
-        attributes = {**socket_attributes(self._socket), "messaging.batch.message_count": self._messages}
-        context, parent_id = self._trace.child(), self._trace.span_id
-        tracer.record(
-            "resume", "server", context, parent_id, self._began, attributes, "", self._links, self._events
-        )
+def begin_resume(parent: TraceContext, socket: Socket) -> ResumeSpan | None:
+    """The span of a resume; None where it is not sampled."""
+    trace = tracer.begin(parent, is_edge=True)
+    return ResumeSpan(trace, socket_attributes(socket)) if trace.sampled else None

@@ -1,179 +1,62 @@
-"""The open WebSockets of a gateway: writing to them, and losing the slow and the silent."""
+"""All open sockets of a gateway: writing to them, and closing the slow and the silent."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
 
-from palaver.contracts.errors import INTERNAL, PEER_SILENT, SLOW_READER, ErrorKind, PalaverError
+from palaver.contracts.errors import PEER_SILENT, SESSION_REVOKED, SLOW_READER, ErrorKind, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.gateway import metrics
-from palaver.gateway.sockets.commands import Command, Generation
-from palaver.gateway.sockets.websocket import WebSocket
-from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.sockets.commands import FrameCodec
+from palaver.gateway.sockets.socket import Socket, SocketHandler
+from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import Claims
-
-if TYPE_CHECKING:
-    from palaver.gateway.sockets.message_spans import ResumeSpan
 
 # Looks at each socket, in a ping's time: silent for 2, it is pinged; for 4, it is closed.
 SWEEPS_A_PING = 2
 # A closed socket whose peer does not answer the close is dropped after so long.
 CLOSE_SECONDS = 2.0
-# Typing is told once in this time, for each of so many chats of a socket.
-TYPING_SECONDS = 1.0
-TYPING_CHATS = 20
 # The close of a slow reader stands behind all that it has not read yet.
 SLOW_CLOSE_SECONDS = 10.0
 
 
-class Serves(Protocol):
-    """What the sockets' server does with what sockets hear."""
-
-    def add(self, socket: "Socket") -> None:
-        """A handshake is done."""
-        ...
-
-    def remove(self, socket: "Socket") -> None:
-        """A connection is gone."""
-        ...
-
-    def receive(self, socket: "Socket", command: Command) -> None:
-        """Does what a frame asks. Raises `PalaverError`."""
-        ...
-
-    def note_drained(self, socket: "Socket") -> None:
-        """The peer has read most of what waited."""
-        ...
-
-
-class Socket:
-    """One open WebSocket. `resuming`: the cursors of a resume under way, moved as it is told, or None; and
-    `resume_span` where it is sampled. `ahead`: chat id -> the seq up to which resumes have told what may come
-    live too. `attached`: the messenger has opened it on the stream that there is now. `closed_by`: the
-    code of the error that it was closed for."""
-
-    __slots__ = (
-        "_peers",
-        "_server",
-        "ahead",
-        "attached",
-        "closed_by",
-        "generation",
-        "number",
-        "opened_at",
-        "outgoing",
-        "quiet_sweeps",
-        "resume_span",
-        "resuming",
-        "session_id",
-        "token",
-        "typed_at",
-        "user_id",
-        "wire",
-    )
-
-    def __init__(
-        self, server: Serves, peers: "SocketRegistry", generation: Generation, token: str, claims: Claims
-    ) -> None:
-        self._server = server
-        self._peers = peers
-        self.generation = generation
-        self.token = token
-        self.user_id = claims.user_id
-        self.session_id = claims.session_id
-        self.number = 0
-        self.opened_at = 0
-        self.attached = False
-        self.closed_by = ""
-        self.outgoing: list[bytes] = []
-        self.quiet_sweeps = 0
-        self.typed_at: dict[bytes, float] | None = None
-        self.resuming: dict[bytes, int] | None = None
-        self.resume_span: ResumeSpan | None = None
-        self.ahead: dict[bytes, int] | None = None
-        self.wire = WebSocket(self, peers.settings.frame_bytes)
-
-    def opened(self) -> None:
-        """See `wire.Hears`."""
-        self._server.add(self)
-
-    def hear(self, text: bytes) -> None:
-        """See `wire.Hears`."""
-        try:
-            self._server.receive(self, self.generation.read(text))
-        except PalaverError as error:
-            self._peers.refuse(self, error, None)
-        except Exception:
-            log.exception("frame_failed", generation=self.generation.name)
-            self._peers.refuse(self, PalaverError(INTERNAL), None)
-        self._peers.flush()
-
-    def drained(self) -> None:
-        """See `wire.Hears`."""
-        self._server.note_drained(self)
-
-    def closed(self) -> None:
-        """See `wire.Hears`."""
-        self._server.remove(self)
-
-    def may_type(self, chat_id: bytes, now: float) -> bool:
-        """Whether its user's typing in a chat is to be told: once in `TYPING_SECONDS`. `now` in seconds."""
-        typed_at = self.typed_at
-        if typed_at is None:
-            typed_at = self.typed_at = {}
-        if now - typed_at.get(chat_id, -TYPING_SECONDS) < TYPING_SECONDS:
-            return False
-        if len(typed_at) >= TYPING_CHATS:
-            lately = {chat: at for chat, at in typed_at.items() if now - at < TYPING_SECONDS}
-            typed_at = self.typed_at = lately
-            if len(lately) >= TYPING_CHATS:
-                # Nobody types in so many chats at once
-                return False
-        typed_at[chat_id] = now
-        return True
-
-    def write(self, frames: bytes) -> None:
-        """Tells the client, at the next `SocketRegistry.flush`."""
-        if frames:
-            if not self.outgoing:
-                self._peers.to_flush.append(self)
-            self.outgoing.append(frames)
-
-
 class SocketRegistry:
-    """All open sockets by number."""
+    """The sockets by number. `accepted`: messages taken from them, by generation, until they are counted."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
         self.open: dict[int, Socket] = {}
         self.of_user: Counter[bytes] = Counter()
-        self.to_flush: list[Socket] = []
-        # Messages that were taken from sockets, by generation, until they are counted
         self.accepted: Counter[str] = Counter()
+        # Every socket adds itself to this one list
+        self._to_flush: list[Socket] = []
         self._last_number = 0
         self._suspects: list[Socket] = []
-        self._sweeper: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begins to look for silent peers."""
-        self._sweeper = asyncio.create_task(self._sweep(), name="sweeper")
+        self._tasks.append(asyncio.create_task(self._sweep(), name="sweeper"))
 
     async def stop(self, kind: ErrorKind) -> None:
         """Closes all."""
         for socket in self.open.values():
             socket.closed_by = kind.code
-            socket.wire.close(kind)
+            socket.websocket.close(kind)
         deadline = asyncio.get_running_loop().time() + CLOSE_SECONDS
         while self.open and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - polled once, at the end
             await asyncio.sleep(0.01)
         for socket in list(self.open.values()):
-            socket.wire.abort()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+            socket.websocket.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def create(self, handler: SocketHandler, generation: FrameCodec, token: str, claims: Claims) -> Socket:
+        """A socket that is admitted. It is not open before `add`, once its handshake is done."""
+        return Socket(handler, self._to_flush, generation, token, claims, self.settings.frame_bytes)
 
     def add(self, socket: Socket) -> None:
         """Gives a socket its number."""
@@ -195,29 +78,31 @@ class SocketRegistry:
             del self.of_user[socket.user_id]
         return True
 
-    def found(self, numbers: Iterable[int]) -> list[Socket]:
+    def find(self, numbers: Iterable[int]) -> list[Socket]:
         """Those of the sockets that are still open."""
         return [socket for number in numbers if (socket := self.open.get(number)) is not None]
 
     def flush(self) -> None:
-        """Writes out what sockets are to be told: all frames of a batch that are for one socket leave in one
+        """Writes out what sockets have queued: all frames of a batch that are for one socket leave in one
         system call. A socket that reads too slowly is cut off (promise P9)."""
-        sockets, self.to_flush = self.to_flush, []
-        for socket in sockets:
+        for socket in self._to_flush:
             frames, socket.outgoing = socket.outgoing, []
-            waiting = socket.wire.write(frames[0] if len(frames) == 1 else b"".join(frames))
-            if waiting > self.settings.socket_queue_bytes:
-                self._suspect_slow(socket)
+            # None, where a write has failed: the sockets behind that one are still in the list
+            if frames:
+                waiting = socket.websocket.write(frames[0] if len(frames) == 1 else b"".join(frames))
+                if waiting > self.settings.socket_queue_bytes:
+                    self._suspect_slow(socket)
+        self._to_flush.clear()
 
     def refuse(
-        self, socket: Socket, error: PalaverError, sent: InFlight | None, chat_id: bytes = b""
+        self, socket: Socket, error: PalaverError, send: PendingSend | None, chat_id: bytes = b""
     ) -> None:
-        """Tells a socket that a frame of its is refused."""
+        """Queues the refusal of a socket's frame."""
         metrics.REFUSED.labels(socket.generation.name, error.kind.code).inc()
-        socket.write(socket.generation.refused(error, sent, sent.chat_id if sent is not None else chat_id))
+        socket.write(socket.generation.refused(error, send, send.chat_id if send is not None else chat_id))
 
     def close(self, socket: Socket, kind: ErrorKind, seconds: float = CLOSE_SECONDS) -> None:
-        """Closes a socket, and drops it where the peer does not answer."""
+        """Closes a socket, and drops it after `seconds` where the peer does not answer."""
         socket.closed_by = kind.code
         log.info(
             "socket_closed",
@@ -225,9 +110,14 @@ class SocketRegistry:
             generation=socket.generation.name,
             user_id=text_from_id(socket.user_id),
         )
-        socket.wire.close(kind)
-        socket.closed()
-        asyncio.get_running_loop().call_later(seconds, socket.wire.abort)
+        socket.websocket.close(kind)
+        socket.handle_close()
+        asyncio.get_running_loop().call_later(seconds, socket.websocket.abort)
+
+    def close_session(self, session_id: bytes) -> None:
+        """Closes the sockets of a session that has ended."""
+        for socket in [one for one in self.open.values() if one.session_id == session_id]:
+            self.close(socket, SESSION_REVOKED)
 
     def _suspect_slow(self, socket: Socket) -> None:
         """Much waits for a socket. What was written in this turn has not even been offered to the network
@@ -239,7 +129,7 @@ class SocketRegistry:
     def _cut_slow(self) -> None:
         suspects, self._suspects = self._suspects, []
         for socket in set(suspects):
-            waiting = socket.wire.waiting()
+            waiting = socket.websocket.waiting()
             if waiting > self.settings.socket_queue_bytes and socket.number in self.open:
                 self.close(socket, SLOW_READER, SLOW_CLOSE_SECONDS)
 
@@ -247,15 +137,15 @@ class SocketRegistry:
         while True:
             await asyncio.sleep(self.settings.ping_seconds / SWEEPS_A_PING)
             for socket in list(self.open.values()):
-                self._look_at(socket)
+                self._check_silence(socket)
 
-    def _look_at(self, socket: Socket) -> None:
-        if socket.wire.heard:
-            socket.wire.heard = False
+    def _check_silence(self, socket: Socket) -> None:
+        if socket.websocket.was_active:
+            socket.websocket.was_active = False
             socket.quiet_sweeps = 0
             return
         socket.quiet_sweeps += 1
         if socket.quiet_sweeps == SWEEPS_A_PING:
-            socket.wire.ping()
+            socket.websocket.ping()
         elif socket.quiet_sweeps >= 2 * SWEEPS_A_PING:
             self.close(socket, PEER_SILENT)

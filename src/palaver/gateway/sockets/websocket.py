@@ -1,7 +1,7 @@
-"""WebSocket on the wire (RFC 6455): from uvicorn's upgrade to a connection that hears whole texts.
+"""The WebSocket protocol (RFC 6455): from uvicorn's upgrade to a connection that receives whole messages.
 
-uvicorn sees the upgrade and hands over the TCP connection; picows parses and masks in C. A text costs no
-task and no queue: it is heard in the same turn of the event loop in which its bytes arrived.
+uvicorn sees the upgrade and hands over the TCP connection; picows parses and masks in C. A message costs no
+task and no queue: it is handled in the same turn of the event loop in which its bytes arrived.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ def text_frame(payload: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class HandshakeRequest:
-    """What a client asked for when it opened a WebSocket."""
+    """An upgrade request."""
 
     path: str
     query: dict[str, str]
@@ -46,19 +46,27 @@ class HandshakeRequest:
 
 
 class WebSocket(WSListener):
-    """One open WebSocket: whole texts in, frames out. What they mean is for `Hears`."""
+    """One open WebSocket: whole messages in, frames out. What they mean is for its handler."""
 
-    __slots__ = ("_fragments", "_fragments_bytes", "_hears", "_most_bytes", "_transport", "heard", "tcp")
+    __slots__ = (
+        "_fragments",
+        "_fragments_bytes",
+        "_handler",
+        "_most_bytes",
+        "_transport",
+        "tcp",
+        "was_active",
+    )
 
-    def __init__(self, hears: "Hears", most_bytes: int) -> None:
-        self._hears = hears
+    def __init__(self, handler: "WebSocketHandler", most_bytes: int) -> None:
+        self._handler = handler
         self._most_bytes = most_bytes
         self._fragments: list[bytes] | None = None
         self._fragments_bytes = 0
         self._transport: WSTransport | None = None
         self.tcp: asyncio.Transport | None = None
         # Set by every frame, cleared by whoever looks for silent peers
-        self.heard = True
+        self.was_active = True
 
     # ---- called by picows ----
 
@@ -66,37 +74,37 @@ class WebSocket(WSListener):
         """The handshake is done."""
         self._transport = transport
         self.tcp = transport.underlying_transport
-        self._hears.opened()
+        self._handler.handle_open()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame came."""
-        self.heard = True
+        self.was_active = True
         kind = frame.msg_type
         if transport.is_close_frame_sent:
             if kind == WSMsgType.CLOSE:
                 transport.disconnect()
             return
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            # No extension was agreed on that would say what they mean
+            # No extension was agreed on that gives them a meaning
             self._fail(1002)
         elif kind == WSMsgType.TEXT and frame.fin and self._fragments is None:
-            self._hears.hear(frame.get_payload_as_bytes())
+            self._handler.handle_message(frame.get_payload_as_bytes())
         elif kind == WSMsgType.CLOSE:
-            # 0 is picows' word for no code, and must not be written
+            # 0 stands for no code in picows, and must not be written
             self._fail(cast(int, frame.get_close_code()) or 1000)
         elif kind != WSMsgType.PONG:
             self._take_fragment(kind, frame)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - the signature is picows'
         """The connection is gone."""
-        self._hears.closed()
+        self._handler.handle_close()
 
     def pause_writing(self) -> None:
         """Nothing to do: what waits is counted where it is written."""
 
     def resume_writing(self) -> None:
         """The peer has read most of what waited."""
-        self._hears.drained()
+        self._handler.handle_drained()
 
     # ---- called by the socket ----
 
@@ -114,17 +122,17 @@ class WebSocket(WSListener):
         return 0 if self.tcp is None else self.tcp.get_write_buffer_size()
 
     def pause_reading(self) -> None:
-        """Hears nothing more; what the peer still sends stays unread."""
+        """Receives nothing more; what the peer still sends stays unread."""
         if self.tcp is not None and not self.tcp.is_closing():
             self.tcp.pause_reading()
 
     def ping(self) -> None:
-        """Asks the peer for a sign of life."""
+        """Sends a ping, which a live peer answers."""
         if self._transport is not None:
             self._transport.send_ping()
 
     def close(self, kind: ErrorKind) -> None:
-        """Closes with the code and title of an error. Of what comes after, only the peer's close is heard."""
+        """Closes with the code and title of an error. Of what comes after, only the peer's close is read."""
         if self._transport is None or self._transport.is_close_frame_sent:
             return
         self._transport.send_close(kind.close, kind.title.encode())  # type: ignore[arg-type] # any number is taken
@@ -155,7 +163,7 @@ class WebSocket(WSListener):
             self._fragments.append(frame.get_payload_as_bytes())
         if frame.fin:
             text, self._fragments = b"".join(self._fragments), None
-            self._hears.hear(text)
+            self._handler.handle_message(text)
 
     def _fail(self, code: int) -> None:
         assert self._transport is not None
@@ -163,32 +171,32 @@ class WebSocket(WSListener):
         self._transport.disconnect()
 
 
-class Hears(Protocol):
-    """What a socket does with what its wire tells."""
+class WebSocketHandler(Protocol):
+    """What is done with what happens to a WebSocket."""
 
-    def opened(self) -> None:
+    def handle_open(self) -> None:
         """The handshake is done: `WebSocket.write` works."""
         ...
 
-    def hear(self, text: bytes) -> None:
+    def handle_message(self, text: bytes) -> None:
         """A whole message came, text or binary."""
         ...
 
-    def drained(self) -> None:
+    def handle_drained(self) -> None:
         """The peer has read most of what waited."""
         ...
 
-    def closed(self) -> None:
+    def handle_close(self) -> None:
         """The connection is gone."""
         ...
 
 
-# The socket's wire, or the HTTP answer that refuses it. Raises nothing
+# The WebSocket, or the HTTP response that refuses it. Raises nothing
 Decide = Callable[[HandshakeRequest], Awaitable[WebSocket | bytes]]
 
 
 class UpgradeProtocol(asyncio.Protocol):
-    """Decides on one upgrade request, then hands the connection to picows, or answers an error."""
+    """Decides on one upgrade request, then hands the connection to picows, or refuses it."""
 
     def __init__(self, decide: Decide, most_bytes: int) -> None:
         self._decide = decide
@@ -208,7 +216,7 @@ class UpgradeProtocol(asyncio.Protocol):
         if self._head is None:
             self._head = data
             # A task begins in the next turn, when uvicorn has made this the connection's protocol
-            self._task = asyncio.create_task(self._answer(data))
+            self._task = asyncio.create_task(self._respond(data))
             return
         self._behind += data
         if len(self._behind) > self._most_bytes and self._transport is not None:
@@ -220,22 +228,22 @@ class UpgradeProtocol(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
 
-    async def _answer(self, head: bytes) -> None:
+    async def _respond(self, head: bytes) -> None:
         transport = self._transport
         assert transport is not None
-        answer = await self._decide(read_request(head, transport))
-        if isinstance(answer, WebSocket):
-            self._hand_over(transport, answer, head)
+        decision = await self._decide(read_request(head, transport))
+        if isinstance(decision, WebSocket):
+            self._hand_over(transport, decision, head)
         else:
-            transport.write(answer)
+            transport.write(decision)
             transport.close()
 
-    def _hand_over(self, transport: asyncio.Transport, wire: WebSocket, head: bytes) -> None:
+    def _hand_over(self, transport: asyncio.Transport, websocket: WebSocket, head: bytes) -> None:
         protocol = WSProtocol(
             None,
             None,
             False,
-            lambda _request: wire,
+            lambda _request: websocket,
             _logger,
             True,
             HANDSHAKE_SECONDS,
@@ -250,11 +258,11 @@ class UpgradeProtocol(asyncio.Protocol):
         )
         protocol.connection_made(transport)
         transport.set_protocol(protocol)
-        give(protocol, head)
-        give(protocol, bytes(self._behind))
+        feed(protocol, head)
+        feed(protocol, bytes(self._behind))
 
 
-def give(protocol: Any, data: bytes) -> None:
+def feed(protocol: Any, data: bytes) -> None:
     """Lets a buffered protocol receive bytes that were read for it."""
     while data:
         room = protocol.get_buffer(-1)
@@ -280,10 +288,10 @@ def read_request(head: bytes, transport: asyncio.Transport) -> HandshakeRequest:
 STATUS_TEXT = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
 
 
-def http_answer(
+def http_response(
     status: int, body: bytes, content_type: str, retry_after: float = 0.0, traceparent: str = ""
 ) -> bytes:
-    """A whole HTTP/1.1 answer that ends its connection."""
+    """A whole HTTP/1.1 response that ends its connection."""
     lines = [
         f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Error')}",
         f"content-type: {content_type}",

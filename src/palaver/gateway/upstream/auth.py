@@ -18,7 +18,7 @@ from palaver.contracts.accounts import (
     User,
     UserPage,
 )
-from palaver.runtime.http.server import RestClient
+from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.telemetry.log_context import bind_field
 
 M = TypeVar("M", bound=Model)
@@ -33,26 +33,26 @@ class Client:
 
 
 class AuthClient:
-    """What auth can be asked. Every call raises the `PalaverError` that auth meant, or `unavailable`."""
+    """Calls of auth. Each raises the `PalaverError` that auth meant, or `unavailable`."""
 
     def __init__(self, rest: RestClient) -> None:
         self._rest = rest
 
     async def sign_up(self, account: SignUp, client: Client) -> User:
         """The new account. Raises `conflict`, `invalid`, `rate_limited`."""
-        return await self._ask(User, "POST", "/users", body=account, client=client)
+        return await self._request(User, "POST", "/users", body=account, client=client)
 
     async def sign_in(self, pair: SignIn, client: Client) -> TokenPair:
         """A new session. Raises `unauthenticated`, `rate_limited`, `overloaded`."""
-        return noted(await self._ask(TokenPair, "POST", "/sessions", body=pair, client=client))
+        return noted(await self._request(TokenPair, "POST", "/sessions", body=pair, client=client))
 
     async def refresh(self, refresh: Refresh, client: Client) -> TokenPair:
         """The session's next pair. Raises `unauthenticated`."""
-        return noted(await self._ask(TokenPair, "POST", "/sessions/refresh", body=refresh, client=client))
+        return noted(await self._request(TokenPair, "POST", "/sessions/refresh", body=refresh, client=client))
 
     async def sessions(self, token: str) -> Sessions:
         """The caller's live sessions."""
-        return await self._ask(Sessions, "GET", "/sessions", token=token)
+        return await self._request(Sessions, "GET", "/sessions", token=token)
 
     async def end_session(self, token: str, session: str) -> None:
         """Ends one of the caller's sessions: an id, or `current`. Raises `not_found`."""
@@ -61,38 +61,38 @@ class AuthClient:
 
     async def me(self, token: str) -> User:
         """The caller."""
-        return await self._ask(User, "GET", "/users/me", token=token)
+        return await self._request(User, "GET", "/users/me", token=token)
 
     async def change_profile(self, token: str, change: ProfileChange) -> User:
         """The caller, changed. Raises `invalid`."""
-        return await self._ask(User, "PATCH", "/users/me", token=token, body=change)
+        return await self._request(User, "PATCH", "/users/me", token=token, body=change)
 
     async def find_by_email(self, token: str, email: str) -> User:
         """The user with that email. Raises `not_found`."""
-        return await self._ask(User, "GET", "/users/by-email", token=token, query={"email": email})
+        return await self._request(User, "GET", "/users/by-email", token=token, query={"email": email})
 
     async def search(self, token: str, words: str, limit: int, cursor: str) -> UserPage:
         """Users whose names start with `words` (one or two), without the caller, by cursor."""
         query = {"q": words, "limit": str(limit)}
         if cursor:
             query["cursor"] = cursor
-        return await self._ask(UserPage, "GET", "/users/search", token=token, query=query)
+        return await self._request(UserPage, "GET", "/users/search", token=token, query=query)
 
     async def search_by_offset(self, token: str, words: str, limit: int, offset: int) -> UserPage:
         """The same by offset, with the total, as old generations page."""
         query = {"q": words, "limit": str(limit), "offset": str(offset), "with_total": "true"}
-        return await self._ask(UserPage, "GET", "/users/search", token=token, query=query)
+        return await self._request(UserPage, "GET", "/users/search", token=token, query=query)
 
     async def revocations(self, after: int) -> Revocations:
         """Sessions that ended after a position."""
-        return await self._ask(Revocations, "GET", "/revocations", query={"after": str(after)})
+        return await self._request(Revocations, "GET", "/revocations", query={"after": str(after)})
 
     async def keys(self) -> dict[str, Any]:
         """The public keys of access tokens, as a JWKS document (RFC 7517 §5)."""
         answer = await self._call("GET", "/.well-known/jwks.json")
         return msgspec.json.decode(answer, type=dict[str, Any])
 
-    async def _ask(
+    async def _request(
         self,
         model: type[M],
         method: str,
@@ -129,6 +129,6 @@ class AuthClient:
 
 
 def noted(pair: TokenPair) -> TokenPair:
-    """The pair; whose it is goes on the request's span and in its lines."""
+    """The pair. Its user is noted for the request's span and lines."""
     bind_field("user_id", str(pair.user_id))
     return pair

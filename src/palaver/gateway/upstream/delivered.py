@@ -1,30 +1,47 @@
-"""What the gateway has passed on lately, to know what is new when the messenger tells again."""
+"""How far a gateway has followed the commit log, and what it has delivered beyond that."""
 
-# The messenger tells again what was committed this long before the newest word heard of it: commits and
-# queues take time. Microseconds.
-MARGIN_US = 10_000_000
-# What was passed on is remembered for longer than that. Microseconds.
-REMEMBER_US = 30_000_000
+from collections.abc import Iterable
+
+from palaver.contracts.messenger_pb2 import Position
 
 
 class Delivered:
-    """Which messages were passed on lately: chat id -> last seq, forgotten after a while."""
+    """What the next stream need not deliver again.
+
+    `last_seqs`: chat id -> last seq delivered, of what may lie beyond the positions followed. It is empty
+    while the stream is settled: a gateway in a calm hour neither keeps nor looks up anything.
+    """
 
     def __init__(self) -> None:
-        self._new: dict[bytes, int] = {}
-        self._old: dict[bytes, int] = {}
-        self._since = 0
+        self.last_seqs: dict[bytes, int] = {}
+        self._followed: dict[int, int] = {}
+        self._is_stale = False
 
-    def note(self, chat_id: bytes, seq: int) -> None:
-        """A message was passed on."""
-        self._new[chat_id] = seq
+    def note(self, chat_id: bytes, last_seq: int) -> None:
+        """Notes messages of a chat, up to a seq, as delivered."""
+        if last_seq > self.last_seqs.get(chat_id, 0):
+            self.last_seqs[chat_id] = last_seq
 
-    def last_seq(self, chat_id: bytes) -> int:
-        """The last seq passed on, or 0 where it is not remembered."""
-        return self._new.get(chat_id) or self._old.get(chat_id, 0)
+    def follow(self, positions: Iterable[Position], *, settled: bool) -> None:
+        """Moves on, at the end of a batch. `settled`: nothing that was delivered lies beyond that.
 
-    def pass_time(self, clock: int) -> None:
-        """Forgets what is older than `REMEMBER_US` by the messenger's clock, which stands still while the
-        messenger is away: what may be told again is remembered for as long as that."""
-        if clock - self._since > REMEMBER_US:
-            self._old, self._new, self._since = self._new, {}, clock
+        Call it only once a batch is handled whole: what is followed is never delivered again.
+        """
+        for position in positions:
+            if self._is_stale:
+                self._followed, self._is_stale = {}, False
+            writer, number = position.writer, position.number
+            # A writer that has committed nothing yet counts: without it the next stream would seem the first
+            self._followed[writer] = max(number, self._followed.get(writer, 0))
+        if settled and self.last_seqs:
+            self.last_seqs.clear()
+
+    def restart(self) -> None:
+        """The log does not have what lies behind the positions, or was put back to an older state. The next
+        positions take their place, and what was delivered compares with nothing."""
+        self._is_stale = True
+        self.last_seqs.clear()
+
+    def followed(self) -> list[Position]:
+        """The last number followed of each writer; empty on a gateway's first stream."""
+        return [Position(writer=writer, number=number) for writer, number in self._followed.items()]

@@ -1,4 +1,4 @@
-"""What the messenger can be asked, typed: by unary gRPC; pages of history on the stream."""
+"""The messenger's calls, typed: unary gRPC, but pages of history travel on the stream."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -11,8 +11,8 @@ from palaver.contracts.errors import RESTARTING, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.runtime.grpc.errors import error_from_rpc, wire_error_of
 from palaver.runtime.grpc.instrumentation import RETRIES, client_span, set_status
-from palaver.runtime.grpc.server import error_from_rpc, wire_error_of
 from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.telemetry.tracing import trace_metadata
 
@@ -43,18 +43,18 @@ def open_channel(target: str) -> grpc.aio.Channel:
 
 
 class MessengerClient:
-    """What the messenger can be asked, each time in the name of a token's user.
+    """The calls, each in the name of a token's user.
 
     Every call raises the `PalaverError` that the messenger meant, or `unavailable`. Calls that may be
     repeated are, once, where the messenger was away.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, asks: PendingReads) -> None:
-        self._asks = asks
+    def __init__(self, channel: grpc.aio.Channel, reads: PendingReads) -> None:
+        self._reads = reads
         self._stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated without types
 
     async def open_direct_chat(self, token: str, companion_id: bytes) -> pb.Chat:
-        """The one chat of the caller and the companion; `existed` tells whether it was there."""
+        """The one chat of the caller and the companion; `existed`: it was there before."""
         request = pb.OpenDirectChatRequest(companion_id=companion_id)
         return await self._call(self._stub.OpenDirectChat, token, request, again=request)
 
@@ -85,13 +85,13 @@ class MessengerClient:
     async def list_messages(self, token: str, request: pb.ListMessagesRequest) -> pb.MessagePage:
         """Messages of a chat by seq, ascending. Raises `not_found`."""
         note_chat(request)
-        with client_span(SERVICE, "ListMessages") as work:
+        with client_span(SERVICE, "ListMessages") as span:
             try:
-                page = await self._asks.list_messages(token, request, work.traceparent)
+                page = await self._reads.list_messages(token, request, span.traceparent)
             except PalaverError as error:
-                set_status(work, grpc.StatusCode[error.kind.grpc])
+                set_status(span, grpc.StatusCode[error.kind.grpc])
                 raise
-            set_status(work, grpc.StatusCode.OK)
+            set_status(span, grpc.StatusCode.OK)
             return page
 
     async def send_messages(
@@ -141,19 +141,19 @@ class MessengerClient:
         self, method: Callable[..., Awaitable[A]], name: str, token: str, request: Any, **options: Any
     ) -> A:
         """One call, in a span of its own. Raises `AioRpcError`."""
-        with client_span(SERVICE, name) as work:
+        with client_span(SERVICE, name) as span:
             metadata = (("authorization", f"Bearer {token}"), *trace_metadata())
             try:
                 answer = await method(request, metadata=metadata, **options)
             except grpc.aio.AioRpcError as error:
-                set_status(work, error.code())
+                set_status(span, error.code())
                 raise
-            set_status(work, grpc.StatusCode.OK)
+            set_status(span, grpc.StatusCode.OK)
             return answer
 
 
 def note_chat(request: Any) -> None:
-    """Names the chat that is asked about, if one is, on the request's span and in its lines."""
+    """Names the chat of a request, if it has one, on the request's span and in its lines."""
     chat_id = getattr(request, "chat_id", b"")
     if chat_id:
         bind_field("chat_id", text_from_id(chat_id))

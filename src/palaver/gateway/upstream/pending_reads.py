@@ -1,57 +1,60 @@
-"""Pages of history that the messenger is asked for on the stream, and has not answered yet.
+"""Reads that the messenger has not answered yet: pages of history, which travel on the stream.
 
-Asks of one event-loop turn travel in one batch, and answers in as few as come: a gRPC call a page costs more
-than the page. Reading may be repeated, so what a broken stream took along is asked again on the next one.
+Reads of one event-loop turn travel in one batch, and replies in as few as come: a gRPC call a page costs more
+than the page. A read may be repeated, so what a broken stream took along is sent again on the next one.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2 import GatewayBatch, ListMessagesRequest, MessagePage, ReadReply
 from palaver.gateway.upstream.batches import error_from_proto
+from palaver.gateway.upstream.outbox import Outbox
 
 DEADLINE_SECONDS = 10.0
-# A messenger that restarts is back within this time, mostly; without one an ask waits no longer
+# A messenger that restarts is back within this time, mostly; without one a read waits no longer
 AWAY_SECONDS = 3.0
 # More than these would only wait for their deadline
-MOST_WAITING = 10_000
+MOST_PENDING = 10_000
 
 
 class PendingRead:
-    """One ask, and whoever waits for its answer. `deadline` is a time of the event loop, and so is
-    `away_since`: no messenger has been asked since then; 0: one is."""
+    """One read, and the future of its page. `deadline` is a time of the event loop, and so is `away_since`:
+    there has been no messenger since then; 0: there is one."""
 
-    __slots__ = ("answer", "away_since", "deadline", "request", "token", "traceparent")
+    __slots__ = ("away_since", "deadline", "number", "page", "request", "token", "traceparent")
 
     def __init__(
         self,
+        number: int,
         token: str,
         request: ListMessagesRequest,
         traceparent: str,
-        answer: asyncio.Future[MessagePage],
+        page: asyncio.Future[MessagePage],
         deadline: float,
     ) -> None:
+        self.number = number
         self.token = token
         self.request = request
         self.traceparent = traceparent
-        self.answer = answer
+        self.page = page
         self.deadline = deadline
         self.away_since = 0.0
 
 
 class PendingReads:
-    """All that wait, by number. `leave` takes an ask to the messenger; False: none is there."""
+    """All of them, by number."""
 
-    def __init__(self, leave: Callable[[int, PendingRead], bool]) -> None:
-        self._leave = leave
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
         self._number = 0
         # In the order of their deadlines, since all wait equally long
-        self._waiting: dict[int, PendingRead] = {}
+        self._pending: dict[int, PendingRead] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._pending)
 
     async def list_messages(
         self, token: str, request: ListMessagesRequest, traceparent: str = ""
@@ -61,72 +64,79 @@ class PendingReads:
         Raises what the messenger refuses it with, `unavailable` after `DEADLINE_SECONDS`, or where there is
         no messenger for `AWAY_SECONDS`, and `overloaded`.
         """
-        if len(self._waiting) >= MOST_WAITING:
-            raise PalaverError(OVERLOADED, retry_after=1.0, asks=len(self._waiting))
+        if len(self._pending) >= MOST_PENDING:
+            raise PalaverError(OVERLOADED, retry_after=1.0, reads=len(self._pending))
         loop = asyncio.get_running_loop()
-        asked = PendingRead(token, request, traceparent, loop.create_future(), loop.time() + DEADLINE_SECONDS)
         self._number += 1
-        number = self._number
-        self._waiting[number] = asked
+        page: asyncio.Future[MessagePage] = loop.create_future()
+        deadline = loop.time() + DEADLINE_SECONDS
+        read = PendingRead(self._number, token, request, traceparent, page, deadline)
+        self._pending[read.number] = read
         if self._timer is None:
-            self._timer = loop.call_at(asked.deadline, self._expire)
-        if not self._leave(number, asked):
-            asked.away_since = loop.time()
+            self._timer = loop.call_at(deadline, self._expire)
+        if self._outbox.is_open:
+            add_read(self._outbox.batch, read)
+            self._outbox.wake()
+        else:
+            read.away_since = loop.time()
             loop.call_later(AWAY_SECONDS, self._give_up)
         try:
-            return await asked.answer
+            return await page
         finally:
-            # Whoever gave up must not be asked for again
-            self._waiting.pop(number, None)
+            # A caller that is gone needs no second try
+            self._pending.pop(read.number, None)
 
-    def waiting(self) -> Iterator[tuple[int, PendingRead]]:
-        """What is not answered, to be asked again on a new stream."""
-        for asked in self._waiting.values():
-            asked.away_since = 0.0
-        return iter(self._waiting.items())
+    def resend(self) -> Iterator[PendingRead]:
+        """What has no reply, to be sent again on a new stream."""
+        for read in self._pending.values():
+            read.away_since = 0.0
+        return iter(self._pending.values())
 
     def note_break(self) -> None:
-        """The stream is gone, and nobody is asked any more."""
-        if self._waiting:
+        """The stream is gone, and there is no messenger for now."""
+        if self._pending:
             loop = asyncio.get_running_loop()
-            for asked in self._waiting.values():
-                asked.away_since = loop.time()
+            for read in self._pending.values():
+                read.away_since = loop.time()
             loop.call_later(AWAY_SECONDS, self._give_up)
 
-    def hear(self, answers: Iterable[ReadReply]) -> None:
-        """Gives answers to those who wait for them."""
-        for answer in answers:
-            asked = self._waiting.get(answer.number)
-            if asked is None or asked.answer.done():
+    def handle_replies(self, replies: Iterable[ReadReply]) -> None:
+        """Gives pages and errors to those who wait for them."""
+        for reply in replies:
+            read = self._pending.get(reply.number)
+            if read is None or read.page.done():
                 continue
-            if not answer.HasField("error"):
-                asked.answer.set_result(answer.page)
-            elif answer.error.code != RESTARTING.code:
-                asked.answer.set_exception(error_from_proto(answer.error))
+            if not reply.HasField("error"):
+                read.page.set_result(reply.page)
+            elif reply.error.code != RESTARTING.code:
+                read.page.set_exception(error_from_proto(reply.error))
             # Otherwise it waits for the messenger that comes next, as if this one had died
 
     def _give_up(self) -> None:
-        """Ends what has waited for a messenger for so long."""
+        """Ends what has waited for a messenger for `AWAY_SECONDS`."""
         # Timers go off a little early
         latest = asyncio.get_running_loop().time() - AWAY_SECONDS + 0.01
-        for asked in self._waiting.values():
-            if 0 < asked.away_since <= latest and not asked.answer.done():
-                asked.answer.set_exception(PalaverError(UNAVAILABLE, retry_after=1.0))
+        for read in self._pending.values():
+            if 0 < read.away_since <= latest and not read.page.done():
+                read.page.set_exception(PalaverError(UNAVAILABLE, retry_after=1.0))
 
     def _expire(self) -> None:
         """One timer for all: it goes off at the deadline of the oldest."""
         loop = asyncio.get_running_loop()
         self._timer = None
-        for asked in self._waiting.values():
-            if asked.deadline > loop.time():
-                self._timer = loop.call_at(asked.deadline, self._expire)
+        for read in self._pending.values():
+            if read.deadline > loop.time():
+                self._timer = loop.call_at(read.deadline, self._expire)
                 return
-            if not asked.answer.done():
-                asked.answer.set_exception(PalaverError(UNAVAILABLE, retry_after=1.0))
+            if not read.page.done():
+                read.page.set_exception(PalaverError(UNAVAILABLE, retry_after=1.0))
 
 
-def add_ask(batch: GatewayBatch, number: int, asked: PendingRead) -> None:
-    """Adds an ask to a batch."""
+def add_read(batch: GatewayBatch, read: PendingRead) -> None:
+    """Adds a read to a batch."""
     batch.reads.add(
-        number=number, token=asked.token, list_messages=asked.request, traceparent=asked.traceparent
+        number=read.number,
+        token=read.token,
+        list_messages=read.request,
+        traceparent=read.traceparent,
     )

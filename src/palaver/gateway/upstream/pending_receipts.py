@@ -1,72 +1,90 @@
-"""Receipts that sockets have sent lately: what a broken stream took along is said again on the next one.
+"""Receipts that the messenger has not stored yet: a new stream sends them again."""
 
-The messenger does not answer receipts. Since they only grow, saying one again does nothing.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2 import GatewayBatch
+from palaver.gateway.upstream.pending_sends import Sender
 
-# What was said this long ago has arrived. Microseconds.
-REMEMBER_US = 30_000_000
-MOST = 20_000
+# Of one gateway. The messenger answers within milliseconds; more than these would only wait for it
+MOST_PENDING = 20_000
 
 Key = tuple[int, bytes]
 
 
 class PendingReceipt:
-    """How far a socket's user has come in a chat. `away`: the messenger was not there to hear it."""
+    """How far a socket's user has come in a chat. `number`: of the newest update."""
 
-    __slots__ = ("away", "read_seq", "received_seq", "token")
+    __slots__ = ("chat_id", "number", "read_seq", "received_seq", "sender")
 
-    def __init__(self, token: str, received_seq: int, read_seq: int, *, away: bool) -> None:
-        self.token = token
-        self.received_seq = received_seq
-        self.read_seq = read_seq
-        self.away = away
+    def __init__(self, sender: Sender, chat_id: bytes) -> None:
+        self.sender = sender
+        self.chat_id = chat_id
+        self.received_seq = 0
+        self.read_seq = 0
+        self.number = 0
 
 
 class PendingReceipts:
-    """What was said, by (socket, chat id), merged; forgotten after a while."""
+    """All of them, one a socket and chat, until the messenger has answered the newest update."""
 
     def __init__(self) -> None:
-        self._new: dict[Key, PendingReceipt] = {}
-        self._old: dict[Key, PendingReceipt] = {}
-        self._since = 0
+        self._number = 0
+        self._pending: dict[Key, PendingReceipt] = {}
+        # By the number of the newest update
+        self._keys: dict[int, Key] = {}
 
-    def note(self, key: Key, said: PendingReceipt) -> None:
-        """Remembers a receipt. Raises `unavailable` where too many wait for the messenger."""
-        if len(self._new) >= MOST:
-            if said.away:
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def __iter__(self) -> Iterator[PendingReceipt]:
+        return iter(self._pending.values())
+
+    def add(self, sender: Sender, chat_id: bytes, received_seq: int, read_seq: int) -> PendingReceipt:
+        """The receipt to send: merged with what is not stored yet, so that its answer covers all of it.
+
+        Raises `unavailable` where too many wait for the messenger (promise P9).
+        """
+        key = (sender.number, chat_id)
+        receipt = self._pending.get(key)
+        if receipt is None:
+            if len(self._pending) >= MOST_PENDING:
                 raise PalaverError(UNAVAILABLE, retry_after=1.0)
-            self._old, self._new = self._new, {}
-        known = self._new.get(key) or self._old.get(key)
-        if known is not None:
-            said.received_seq = max(said.received_seq, known.received_seq)
-            said.read_seq = max(said.read_seq, known.read_seq)
-            said.away = said.away or known.away
-        self._new[key] = said
+            receipt = self._pending[key] = PendingReceipt(sender, chat_id)
+        else:
+            del self._keys[receipt.number]
+        receipt.received_seq = max(receipt.received_seq, received_seq)
+        receipt.read_seq = max(receipt.read_seq, read_seq)
+        self._number += 1
+        receipt.number = self._number
+        self._keys[receipt.number] = key
+        return receipt
 
-    def forget(self, key: Key) -> None:
-        """The messenger refused it: said again, it would be refused again."""
-        self._new.pop(key, None)
-        self._old.pop(key, None)
+    def remove_stored(self, numbers: Iterable[int]) -> None:
+        """Forgets what the messenger has stored. The number of an older update does not cover the newest."""
+        for number in numbers:
+            key = self._keys.pop(number, None)
+            if key is not None:
+                del self._pending[key]
 
-    def pass_time(self, clock: int) -> None:
-        """Forgets what is older than `REMEMBER_US` by the messenger's clock, which stands still while the
-        messenger is away."""
-        if clock - self._since > REMEMBER_US:
-            self._old, self._new, self._since = self._new, {}, clock
+    def remove_sender(self, socket: int) -> None:
+        """Forgets all of a socket's, which the messenger does not open."""
+        for number, chat_id in [key for key in self._pending if key[0] == socket]:
+            self.remove_refused(number, chat_id)
 
-    def again(self, open_sockets: set[int]) -> Iterator[tuple[Key, PendingReceipt]]:
-        """What is said on a new stream, which may break too: all of open sockets, and of closed ones what
-        was said while nobody was there."""
-        for key, said in {**self._old, **self._new}.items():
-            if said.away or key[0] in open_sockets:
-                yield key, said
+    def remove_refused(self, socket: int, chat_id: bytes) -> None:
+        """Forgets what the messenger has refused: sent again, it would be refused again."""
+        receipt = self._pending.pop((socket, chat_id), None)
+        if receipt is not None:
+            del self._keys[receipt.number]
 
 
-def add_receipt(batch: GatewayBatch, key: Key, received_seq: int, read_seq: int) -> None:
+def add_receipt(batch: GatewayBatch, receipt: PendingReceipt) -> None:
     """Adds a receipt to a batch."""
-    batch.receipts.add(socket=key[0], chat_id=key[1], received_seq=received_seq, read_seq=read_seq)
+    batch.receipts.add(
+        socket=receipt.sender.number,
+        chat_id=receipt.chat_id,
+        received_seq=receipt.received_seq,
+        read_seq=receipt.read_seq,
+        number=receipt.number,
+    )

@@ -16,13 +16,15 @@ POLL_SECONDS = 0.5
 class Revocations:
     """Asks auth for ended sessions and remembers each for as long as an access token may live.
 
-    When auth is away it goes on with what it knows: tokens are then refused a little later, not everybody.
+    `close_session` is called with the id of every session that ends, once. When auth is away it goes on with
+    what it knows: tokens are then refused a little later, not everybody.
     """
 
     def __init__(
         self,
         accounts: AuthClient,
         remember_seconds: float,
+        close_session: Callable[[bytes], None],
         *,
         poll_seconds: float = POLL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -33,17 +35,13 @@ class Revocations:
         self._clock = clock
         self._ended: set[bytes] = set()
         self._to_forget: deque[tuple[float, bytes]] = deque()
-        self._listeners: list[Callable[[bytes], None]] = []
+        self._close_session = close_session
         self._position = 0
         self._away = False
 
     def is_ended(self, session_id: bytes) -> bool:
         """Whether the session is known to have ended."""
         return session_id in self._ended
-
-    def listen(self, tell: Callable[[bytes], None]) -> None:
-        """Calls `tell(session_id)` for every session that ends from now on."""
-        self._listeners.append(tell)
 
     async def run(self) -> None:
         """Polls until cancelled."""
@@ -62,7 +60,7 @@ class Revocations:
                     pass
 
     async def poll(self) -> bool:
-        """Asks once. Whether there may be more already: auth tells of many in pieces."""
+        """Polls once. Returns whether there may be more already: auth sends many in pieces."""
         try:
             news = await self._accounts.revocations(self._position)
         except PalaverError as error:
@@ -83,8 +81,7 @@ class Revocations:
             return
         self._ended.add(session_id)
         self._to_forget.append((self._clock() + self._remember_seconds, session_id))
-        for tell in self._listeners:
-            tell(session_id)
+        self._close_session(session_id)
 
     def _forget_old(self) -> None:
         now = self._clock()

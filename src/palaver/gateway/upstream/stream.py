@@ -1,8 +1,8 @@
 """The gateway's end of `Attach`: one stream to a messenger, that comes back by itself.
 
-Sends wait here until the messenger has answered. When the stream breaks they are sent again, with their
-client ids and marked `retry`, so that none is lost and none is stored twice; and the messenger tells again
-what was committed meanwhile, of which the link passes on what it had not passed on before.
+Sends, receipts and reads are kept until the messenger has answered. When the stream breaks they are sent
+again, sends with their client ids and marked `retry`, so that none is lost and none is stored twice; and the
+messenger delivers what was committed behind the positions that this gateway has followed.
 """
 
 import asyncio
@@ -26,67 +26,82 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.contracts.times import now_us
 from palaver.gateway import metrics
 from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
-from palaver.gateway.upstream.delivered import MARGIN_US, Delivered
-from palaver.gateway.upstream.pending_reads import PendingRead, PendingReads, add_ask
-from palaver.gateway.upstream.pending_receipts import PendingReceipt, PendingReceipts, add_receipt
-from palaver.gateway.upstream.pending_sends import InFlight, PendingSends, add_send
+from palaver.gateway.upstream.delivered import Delivered
+from palaver.gateway.upstream.outbox import Outbox
+from palaver.gateway.upstream.pending_reads import PendingReads, add_read
+from palaver.gateway.upstream.pending_receipts import PendingReceipts, add_receipt
+from palaver.gateway.upstream.pending_sends import PendingSend, PendingSends, Sender, add_send
 from palaver.runtime.telemetry.configuration import log
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
-# The messenger says something every 5 s; a stream that is silent for longer is broken.
+# The messenger sends something every 5 s; a stream that is silent for longer is broken.
 SILENCE_SECONDS = 15.0
 OPENS_AT_ONCE = 500
 
 
-class Hears(Protocol):
-    """What the sockets' side does with what the messenger says."""
+class StreamHandler(Protocol):
+    """What the sockets' side does with what comes from the messenger."""
 
     def reopenings(self) -> Iterable[SocketOpen]:
         """All open sockets, for a new stream."""
         ...
 
-    def hear_opened(self, opened: SocketOpened) -> None:
-        """The messenger has a socket. Comes before everything that is told to it."""
+    def handle_log_trimmed(self) -> None:
+        """The messenger can't deliver what was missed. Comes before everything else of a batch."""
         ...
 
-    def hear_batch(self, batch: MessengerBatch) -> None:
-        """Everything but openings and sends' outcomes: receipts, typing, presence, resumes, errors."""
+    def handle_opened(self, opened: SocketOpened) -> None:
+        """The messenger has opened a socket. Comes before everything that is for that socket."""
         ...
 
-    def hear_delivery(self, delivery: Delivery, sent: InFlight | None, *, fresh_only: int) -> None:
-        """New messages; `sent`: they are this gateway's own. Seqs up to `fresh_only` were passed on."""
-        ...
-
-    def hear_reply(self, reply: SentReply, sent: InFlight) -> None:
+    def handle_reply(self, reply: SentReply, send: PendingSend) -> None:
         """A send was refused, or had been stored before."""
+        ...
+
+    def handle_delivery(self, delivery: Delivery, send: PendingSend | None, *, delivered_seq: int) -> None:
+        """New messages; `send`: they are this gateway's own. Seqs up to `delivered_seq` are not new."""
+        ...
+
+    def handle_batch(self, batch: MessengerBatch) -> None:
+        """The rest, behind all of the above: receipts, typing, presence, resumes, errors."""
         ...
 
 
 class MessengerStream:
-    """The stream, and what waits for it."""
+    """The stream, and what is sent again on the next one when it breaks."""
 
-    def __init__(self, channel: grpc.aio.Channel, most_frames: int, most_bytes: int) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        outbox: Outbox,
+        sends: PendingSends,
+        reads: PendingReads,
+        handler: StreamHandler,
+    ) -> None:
         self._stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated
-        self._sends = PendingSends(most_frames, most_bytes)
+        self._outbox = outbox
+        self._sends = sends
         self._receipts = PendingReceipts()
-        self.asks = PendingReads(self._ask)
+        self._reads = reads
+        self._handler = handler
         self._gateway_id = text_from_id(new_id())
-        self._passed_on = Delivered()
-        self._clock = 0
-        self._batch = GatewayBatch()
-        self._wake = asyncio.Event()
-        self._heard_at = 0.0
-        self._task: asyncio.Task[None] | None = None
-        self.is_attached = False
+        self._delivered = Delivered()
+        self._received_at = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, hears: Hears) -> None:
+    @property
+    def is_attached(self) -> bool:
+        """Whether the stream stands."""
+        return self._outbox.is_open
+
+    def start(self) -> None:
         """Begins to attach."""
         metrics.IN_FLIGHT.set_function(lambda: len(self._sends))
         metrics.ATTACHED.set_function(lambda: self.is_attached)
-        self._task = asyncio.create_task(self._stay_attached(hears), name="link")
+        self._tasks.append(asyncio.create_task(self._stay_attached(), name="messenger stream"))
 
-    async def settle(self, seconds: float) -> None:
+    async def drain(self, seconds: float) -> None:
         """Waits until all sends are answered, but no longer than `seconds`."""
         deadline = asyncio.get_running_loop().time() + seconds
         while self._sends and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - an event would be set once a send, for this one moment
@@ -96,83 +111,59 @@ class MessengerStream:
 
     async def stop(self) -> None:
         """Detaches."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    @property
-    def in_flight(self) -> int:
-        """Sends that the messenger has not answered yet."""
-        return len(self._sends)
-
-    def send(self, sent: InFlight) -> None:
+    def send(self, send: PendingSend) -> None:
         """Sends messages, now or when the messenger is back. Raises `overloaded`."""
-        request = self._sends.add(sent)
-        if self.is_attached:
-            add_send(self._batch, request, sent, retry=False)
-            self._wake.set()
+        request = self._sends.add(send)
+        if self._outbox.is_open:
+            add_send(self._outbox.batch, request, send, retry=False)
+            self._outbox.wake()
 
-    def _ask(self, number: int, asked: PendingRead) -> bool:
-        if self.is_attached:
-            add_ask(self._batch, number, asked)
-            self._wake.set()
-        return self.is_attached
-
-    def move_receipt(self, socket: int, token: str, chat_id: bytes, received_seq: int, read_seq: int) -> None:
-        """Says how far a socket's user has come, now or when the messenger is back. Raises `unavailable`."""
-        key = (socket, chat_id)
-        self._receipts.note(key, PendingReceipt(token, received_seq, read_seq, away=not self.is_attached))
-        if self.is_attached:
-            add_receipt(self._batch, key, received_seq, read_seq)
-            self._wake.set()
-
-    @property
-    def batch(self) -> GatewayBatch:
-        """What leaves next; call `wake` after adding to it. Lost where the messenger is away: it would only
-        grow until that is back (promise P9)."""
-        return self._batch if self.is_attached else GatewayBatch()
-
-    def wake(self) -> None:
-        """Lets the batch leave at the end of this turn of the event loop."""
-        self._wake.set()
+    def move_receipt(self, sender: Sender, chat_id: bytes, received_seq: int, read_seq: int) -> None:
+        """Sends how far a socket's user has come, now or when the messenger is back. Raises `unavailable`."""
+        receipt = self._receipts.add(sender, chat_id, received_seq, read_seq)
+        if self._outbox.is_open:
+            add_receipt(self._outbox.batch, receipt)
+            self._outbox.wake()
 
     # ---- the stream ----
 
-    async def _stay_attached(self, hears: Hears) -> None:
+    async def _stay_attached(self) -> None:
         pause = FIRST_PAUSE_SECONDS
         while True:
             attached_at = asyncio.get_running_loop().time()
             try:
-                await self._attach(hears)
+                await self._attach()
             except (grpc.RpcError, asyncio.InvalidStateError) as error:
                 log.warning("no stream to the messenger", cause=reason_of(error))
             except Exception:
-                # Whatever it was: a gateway without a link is of no use
+                # Whatever it was: a gateway without a stream is of no use
                 log.exception("stream to the messenger failed")
-            if self._heard_at > attached_at:
+            if self._received_at > attached_at:
                 pause = FIRST_PAUSE_SECONDS
-            if self.is_attached:
+            if self._outbox.is_open:
                 metrics.BREAKS.inc()
-                self.asks.note_break()
-            self.is_attached = False
-            self._batch = GatewayBatch()
+                self._outbox.close()
+                self._reads.note_break()
             # Full jitter: gateways that lost one messenger do not all come back in the same moment
             await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    async def _attach(self, hears: Hears) -> None:
+    async def _attach(self) -> None:
         stream = self._stub.Attach()
         tasks: list[asyncio.Task[None]] = []
         try:
             # Nothing is written before the messenger is there: a write to nobody would wait for ever
             await stream.wait_for_connection()
-            first = list(self._first_batches(list(hears.reopenings())))
-            self._batch = GatewayBatch()
-            self.is_attached = True
+            first = list(self._first_batches(list(self._handler.reopenings())))
+            self._outbox.open()
             log.info("attached to the messenger", in_flight=len(self._sends))
             tasks = [
                 asyncio.create_task(self._write_batches(stream, first)),
-                asyncio.create_task(self._read_batches(stream, hears)),
+                asyncio.create_task(self._read_batches(stream)),
                 asyncio.create_task(self._watch_silence()),
             ]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -185,15 +176,13 @@ class MessengerStream:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _first_batches(self, openings: list[SocketOpen]) -> Iterator[GatewayBatch]:
-        """Who I am, my sockets, and what was not answered; made in one go, without a wait."""
+        """Hello, the sockets, and what was not answered; made in one go, without a wait."""
         batch = GatewayBatch()
         batch.hello.gateway_id = self._gateway_id
-        batch.hello.since = max(0, self._clock - MARGIN_US)
-        still_open = {opening.socket for opening in openings}
-        receipts = list(self._receipts.again(still_open))
-        gone = reopenings_of_gone(
-            {**self._sends.senders(), **{key[0]: said.token for key, said in receipts}}, still_open
-        )
+        batch.hello.followed.extend(self._delivered.followed())
+        receipts = list(self._receipts)
+        senders = [*self._sends.senders(), *(receipt.sender for receipt in receipts)]
+        gone = reopenings_of_gone(senders, {opening.socket for opening in openings})
         for opening in (*openings, *gone):
             batch.opens.append(opening)
             if len(batch.opens) >= OPENS_AT_ONCE:
@@ -201,17 +190,17 @@ class MessengerStream:
                 batch = GatewayBatch()
         batch.reopened = True
         size = 0
-        for request, sent in self._sends.again(asyncio.get_running_loop().time()):
-            add_send(batch, request, sent, retry=True)
+        for request, send in self._sends.resend():
+            add_send(batch, request, send, retry=True)
             metrics.RESENT.inc()
-            size += sent.size
+            size += send.size
             if size > BATCH_BYTES:
                 yield batch
                 batch, size = GatewayBatch(), 0
-        for key, said in receipts:
-            add_receipt(batch, key, said.received_seq, said.read_seq)
-        for number, asked in self.asks.waiting():
-            add_ask(batch, number, asked)
+        for receipt in receipts:
+            add_receipt(batch, receipt)
+        for read in self._reads.resend():
+            add_read(batch, read)
         batch.closes.extend([opening.socket for opening in gone])
         yield from split_batch(batch)
 
@@ -219,75 +208,111 @@ class MessengerStream:
         for batch in first:
             await stream.write(batch)
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            batch, self._batch = self._batch, GatewayBatch()
-            for part in split_batch(batch):
+            for part in split_batch(await self._outbox.take()):
                 await stream.write(part)
 
-    async def _read_batches(self, stream: Any, hears: Hears) -> None:
+    async def _read_batches(self, stream: Any) -> None:
         while (batch := await stream.read()) is not grpc.aio.EOF:
-            self._heard_at = asyncio.get_running_loop().time()
-            self._receive_batch(batch, hears)
+            self._received_at = asyncio.get_running_loop().time()
+            self._receive_batch(batch)
 
     async def _watch_silence(self) -> None:
         attached_at = asyncio.get_running_loop().time()
-        while asyncio.get_running_loop().time() - max(attached_at, self._heard_at) < SILENCE_SECONDS:  # noqa: ASYNC110 - the silence is what is waited for
+        while asyncio.get_running_loop().time() - max(attached_at, self._received_at) < SILENCE_SECONDS:  # noqa: ASYNC110 - the silence is what is waited for
             await asyncio.sleep(SILENCE_SECONDS / 3)
         log.warning("the messenger is silent", seconds=SILENCE_SECONDS)
 
-    # ---- what the messenger says ----
+    # ---- what comes from the messenger ----
 
-    def _receive_batch(self, batch: MessengerBatch, hears: Hears) -> None:
-        self.asks.hear(batch.read_replies)
-        for opened in batch.opened:
-            hears.hear_opened(opened)
+    def _receive_batch(self, batch: MessengerBatch) -> None:
+        handled: list[tuple[Delivery, PendingSend | None]] = []
+        try:
+            self._handle_batch(batch, handled)
+        except Exception:
+            # The stream breaks, and the next one brings the whole batch again: what was delivered must not
+            # come twice
+            for delivery, send in handled:
+                self._delivered.note(*last_of(delivery, send))
+            raise
+        self._delivered.follow(batch.followed, settled=batch.settled)
+        if batch.settled:
+            self._sends.forget_resent()
+
+    def _handle_batch(
+        self, batch: MessengerBatch, handled: list[tuple[Delivery, PendingSend | None]]
+    ) -> None:
+        """`handled`: gets the new messages that were delivered."""
+        self._handle_openings(batch)
+        self._reads.handle_replies(batch.read_replies)
         for reply in batch.sent:
             if reply.error.code == RESTARTING.code:
                 # It waits for the messenger that comes next, as if this one had died
                 continue
-            sent = self._sends.pop(reply.request)
-            if sent is not None:
-                hears.hear_reply(reply, sent)
-        for delivery in batch.deliveries:
-            sent = self._sends.pop(delivery.request) if delivery.request else None
-            if sent is not None or not delivery.request:
-                self._receive_delivery(delivery, sent, hears)
+            send = self._sends.pop(reply.request)
+            if send is not None:
+                self._handler.handle_reply(reply, send)
+        self._handle_deliveries(batch, handled)
+        self._receipts.remove_stored(batch.stored_receipts)
         for refused in batch.errors:
-            self._receipts.forget((refused.socket, refused.chat_id))
-        hears.hear_batch(batch)
-        self._clock = max(self._clock, batch.clock)
-        self._passed_on.pass_time(self._clock)
-        self._receipts.pass_time(self._clock)
-        self._sends.pass_time(self._heard_at)
+            self._receipts.remove_refused(refused.socket, refused.chat_id)
+        self._handler.handle_batch(batch)
 
-    def _receive_delivery(self, delivery: Delivery, sent: InFlight | None, hears: Hears) -> None:
-        if sent is None and not delivery.resumed:
-            self._sends.leave_out_sender(delivery)
-        if delivery.changed or delivery.resumed:
-            # A resume's are one socket's: noted as passed on, they could hide a message from the others
-            hears.hear_delivery(delivery, sent, fresh_only=0)
+    def _handle_openings(self, batch: MessengerBatch) -> None:
+        if batch.log_trimmed:
+            self._delivered.restart()
+            self._handler.handle_log_trimmed()
+        for opened in batch.opened:
+            if opened.error:
+                # Its receipts are never answered: each new stream would open it again for them
+                self._receipts.remove_sender(opened.socket)
+            self._handler.handle_opened(opened)
+
+    def _handle_deliveries(
+        self, batch: MessengerBatch, handled: list[tuple[Delivery, PendingSend | None]]
+    ) -> None:
+        settled = batch.settled
+        for delivery in batch.deliveries:
+            send = self._sends.pop(delivery.request) if delivery.request else None
+            if send is None and delivery.request:
+                continue
+            if send is None and not delivery.resumed:
+                self._sends.leave_out_sender(delivery)
+            if delivery.changed or delivery.resumed:
+                # A resume's are one socket's: noted as delivered, they could hide a message from the others
+                self._handler.handle_delivery(delivery, send, delivered_seq=0)
+                continue
+            self._handle_new(delivery, send, settled=settled)
+            handled.append((delivery, send))
+
+    def _handle_new(self, delivery: Delivery, send: PendingSend | None, *, settled: bool) -> None:
+        last_seqs = self._delivered.last_seqs
+        if settled and not last_seqs:
+            self._handler.handle_delivery(delivery, send, delivered_seq=0)
             return
-        chat_id = delivery.chat_id if sent is None else sent.chat_id
-        fresh_only = self._passed_on.last_seq(chat_id)
-        hears.hear_delivery(delivery, sent, fresh_only=fresh_only)
-        last_seq = delivery.first_seq + len(delivery.ids) - 1
-        if last_seq > fresh_only:
-            self._passed_on.note(chat_id, last_seq)
+        chat_id, last_seq = last_of(delivery, send)
+        self._handler.handle_delivery(delivery, send, delivered_seq=last_seqs.get(chat_id, 0))
+        if not settled:
+            self._delivered.note(chat_id, last_seq)
 
 
-def reopenings_of_gone(tokens: dict[int, str], still_open: set[int]) -> list[SocketOpen]:
-    """Sockets that said something and closed before it was heard: open for as long as it takes to say it
-    again. `tokens`: by number, of all that said something."""
+def last_of(delivery: Delivery, send: PendingSend | None) -> tuple[bytes, int]:
+    """The chat of new messages, and the last seq of them."""
+    chat_id = delivery.chat_id if send is None else send.chat_id
+    return chat_id, delivery.first_seq + len(delivery.ids) - 1
+
+
+def reopenings_of_gone(senders: Iterable[Sender], still_open: set[int]) -> list[SocketOpen]:
+    """Sockets that closed before the messenger had answered them: open for as long as it takes to send the
+    rest again. Their tokens were good when they were opened."""
+    gone = {sender.number: sender for sender in senders if sender.number not in still_open}
     return [
-        SocketOpen(socket=number, token=token, opened_at=now_us())
-        for number, token in tokens.items()
-        if number not in still_open
+        SocketOpen(socket=number, token=sender.token, opened_at=sender.opened_at or now_us())
+        for number, sender in gone.items()
     ]
 
 
 def reason_of(error: Exception) -> str:
-    """Why a stream ended, in a few words."""
+    """Why a stream ended, for the log."""
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error.code().name}: {error.details()}"
     return repr(error)

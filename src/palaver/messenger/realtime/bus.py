@@ -1,104 +1,113 @@
-"""The bus: what one messenger replica tells the others. A hint, never the truth: the journal is that."""
+"""The bus between messenger replicas: who writes publishes, who has a socket in a chat subscribes.
 
-from collections.abc import Callable
-from typing import Protocol
+A hint, never the truth: the commit log is that.
+"""
 
-import msgspec
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
-
-class NewMessages(msgspec.Struct, tag="new", frozen=True):
-    """Messages were committed to a chat."""
-
-    chat_id: bytes
-    first_seq: int
-    last_seq: int
-    members_version: int
+from palaver.messenger.events import Event, Position
 
 
-class MessageChanged(msgspec.Struct, tag="changed", frozen=True):
-    """A message was edited or deleted."""
+class Published(NamedTuple):
+    """An event, and the ids of the chats and users that it concerns."""
 
-    chat_id: bytes
-    seq: int
-
-
-class ReceiptMoved(msgspec.Struct, tag="receipt", frozen=True):
-    """A member's receipt moved."""
-
-    chat_id: bytes
-    user_id: bytes
-    received_seq: int
-    read_seq: int
+    topics: Collection[bytes]
+    event: Event
 
 
-class Typed(msgspec.Struct, tag="typed", frozen=True):
-    """A member is typing."""
-
-    chat_id: bytes
-    user_id: bytes
-
-
-class CameOrWent(msgspec.Struct, tag="presence", frozen=True):
-    """A user's first socket opened, or the last one closed."""
-
-    user_id: bytes
-    online: bool
-    last_seen_at: int
-    companions: list[bytes]
-
-
-class ChatChanged(msgspec.Struct, tag="chat", frozen=True):
-    """A chat's members changed: read them anew."""
-
-    chat_id: bytes
-
-
-Signal = NewMessages | MessageChanged | ReceiptMoved | Typed | CameOrWent | ChatChanged
-Hear = Callable[[Signal], None]
+# Called with a transaction of another replica and those of its events that concern one's topics: maybe none,
+# since followers count all numbers. The position is None where nothing was committed. Must not wait.
+Receive = Callable[[Position | None, Sequence[Event]], None]
 
 
 class Bus(Protocol):
-    """Carries signals between replicas, in order from each of them, and may lose some."""
+    """Carries events between replicas, in order from each of them.
+
+    A replica gets those that have one of its topics, each once. An adapter that may have lost some catches
+    up by the commit log: positions that it does not deliver are holes there.
+    """
 
     @property
-    def alone(self) -> bool:
-        """Whether nobody else listens, so that nothing need be said."""
+    def is_shared(self) -> bool:
+        """Whether other replicas may publish. Where none can, nobody need subscribe."""
         ...
 
-    def join(self, hear: Hear) -> None:
-        """Begins to hear what others say."""
+    async def start(self, replica: bytes, receive: Receive) -> None:
+        """Joins: `receive` is called from now on."""
         ...
 
-    def leave(self, hear: Hear) -> None:
-        """Stops to hear."""
+    async def stop(self, replica: bytes) -> None:
+        """Leaves, and forgets the replica's subscriptions."""
         ...
 
-    def say(self, signal: Signal, speaker: Hear) -> None:
-        """Tells all but the speaker."""
+    async def subscribe(self, replica: bytes, topics: Iterable[bytes]) -> None:
+        """Adds topics. On return everything that is published with one of them arrives."""
         ...
+
+    async def unsubscribe(self, replica: bytes, topics: Iterable[bytes]) -> None:
+        """Takes topics away."""
+        ...
+
+    def publish(self, replica: bytes, position: Position | None, events: Sequence[Published]) -> None:
+        """Sends a transaction, or what is not committed at all, to all other replicas. Does not wait."""
+        ...
+
+
+class LocalBus:
+    """The bus of a replica that is alone: nobody publishes, and nobody receives."""
+
+    is_shared = False
+
+    async def start(self, replica: bytes, receive: Receive) -> None:
+        """See `Bus.start`."""
+
+    async def stop(self, replica: bytes) -> None:
+        """See `Bus.stop`."""
+
+    async def subscribe(self, replica: bytes, topics: Iterable[bytes]) -> None:
+        """See `Bus.subscribe`."""
+
+    async def unsubscribe(self, replica: bytes, topics: Iterable[bytes]) -> None:
+        """See `Bus.unsubscribe`."""
+
+    def publish(self, replica: bytes, position: Position | None, events: Sequence[Published]) -> None:
+        """See `Bus.publish`."""
 
 
 class InProcessBus:
-    """The bus between replicas of one process; of one replica alone, as a rule."""
+    """The bus between replicas of one process."""
+
+    is_shared = True
 
     def __init__(self) -> None:
-        self._listeners: list[Hear] = []
+        self._receivers: dict[bytes, Receive] = {}
+        self._topics: dict[bytes, set[bytes]] = {}
 
-    @property
-    def alone(self) -> bool:
-        """See `Bus.alone`."""
-        return len(self._listeners) < 2
+    async def start(self, replica: bytes, receive: Receive) -> None:
+        """See `Bus.start`."""
+        self._receivers[replica] = receive
+        self._topics[replica] = set()
 
-    def join(self, hear: Hear) -> None:
-        """See `Bus.join`."""
-        self._listeners.append(hear)
+    async def stop(self, replica: bytes) -> None:
+        """See `Bus.stop`."""
+        self._receivers.pop(replica, None)
+        self._topics.pop(replica, None)
 
-    def leave(self, hear: Hear) -> None:
-        """See `Bus.leave`."""
-        self._listeners.remove(hear)
+    async def subscribe(self, replica: bytes, topics: Iterable[bytes]) -> None:
+        """See `Bus.subscribe`."""
+        self._topics[replica].update(topics)
 
-    def say(self, signal: Signal, speaker: Hear) -> None:
-        """See `Bus.say`."""
-        for hear in self._listeners:
-            if hear != speaker:
-                hear(signal)
+    async def unsubscribe(self, replica: bytes, topics: Iterable[bytes]) -> None:
+        """See `Bus.unsubscribe`."""
+        self._topics[replica].difference_update(topics)
+
+    def publish(self, replica: bytes, position: Position | None, events: Sequence[Published]) -> None:
+        """See `Bus.publish`."""
+        for other, receive in self._receivers.items():
+            if other == replica:
+                continue
+            topics = self._topics[other]
+            wanted = [event for about, event in events if not topics.isdisjoint(about)]
+            if wanted or position is not None:
+                receive(position, wanted)

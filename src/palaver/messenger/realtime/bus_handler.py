@@ -1,80 +1,128 @@
-"""What other replicas say on the bus, on its way to the sockets of this one."""
+"""Events of committed transactions on their way to this replica's sockets, whoever committed them."""
 
 import asyncio
+from collections.abc import Sequence
 
-from palaver.messenger.domain import Message
-from palaver.messenger.realtime.bus import (
-    CameOrWent,
-    ChatChanged,
+from palaver.messenger.events import (
+    Event,
+    MembersChanged,
     MessageChanged,
-    NewMessages,
+    MessagesAppended,
+    Position,
+    PresenceChanged,
     ReceiptMoved,
-    Signal,
-    Typed,
+    Typing,
 )
+from palaver.messenger.realtime.followed import Delivery, FollowedPositions
 from palaver.messenger.realtime.hub import Hub
-from palaver.messenger.realtime.memberships import Audiences
+from palaver.messenger.realtime.memberships import CachedChat, Memberships
 from palaver.messenger.realtime.ordering import OrderedDelivery
-from palaver.messenger.store.missed import read_after
+from palaver.messenger.realtime.subscriptions import Subscriptions
+from palaver.messenger.store.members import read_companions
+from palaver.messenger.store.messages import MessageReader
 from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.configuration import log
+
+# Of a user with very many direct chats, the most active ones are told.
+MOST_COMPANIONS = 200
 
 
 class BusHandler:
-    """Tells the hub's sockets what is heard. A replica tells its own changes and receipts by it too."""
+    """Hands events to the hub: those of other replicas, and of this one's own use cases."""
 
-    def __init__(self, audiences: Audiences, hub: Hub, teller: OrderedDelivery, database: Database) -> None:
-        self._audiences = audiences
+    def __init__(
+        self,
+        memberships: Memberships,
+        hub: Hub,
+        ordering: OrderedDelivery,
+        followed: FollowedPositions,
+        subscriptions: Subscriptions,
+        database: Database,
+        reader: MessageReader,
+    ) -> None:
+        self._memberships = memberships
         self._hub = hub
-        self._teller = teller
+        self._ordering = ordering
+        self._followed = followed
+        self._subscriptions = subscriptions
         self._database = database
-        self._reads: set[asyncio.Task[None]] = set()
+        self._reader = reader
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def hear(self, signal: Signal) -> None:
-        """Takes what another replica says."""
-        match signal:
-            case NewMessages():
-                self._hear_new(signal)
-            case MessageChanged():
-                read = asyncio.create_task(self._hear_changed(signal))
-                self._reads.add(read)
-                read.add_done_callback(self._reads.discard)
-            case ReceiptMoved():
-                self.tell_receipt(signal)
-            case Typed(chat_id, user_id):
-                self._audiences.for_telling(chat_id, lambda found: self._hub.tell_typing(found, user_id))
-            case CameOrWent(user_id, online, last_seen_at, companions):
-                self._hub.tell_presence(user_id, online, last_seen_at, companions)
-            case ChatChanged(chat_id):
-                self._audiences.forget(chat_id)
+    def receive(self, position: Position | None, events: Sequence[Event]) -> None:
+        """Takes a transaction of another replica (see `bus.Receive`)."""
+        if position is None or self._followed.note(position):
+            self.handle(events, Delivery(self._followed, position))
 
-    def tell_changed(self, message: Message) -> None:
-        """Tells members that a message was edited or deleted."""
-        self._audiences.for_telling(
-            message.chat_id, lambda audience: self._hub.tell_changed(audience, message)
-        )
-
-    def tell_receipt(self, moved: ReceiptMoved) -> None:
-        """Tells members how far one of them has received and read."""
-        self._audiences.for_telling(
-            moved.chat_id,
-            lambda audience: self._hub.tell_receipt(
-                audience, moved.user_id, moved.received_seq, moved.read_seq
-            ),
-        )
+    def handle(self, events: Sequence[Event], delivery: Delivery) -> None:
+        """Delivers events, now where nothing has to be read, and finishes the first part of `delivery`."""
+        later = [event for event in events if not self._handle_now(event, delivery)]
+        if later:
+            delivery.add_part()
+            task = asyncio.create_task(self._handle_later(later, delivery))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        delivery.finish_part()
 
     async def stop(self) -> None:
         """Gives up what is being read."""
-        for read in self._reads:
-            read.cancel()
-        await asyncio.gather(*self._reads, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _hear_new(self, news: NewMessages) -> None:
-        audience = self._audiences.get(news.chat_id)
-        if audience is not None and audience.version < news.members_version:
-            # Somebody who left must not hear what was said after that
-            self._audiences.forget(news.chat_id)
-        self._audiences.for_telling(news.chat_id, lambda found: self._teller.hear_new(found, news))
+    def _handle_now(self, event: Event, delivery: Delivery) -> bool:
+        """Whether an event could be delivered at once, as nearly all can."""
+        match event:
+            case ReceiptMoved() | Typing():
+                chat = self._memberships.get(event.chat_id)
+                if chat is None or chat.is_stale:
+                    return False
+                self._deliver(event, chat, delivery)
+                return True
+            case MembersChanged():
+                # At once: whoever left must not receive what is sent after that
+                self._memberships.invalidate(event.chat_id)
+                return not self._subscriptions.concerns(event)
+            case _:
+                return False
 
-    async def _hear_changed(self, changed: MessageChanged) -> None:
-        for message in await self._database.read(read_after, changed.chat_id, changed.seq - 1, changed.seq):
-            self.tell_changed(message)
+    async def _handle_later(self, events: Sequence[Event], delivery: Delivery) -> None:
+        try:
+            for event in events:
+                await self._read_and_deliver(event, delivery)
+        except Exception:
+            log.exception("events_not_delivered")
+            delivery.abandon()
+        else:
+            delivery.finish_part()
+
+    async def _read_and_deliver(self, event: Event, delivery: Delivery) -> None:
+        match event:
+            case MembersChanged():
+                await self._subscriptions.follow(event)
+            case PresenceChanged():
+                companions = await self._database.read(read_companions, event.user_id, MOST_COMPANIONS)
+                self._hub.deliver_presence(event, companions)
+            case _:
+                if isinstance(event, MessagesAppended):
+                    cached = self._memberships.get(event.chat_id)
+                    if cached is not None and cached.membership.version < event.members_version:
+                        # Somebody who left must not receive what was sent after that
+                        self._memberships.invalidate(event.chat_id)
+                chat = await self._memberships.chat(event.chat_id)
+                if isinstance(event, MessageChanged) and chat is not None:
+                    place = (event.chat_id, event.seq)
+                    message = (await self._reader.at([place])).get(place)
+                    if message is not None:
+                        self._hub.deliver_change(chat.membership, message)
+                elif chat is not None:
+                    self._deliver(event, chat, delivery)
+
+    def _deliver(self, event: Event, chat: CachedChat, delivery: Delivery) -> None:
+        match event:
+            case MessagesAppended():
+                self._ordering.deliver_until(chat, event.last_seq, delivery)
+            case ReceiptMoved():
+                self._hub.deliver_receipt(chat.membership, event)
+            case Typing():
+                self._hub.deliver_typing(chat.membership, event.user_id)

@@ -1,93 +1,125 @@
-"""One messenger replica: takes sends to the journal, and tells whoever is to be told."""
+"""The live part of one messenger replica: from sends to the journal, and from there to whoever is to receive
+them."""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
 
 from palaver.contracts.errors import RATE_LIMITED, RESTARTING, PalaverError
-from palaver.messenger.domain import Message, Receipt
-from palaver.messenger.realtime.bus import (
-    Bus,
-    ChatChanged,
-    InProcessBus,
-    MessageChanged,
-    NewMessages,
-    ReceiptMoved,
-    Signal,
-    Typed,
-)
+from palaver.contracts.ids import new_id
+from palaver.messenger.domain import Receipt, no_such_chat
+from palaver.messenger.events import Event, MembersChanged, Position, PresenceChanged, Typing
+from palaver.messenger.pending_send import PendingSend, StoredKey, stored_keys
+from palaver.messenger.realtime.bus import Bus, Published
 from palaver.messenger.realtime.bus_handler import BusHandler
 from palaver.messenger.realtime.committer import Committer
-from palaver.messenger.realtime.gateway_connection import GatewayConnection
+from palaver.messenger.realtime.followed import Delivery, FollowedPositions
+from palaver.messenger.realtime.gateway_connection import GatewayConnection, Socket
 from palaver.messenger.realtime.hub import Hub
-from palaver.messenger.realtime.memberships import Audience, Audiences, no_such_chat
+from palaver.messenger.realtime.log_follower import LogFollower
+from palaver.messenger.realtime.memberships import CachedChat, Found, Memberships
 from palaver.messenger.realtime.ordering import OrderedDelivery
 from palaver.messenger.realtime.presence import Presence
-from palaver.messenger.sequencing import EXACT_ACTIVITY_MEMBERS, Append, messages_of
-from palaver.messenger.store.journal import SqliteJournal, Writes
-from palaver.messenger.stream.server import StreamServer
-from palaver.runtime.rate_limits import TokenBuckets
+from palaver.messenger.realtime.presence_updates import PresenceUpdates
+from palaver.messenger.realtime.subscriptions import Subscriptions
+from palaver.messenger.sequencing import EXACT_ACTIVITY_MEMBERS
+from palaver.messenger.store.commit_log import append_commit, read_newest
+from palaver.messenger.store.journal import ReceiptKey, Writes
+from palaver.messenger.store.opening import Store
+from palaver.runtime.rate_limits import RateLimiter
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql.database import Database
-from palaver.runtime.telemetry.trace_context import NO_TRACE
-from palaver.runtime.telemetry.tracing import current_span
-from palaver.runtime.tokens import TokenVerifier
+from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# A function over a connection that returns its result, and what the transaction touched
+Change = Callable[Concatenate[Connection, P], tuple[T, list[Event]]]
 
 # Receipts that old clients imply, and the activity of large groups, are written this often.
 LAZY_SECONDS = 1.0
 
 
 class Engine:
-    """The live part of the messenger. Implements `live.Live`."""
+    """Takes sends to the journal, and delivers what is committed. `start` and `stop` bound its life."""
 
     def __init__(
         self,
-        database: Database,
-        verifier: TokenVerifier,
+        store: Store,
+        bus: Bus,
+        presence: Presence,
+        limiter: RateLimiter,
         settings: MessengerSettings,
-        bus: Bus | None = None,
     ) -> None:
-        self._database = database
-        self._bus = bus or InProcessBus()
-        self.audiences = Audiences(database, settings.chats_cached, lambda: self._bus.alone)
-        self._buckets = (
-            TokenBuckets(rate=settings.messages_per_second, burst=settings.messages_burst)
-            if settings.rates
-            else None
-        )
+        self._store = store
+        self._bus = bus
+        self._limiter = limiter
+        self._replica = new_id()
         self._lazy_activity: dict[bytes, int] = {}
-        self._receipt_waiters: dict[tuple[bytes, bytes], list[asyncio.Future[Receipt]]] = {}
-        self._lazy_writer: asyncio.Task[None] | None = None
+        self._receipt_waiters: dict[ReceiptKey, list[ReceiptWaiter]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.followed = FollowedPositions()
+        self.memberships = Memberships(
+            store.database, self.followed, settings.chats_cached, is_shared=bus.is_shared
+        )
         self.hub = Hub()
-        self.committer = Committer(SqliteJournal(database), self._written, settings)
-        self.teller = OrderedDelivery(self.hub, database)
-        self._hearing = BusHandler(self.audiences, self.hub, self.teller, database)
-        self.presence = Presence(self.hub, database, self.committer, self._say)
-        self.streams = StreamServer(self, database, verifier)
-        self.attach = self.streams.attach
+        self.committer = Committer(store.journal, self._committed, settings)
+        self._subscriptions = Subscriptions(bus, self._replica, store.database)
+        self._ordering = OrderedDelivery(self.hub, store.messages)
+        self._handler = BusHandler(
+            self.memberships,
+            self.hub,
+            self._ordering,
+            self.followed,
+            self._subscriptions,
+            store.database,
+            store.messages,
+        )
+        self._presence_updates = PresenceUpdates(
+            self._replica, self.hub, presence, self._subscriptions, store.database, self.committer
+        )
+        self._follower = LogFollower(
+            store.database, self.followed, self._handler, settings.commit_log_seconds
+        )
+        self._writing: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begins to write and to hear."""
-        self._bus.join(self._hearing.hear)
-        self.committer.start()
-        self.presence.start()
-        self._lazy_writer = asyncio.create_task(self._write_lazily(), name="lazy writer")
+        """Begins to write and to receive."""
+        # The bus first: what is committed after the positions are read arrives
+        await self._bus.start(self._replica, self._handler.receive)
+        self.followed.begin(await self._store.database.read(read_newest))
+        await self._limiter.start()
+        self._writing.append(asyncio.create_task(self.committer.run(), name="committer"))
+        for work in (
+            self._presence_updates.run(),
+            self._presence_updates.keep_alive(),
+            self._write_lazily(),
+            self._follower.fill_holes(),
+            self._follower.trim(),
+        ):
+            self._spawn(work)
 
     async def stop(self) -> None:
-        """Refuses new sends, writes and acknowledges those that wait, and ends the streams."""
-        self._bus.leave(self._hearing.hear)
-        await self.presence.stop()
+        """Refuses new sends, then writes and answers those that wait. Again, it does nothing."""
+        if self.committer.is_stopping:
+            return
+        self._presence_updates.stop()
         self._flush_lazy()
-        await self.audiences.stop()
-        await self.committer.stop()
-        await self.teller.stop()
-        await self._hearing.stop()
-        await self.streams.stop()
-        if self._lazy_writer is not None:
-            self._lazy_writer.cancel()
-            await asyncio.gather(self._lazy_writer, return_exceptions=True)
+        await self.memberships.stop()
+        self.committer.stop()
+        await asyncio.gather(*self._writing)
+        await self._limiter.stop()
+        await self._bus.stop(self._replica)
+        await self._ordering.stop()
+        await self._handler.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # ---- what the use cases ask (live.Live) ----
+    # ---- use cases ----
 
     async def send(
         self,
@@ -97,202 +129,204 @@ class Engine:
         texts: Sequence[str],
         *,
         retry: bool,
-        trace_id: str = "",
-    ) -> list[Message]:
-        """See `Live.send`."""
-        outcome: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
-        work = current_span()
-        trace = NO_TRACE if work is None else work.context
+        trace: TraceContext = NO_TRACE,
+    ) -> list[StoredKey]:
+        """Where the messages are, after they are on disk and on their way to members' sockets.
+
+        A client id that was used before gives the message that has it. All are stored, next to each other,
+        or none. Raises `not_found` where the sender is not a member, `rate_limited`, `overloaded`,
+        `restarting`.
+        """
+        reply = CallReply()
         came_at = time.time_ns()
 
-        def admit(audience: Audience | PalaverError) -> None:
-            if outcome.done():
+        def admit(chat: Found) -> None:
+            if reply.outcome.done():
                 # The caller gave up while the chat was read
                 return
-            if isinstance(audience, PalaverError):
-                outcome.set_exception(audience)
+            if isinstance(chat, PalaverError):
+                reply.refuse(chat)
                 return
-            append = Append(audience, sender_id, client_ids, texts, retry, trace_id, outcome=outcome)
-            append.trace, append.came_at = trace, came_at
-            self.admit(append)
+            send = PendingSend(chat.membership, sender_id, client_ids, texts, reply, retry, trace, came_at)
+            self.admit(chat, send)
 
-        self.audiences.for_member(chat_id, sender_id, admit)
-        return await outcome
+        self.memberships.for_member(chat_id, sender_id, admit)
+        return await reply.outcome
 
     async def set_receipt(self, chat_id: bytes, user_id: bytes, received_seq: int, read_seq: int) -> Receipt:
-        """See `Live.set_receipt`."""
+        """The member's receipt as stored, after it is on disk. Seqs that are behind do nothing, seqs beyond
+        the chat's end are brought back to it. Raises `not_found` where the user is not a member."""
         if self.committer.is_stopping:
             raise PalaverError(RESTARTING, retry_after=1.0)
-        waiter: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._receipt_waiters.setdefault((chat_id, user_id), []).append(waiter)
+        outcome: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.submit_receipt(chat_id, user_id, received_seq, read_seq, outcome)
+        return await outcome
+
+    def submit_receipt(
+        self,
+        chat_id: bytes,
+        user_id: bytes,
+        received_seq: int,
+        read_seq: int,
+        waiter: "ReceiptWaiter | None" = None,
+    ) -> None:
+        """The same without waiting. `waiter`: gets the outcome."""
+        if waiter is not None:
+            self._receipt_waiters.setdefault((chat_id, user_id), []).append(waiter)
         self.committer.submit_receipt((chat_id, user_id), received_seq, read_seq)
-        return await waiter
 
-    def imply_receipt(self, chat_id: bytes, user_id: bytes, received_seq: int, read_seq: int) -> None:
-        """See `Live.imply_receipt`."""
-        self.committer.submit_receipt((chat_id, user_id), received_seq, read_seq)
+    async def commit(self, change: Change[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What a change returns, after its transaction is on disk. What it touched is logged and delivered,
+        also where the caller gives up meanwhile. Raises what the change raises."""
+        return await asyncio.shield(self._spawn(self._commit(change, args, kwargs)))
 
-    def tell_changed(self, message: Message) -> None:
-        """See `Live.tell_changed`."""
-        self._say(MessageChanged(message.chat_id, message.seq))
-        self._hearing.tell_changed(message)
-
-    def forget_chat(self, chat_id: bytes) -> None:
-        """See `Live.forget_chat`."""
-        self._say(ChatChanged(chat_id))
-        self.audiences.forget(chat_id)
-
-    def is_online(self, user_id: bytes) -> bool:
-        """See `Live.is_online`."""
-        return user_id in self.hub.online
-
-    async def tell_missed(self, gateway: GatewayConnection, chat_id: bytes, messages: list[Message]) -> None:
-        """Tells one gateway's sockets what they may have missed in a chat. Raises `unavailable`."""
-        await self._tell(
-            chat_id, lambda audience: self.hub.tell_messages(audience, messages, missed_by=gateway)
-        )
-
-    async def tell_missed_change(self, gateway: GatewayConnection, message: Message) -> None:
-        """Tells one gateway's sockets of a change that they may have missed. Raises `unavailable`."""
-        await self._tell(
-            message.chat_id, lambda audience: self.hub.tell_changed(audience, message, missed_by=gateway)
-        )
-
-    async def _tell(self, chat_id: bytes, tell: Callable[[Audience], None]) -> None:
-        """Tells at once when the members are known: later some may have left."""
-        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def take(found: Audience | PalaverError) -> None:
-            if told.done():
-                return
-            if isinstance(found, Audience):
-                tell(found)
-                told.set_result(None)
-            else:
-                told.set_exception(found)
-
-        self.audiences.for_chat(chat_id, take)
-        await told
-
-    def tell_typing(self, chat_id: bytes, user_id: bytes) -> None:
+    def publish_typing(self, chat_id: bytes, user_id: bytes) -> None:
         """Tells the other members that a member is typing."""
 
-        def tell(audience: Audience | PalaverError) -> None:
-            if isinstance(audience, Audience):
-                self._say(Typed(chat_id, user_id))
-                self.hub.tell_typing(audience, user_id)
+        def publish(chat: Found) -> None:
+            if isinstance(chat, CachedChat):
+                typing = Typing(chat_id, user_id)
+                self._bus.publish(self._replica, None, [Published((chat_id,), typing)])
+                self.hub.deliver_typing(chat.membership, user_id)
 
-        self.audiences.for_member(chat_id, user_id, tell)
+        self.memberships.for_member(chat_id, user_id, publish)
+
+    # ---- sockets ----
+
+    async def open_socket(self, socket: Socket, *, new: bool) -> None:
+        """Adds a socket. On return everything that is committed from now on reaches it."""
+        await self._subscriptions.add_user(socket.user_id)
+        self._presence_updates.open(socket, first=self.hub.add(socket), new=new)
+
+    def close_socket(self, socket: Socket) -> None:
+        """Removes a socket."""
+        if self.hub.remove(socket) and not self.committer.is_stopping:
+            self._presence_updates.close(socket.user_id)
 
     # ---- sends on their way in ----
 
-    def admit(self, append: Append) -> None:
-        """Takes an append whose sender is a member to the committer, or answers why not."""
+    def admit(self, chat: CachedChat, send: PendingSend) -> None:
+        """Takes a send whose sender is a member to the committer, or answers why not."""
+        chat.pending += 1
         try:
             # What a gateway sends again, or is checked again, was counted before
-            again = append.stale or (append.retry and append.origin is not None)
-            if self._buckets is not None and not again:
-                self._spend(append)
-            self.committer.submit(append)
+            again = send.stale or (send.retry and not isinstance(send.reply, CallReply))
+            if not again:
+                self._spend(send)
+            self.committer.submit(send)
         except PalaverError as error:
-            append.error = error
-            self._answer(append)
+            send.error = error
+            self._answer(send, Delivery(self.followed, None))
             return
-        if not self._bus.alone:
-            append.audience.unsettled.update(append.client_ids)
+        chat.delivery.unsettled.update(send.client_ids)
 
-    def _spend(self, append: Append) -> None:
-        assert self._buckets is not None
+    def _spend(self, send: PendingSend) -> None:
         now = asyncio.get_running_loop().time()
-        wait = self._buckets.take(append.sender_id, now, len(append.texts))
+        wait = self._limiter.take(send.sender_id, now, len(send.texts))
         if wait > 0:
             raise PalaverError(RATE_LIMITED, "too many messages", retry_after=wait)
 
     # ---- outcomes on their way out ----
 
-    def _written(self, writes: Writes) -> None:
-        for append in writes.appends:
-            if append.stale and append.error is None:
-                self.audiences.forget(append.audience.chat_id)
-                self._check_again(append)
+    def _committed(self, writes: Writes) -> None:
+        """Answers and delivers one batch of the committer."""
+        position = writes.position
+        if position is not None:
+            self.followed.note(position)
+        delivery = Delivery(self.followed, position)
+        for send in writes.sends:
+            if send.stale and send.error is None:
+                self._check_again(send)
                 continue
-            self._answer(append)
-        self._receipts_written(writes)
+            try:
+                self._answer(send, delivery)
+            except Exception:
+                log.exception("send_not_delivered")
+                delivery.abandon()
+        self._answer_receipts(writes)
+        self._publish(position, (*writes.appended, *writes.others))
+        # Messages were delivered above, as they are in memory
+        self._handler.handle(writes.others, delivery)
 
-    def _check_again(self, append: Append) -> None:
-        def admit(audience: Audience | PalaverError) -> None:
-            if isinstance(audience, PalaverError):
-                append.error = audience
-                self._answer(append)
+    def _check_again(self, send: PendingSend) -> None:
+        chat_id = send.membership.chat_id
+        self._unpin(chat_id)
+        self.memberships.invalidate(chat_id)
+
+        def admit(chat: Found) -> None:
+            if isinstance(chat, PalaverError):
+                send.reply.refuse(chat)
                 return
-            append.audience = audience
-            self.admit(append)
+            send.membership = chat.membership
+            self.admit(chat, send)
 
-        self.audiences.for_member(append.audience.chat_id, append.sender_id, admit)
+        self.memberships.for_member(chat_id, send.sender_id, admit)
 
-    def _answer(self, append: Append) -> None:
-        """Tells the sender of the outcome, and, where there are new messages, everybody of them."""
-        audience = append.audience
-        if audience.unsettled:
-            audience.unsettled.difference_update(append.client_ids)
-            self.teller.go_on(audience)
-        if append.error is not None:
-            self._refuse(append, append.error)
+    def _answer(self, send: PendingSend, delivery: Delivery) -> None:
+        """Answers the sender, and delivers what is new to everybody else."""
+        chat = self._unpin(send.membership.chat_id)
+        if chat.delivery.unsettled:
+            chat.delivery.unsettled.difference_update(send.client_ids)
+            self._ordering.go_on(chat)
+        if send.error is not None:
+            send.reply.refuse(send.error)
             return
-        if append.stored is not None and append.origin is not None:
-            self._answer_stored(append, append.stored)
-        if append.outcome is not None and not append.outcome.done():
-            append.outcome.set_result(messages_of(append))
-        if not append.ids:
+        send.reply.store(send)
+        if not send.ids:
             return
-        self._note_activity(append)
-        self.teller.tell_append(append)
-        if not self._bus.alone:
-            last_seq = append.first_seq + len(append.ids) - 1
-            self._say(NewMessages(audience.chat_id, append.first_seq, last_seq, audience.version))
+        if len(send.membership.members) > EXACT_ACTIVITY_MEMBERS:
+            self._lazy_activity[send.membership.chat_id] = send.created_at
+        self._ordering.deliver_send(chat, send, delivery)
 
-    def _refuse(self, append: Append, error: Exception) -> None:
-        if append.origin is not None:
-            append.origin.refuse_send(append.request, error)
-        elif append.outcome is not None and not append.outcome.done():
-            append.outcome.set_exception(error)
+    def _unpin(self, chat_id: bytes) -> CachedChat:
+        chat = self.memberships.get(chat_id)
+        assert chat is not None, "a chat stays in memory as long as it has pending sends"
+        chat.pending -= 1
+        return chat
 
-    def _answer_stored(self, append: Append, stored: list[Message]) -> None:
-        assert append.origin is not None
-        append.origin.outbox.sent.add(
-            request=append.request,
-            seqs=[message.seq for message in stored],
-            ids=[message.id for message in stored],
-            created_at=[message.created_at for message in stored],
-        )
-        append.origin.wake()
-
-    def _note_activity(self, append: Append) -> None:
-        if len(append.audience.members) > EXACT_ACTIVITY_MEMBERS:
-            self._lazy_activity[append.audience.chat_id] = append.created_at
-
-    def _receipts_written(self, writes: Writes) -> None:
+    def _answer_receipts(self, writes: Writes) -> None:
         for key in writes.receipts:
-            now = writes.receipts_now.get(key)
             for waiter in self._receipt_waiters.pop(key, ()):
-                if waiter.done():
+                stored = writes.stored_receipts.get(key)
+                if isinstance(waiter, ReceiptOrigin):
+                    # Where nothing is known to be written, the gateway sends it again on its next stream
+                    if writes.error is None:
+                        waiter.gateway.confirm_receipt(waiter.number)
+                elif waiter.done():
                     continue
-                if now is None:
+                elif stored is None:
                     waiter.set_exception(writes.error or no_such_chat())
                 else:
-                    waiter.set_result(Receipt(key[1], now[0], now[1]))
-            if now is not None and now[2]:
-                self._tell_receipt(ReceiptMoved(key[0], key[1], now[0], now[1]))
+                    waiter.set_result(Receipt(key[1], stored.received_seq, stored.read_seq))
 
-    def _tell_receipt(self, moved: ReceiptMoved) -> None:
-        self._say(moved)
-        self._hearing.tell_receipt(moved)
+    # ---- other transactions ----
 
-    # ---- the bus ----
+    async def _commit(self, change: Callable[..., tuple[T, list[Event]]], args: Any, kwargs: Any) -> T:
+        result, events, position = await self._store.database.write(commit_change, change, args, kwargs)
+        if position is not None:
+            self.followed.note(position)
+            self._publish(position, events)
+            self._handler.handle(events, Delivery(self.followed, position))
+        return result
 
-    def _say(self, signal: Signal) -> None:
-        if not self._bus.alone:
-            self._bus.say(signal, self._hearing.hear)
+    def _publish(self, position: Position | None, events: Sequence[Event]) -> None:
+        if not self._bus.is_shared or position is None:
+            return
+        self._bus.publish(
+            self._replica, position, [Published(self._topics_of(event), event) for event in events]
+        )
+        for event in events:
+            if isinstance(event, PresenceChanged):
+                self._spawn(self._presence_updates.unfollow_gone(event))
+
+    def _topics_of(self, event: Event) -> Sequence[bytes]:
+        match event:
+            case PresenceChanged():
+                return (event.user_id, *self._subscriptions.topics_of(event.user_id))
+            case MembersChanged():
+                return (event.chat_id, *event.user_ids)
+            case _:
+                return (event.chat_id,)
 
     # ---- what may wait ----
 
@@ -304,7 +338,53 @@ class Engine:
     def _flush_lazy(self) -> None:
         implied, self.hub.implied = self.hub.implied, {}
         for (chat_id, user_id), seq in implied.items():
-            self.imply_receipt(chat_id, user_id, seq, 0)
+            self.submit_receipt(chat_id, user_id, seq, 0)
         activity, self._lazy_activity = self._lazy_activity, {}
         if activity:
             self.committer.submit_activity(activity)
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class ReceiptOrigin:
+    """The gateway that sent a receipt, and by which number."""
+
+    __slots__ = ("gateway", "number")
+
+    def __init__(self, gateway: GatewayConnection, number: int) -> None:
+        self.gateway = gateway
+        self.number = number
+
+
+ReceiptWaiter = ReceiptOrigin | asyncio.Future[Receipt]
+
+
+class CallReply:
+    """Answers one send of a unary call, which waits for `outcome`."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[list[StoredKey]] = asyncio.get_running_loop().create_future()
+
+    def store(self, send: PendingSend) -> None:
+        """See `Reply.store`."""
+        if not self.outcome.done():
+            self.outcome.set_result(stored_keys(send))
+
+    def refuse(self, error: Exception) -> None:
+        """See `Reply.refuse`."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
+def commit_change(
+    connection: Connection, change: Callable[..., tuple[T, list[Event]]], args: Any, kwargs: Any
+) -> tuple[T, list[Event], Position | None]:
+    """Runs a change, and adds its row to the commit log."""
+    result, events = change(connection, *args, **kwargs)
+    return result, events, append_commit(connection, events)

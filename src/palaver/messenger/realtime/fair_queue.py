@@ -2,11 +2,11 @@
 
 from collections import OrderedDict, deque
 
-from palaver.messenger.sequencing import Append
+from palaver.messenger.pending_send import PendingSend
 
 
 class FairQueue:
-    """Appends by sender, each sender's in the order of their arrival.
+    """Sends by sender, each sender's in the order of their arrival.
 
     `take` goes around the senders. While others wait, a sender gets no more than `share` of a batch (but
     always one request, since a request is never split).
@@ -14,20 +14,20 @@ class FairQueue:
 
     def __init__(self, share: float) -> None:
         self._share = share
-        self._senders: OrderedDict[bytes, deque[Append]] = OrderedDict()
+        self._senders: OrderedDict[bytes, deque[PendingSend]] = OrderedDict()
         self.messages = 0
 
-    def put(self, append: Append) -> None:
-        """Adds an append behind its sender's others."""
-        waiting = self._senders.get(append.sender_id)
+    def put(self, send: PendingSend) -> None:
+        """Adds a send behind its sender's others."""
+        waiting = self._senders.get(send.sender_id)
         if waiting is None:
-            waiting = self._senders[append.sender_id] = deque()
-        waiting.append(append)
-        self.messages += len(append.texts)
+            waiting = self._senders[send.sender_id] = deque()
+        waiting.append(send)
+        self.messages += len(send.texts)
 
-    def take(self, most: int) -> list[Append]:
+    def take(self, most: int) -> list[PendingSend]:
         """About `most` messages, longest-waiting sender first; the last request may go beyond it."""
-        taken: list[Append] = []
+        taken: list[PendingSend] = []
         room = most
         senders = self._senders
         for _ in range(len(senders)):
@@ -42,7 +42,7 @@ class FairQueue:
                 break
         return taken
 
-    def _take_from(self, waiting: deque[Append], allowed: int, taken: list[Append]) -> int:
+    def _take_from(self, waiting: deque[PendingSend], allowed: int, taken: list[PendingSend]) -> int:
         used = 0
         while waiting:
             size = len(waiting[0].texts)

@@ -1,16 +1,15 @@
-"""One gateway's stream: the sockets that it has, and what is to be told to it."""
+"""One gateway's stream: the sockets that it has, and what waits to be written to it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
 
-from palaver.contracts.errors import error_to_wire
-from palaver.contracts.messenger_pb2 import Error, MessengerBatch
-from palaver.contracts.times import now_us
-from palaver.messenger.protobuf import fill_page
+from palaver.contracts.messenger_pb2 import MessengerBatch
+from palaver.messenger.pending_send import PendingSend, stored_keys
+from palaver.messenger.protobuf import error_to_proto, fill_page
+from palaver.messenger.realtime.followed import FollowedPositions
 from palaver.messenger.store.messages import TEXT, Page
 
-# A gateway for which so much waits is cut off; it comes back and is told again what it missed.
+# A gateway for which so much waits is cut off; it comes back and is sent again what it missed.
 MOST_BYTES = 64 * 1024 * 1024
 # While so much waits, what can wait does: pages of history, of resumes, and of what was missed.
 ROOM_BYTES = 4 * 1024 * 1024
@@ -18,7 +17,7 @@ ROOM_BYTES = 4 * 1024 * 1024
 ENTRY_BYTES = 300
 # Well below the largest message that a gateway takes.
 BATCH_BYTES = 8 * 1024 * 1024
-# An idle stream says the time so often, so that a gateway knows up to when it has been told everything.
+# An idle stream is written to so often, so that a gateway notices where it is broken
 HEARTBEAT_SECONDS = 5.0
 
 
@@ -26,8 +25,8 @@ class Socket:
     """One WebSocket connection, as the messenger sees it.
 
     `implicit`: an old client, to which a delivery counts as received. `floors`: chat id -> the seq up to
-    which live messages are passed over, because a resume tells, or told, them from the store; a member of
-    `held_back` is the last seq passed over so.
+    which live messages are passed over, because a resume delivers, or has delivered, them from the store;
+    `held_back`: the last seq passed over so.
     """
 
     __slots__ = (
@@ -62,7 +61,7 @@ class Socket:
         self.held_back: dict[bytes, int] = {}
 
     def passes_over(self, chat_id: bytes, seq: int) -> bool:
-        """Whether a live message is not to be told, since a resume does it."""
+        """Whether a live message is not to be delivered, since a resume does it."""
         if self.floors is None or (floor := self.floors.get(chat_id)) is None:
             return False
         if seq > floor:
@@ -75,13 +74,19 @@ class Socket:
 class GatewayConnection:
     """What waits to be written to one gateway, in batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, followed: FollowedPositions) -> None:
         self.sockets: dict[int, Socket] = {}
         self.drained: dict[int, asyncio.Event] = {}
         self.outbox = MessengerBatch()
+        # How far the gateway had followed on its last stream; empty: it had none
+        self.missed_since: dict[int, int] = {}
+        self._followed = followed
+        # What the gateway was last told to have followed
+        self._sent_vector: dict[int, int] = {}
         # New messages wait here while what was missed is read, so that they come after it
         self._held: MessengerBatch | None = None
-        self.since = 0
+        # What is held may repeat what was missed
+        self._has_repeats = False
         # About how much waits, in the outbox and held
         self._bytes = 0
         self._held_bytes = 0
@@ -93,21 +98,20 @@ class GatewayConnection:
         self._written.set()
 
     @property
-    def deliveries(self) -> Any:
-        """Where deliveries are added."""
-        return self.outbox.deliveries if self._held is None else self._held.deliveries
+    def live(self) -> MessengerBatch:
+        """Where live events are added; what was missed goes into `outbox`, before them."""
+        return self.outbox if self._held is None else self._held
 
     def hold_deliveries(self) -> None:
-        """Holds deliveries back until `release_deliveries`."""
+        """Holds live events back until `release_deliveries`."""
         self._held = MessengerBatch()
 
     def release_deliveries(self) -> None:
-        """Puts what was held behind what was told meanwhile; some of it may be told twice, and says so."""
+        """Puts what was held behind what was delivered meanwhile; the gateway passes over what is in both."""
         if self._held is not None:
-            for delivery in self._held.deliveries:
-                delivery.catch_up = True
             self.outbox.MergeFrom(self._held)
             self._held = None
+            self._has_repeats = True
             self._bytes += self._held_bytes
             self._held_bytes = 0
             self.wake()
@@ -136,7 +140,8 @@ class GatewayConnection:
         self._wake.set()
 
     async def room(self) -> None:
-        """Waits until the gateway has taken most of what it was told. What can be read later should be."""
+        """Waits until the gateway has taken most of what was written to it. What can be read later should
+        be."""
         while self._bytes > ROOM_BYTES:
             self._room.clear()
             await self._room.wait()
@@ -151,20 +156,25 @@ class GatewayConnection:
         self.outbox.errors.add(socket=socket, chat_id=chat_id, error=error_to_proto(error))
         self.wake()
 
-    def answer(self, number: int, page: Page) -> None:
-        """Answers an ask."""
-        answer = self.outbox.read_replies.add(number=number)
-        fill_page(answer.page, page)
+    def answer_read(self, number: int, page: Page) -> None:
+        """Answers a read."""
+        reply = self.outbox.read_replies.add(number=number)
+        fill_page(reply.page, page)
         self.wake(size_of(page))
 
-    def refuse_ask(self, number: int, error: Exception) -> None:
-        """Answers an ask with an error."""
+    def refuse_read(self, number: int, error: Exception) -> None:
+        """Answers a read with an error."""
         self.outbox.read_replies.add(number=number, error=error_to_proto(error))
         self.wake()
 
+    def confirm_receipt(self, number: int) -> None:
+        """Answers a receipt: it is on disk, or moved nothing."""
+        self.outbox.stored_receipts.append(number)
+        self.wake(8)
+
     async def write_batches(self, write: Callable[[MessengerBatch], Awaitable[None]]) -> None:
         """Writes the outbox whenever there is something in it, for ever."""
-        # No beat at once: a gateway that comes back would hear a time before what it missed is told
+        # No beat at once: there is nothing to write before what was missed
         self._heart = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._beat)
         try:
             while True:
@@ -173,8 +183,7 @@ class GatewayConnection:
                 batch, self.outbox = self.outbox, MessengerBatch()
                 size, self._bytes = self._bytes, 0
                 self._room.set()
-                # A gateway that is still catching up has not been told everything until now
-                batch.clock = now_us() if self._held is None else 0
+                self._add_positions(batch)
                 # Taking the exact size costs as much as writing it
                 parts = split_batch(batch, BATCH_BYTES) if size > BATCH_BYTES // 4 else (batch,)
                 for part in parts:
@@ -183,6 +192,24 @@ class GatewayConnection:
                     self._written.set()
         finally:
             self._heart.cancel()
+
+    def _add_positions(self, batch: MessengerBatch) -> None:
+        """How far the gateway has followed the commit log with this batch. Everything up to the vector was
+        added to this batch or to one before it; a gateway that still catches up has not been sent
+        everything."""
+        if self._held is not None:
+            return
+        vector = self._followed.vector
+        if vector is not self._sent_vector:
+            self._sent_vector = vector
+            for writer, number in vector.items():
+                batch.followed.add(writer=writer, number=number)
+        if self._has_repeats:
+            # The gateway must remember what it delivers of this batch: some of it is there twice
+            self._has_repeats = False
+            self._wake.set()
+        else:
+            batch.settled = self._followed.settled
 
     def _beat(self) -> None:
         # A timer of its own, and not a time limit on each wait, which costs a task a batch
@@ -194,10 +221,33 @@ class GatewayConnection:
         await self._written.wait()
 
 
-def error_to_proto(error: Exception) -> Error:
-    """An error as the stream carries it."""
-    wire = error_to_wire(error)
-    return Error(code=wire.code, message=wire.message, field=wire.field, retry_after=wire.retry_after)
+class GatewayReply:
+    """Answers one send that came through a gateway's stream, from the gateway's socket `socket`, as its
+    request number `request`."""
+
+    __slots__ = ("gateway", "request", "socket")
+
+    def __init__(self, gateway: GatewayConnection, socket: int, request: int) -> None:
+        self.gateway = gateway
+        self.socket = socket
+        self.request = request
+
+    def store(self, send: PendingSend) -> None:
+        """See `Reply.store`. What is all new is answered by its delivery."""
+        if send.stored is None:
+            return
+        stored = stored_keys(send)
+        self.gateway.outbox.sent.add(
+            request=self.request,
+            seqs=[one.seq for one in stored],
+            ids=[one.id for one in stored],
+            created_at=[one.created_at for one in stored],
+        )
+        self.gateway.wake()
+
+    def refuse(self, error: Exception) -> None:
+        """See `Reply.refuse`."""
+        self.gateway.refuse_send(self.request, error)
 
 
 def size_of(page: Page) -> int:
@@ -206,8 +256,8 @@ def size_of(page: Page) -> int:
 
 
 def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBatch]:
-    """The batch in pieces of about `most_bytes`: its deliveries in order, its answers, and the rest behind
-    them. Only the last has the time, up to which everything has been told."""
+    """The batch in pieces of about `most_bytes`: its deliveries in order, its pages, and the rest behind
+    them. Only the last has positions: with it everything up to them has been sent."""
     if batch.ByteSize() <= most_bytes:
         yield batch
         return

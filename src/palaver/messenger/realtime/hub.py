@@ -1,24 +1,28 @@
-"""Who is there, and telling them: the sockets of this replica, and fan-out to the gateways that hold them."""
+"""The open sockets of this replica, and fan-out to the gateways that hold them."""
 
 from collections.abc import Iterable
 
-from palaver.messenger.domain import Message
-from palaver.messenger.realtime.gateway_connection import ENTRY_BYTES, GatewayConnection, Socket
-from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.realtime.message_spans import trace_of_append, trace_of_message
-from palaver.messenger.sequencing import Append
+from palaver.messenger.domain import Membership, Message
+from palaver.messenger.events import Position, PresenceChanged, ReceiptMoved
+from palaver.messenger.pending_send import PendingSend
+from palaver.messenger.protobuf import fill_new_messages, fill_stored_message
+from palaver.messenger.realtime.gateway_connection import ENTRY_BYTES, GatewayConnection, GatewayReply, Socket
+from palaver.messenger.realtime.message_spans import trace_of_message, trace_of_send
 
 Numbers = dict[GatewayConnection, list[int]]
 
 
 class Hub:
-    """All open sockets by user. Telling adds to attachments' outboxes; it never waits."""
+    """All open sockets by user. Delivering adds to gateways' outboxes; it never waits.
+
+    `only`: the one gateway that is delivered to, because it missed something.
+    """
 
     def __init__(self) -> None:
         self.online: dict[bytes, list[Socket]] = {}
-        # Sockets that are no old clients'
-        self._hear_receipts = 0
-        # (chat id, user id) -> seq that reached an old client, which says no receipts itself
+        # Sockets that are not old clients'
+        self._with_receipts = 0
+        # (chat id, user id) -> seq that reached an old client, which sends no receipts itself
         self.implied: dict[tuple[bytes, bytes], int] = {}
 
     def add(self, socket: Socket) -> bool:
@@ -26,7 +30,7 @@ class Hub:
         socket.gateway.sockets[socket.number] = socket
         sockets = self.online.setdefault(socket.user_id, [])
         sockets.append(socket)
-        self._hear_receipts += not socket.implicit
+        self._with_receipts += not socket.implicit
         return len(sockets) == 1
 
     def remove(self, socket: Socket) -> bool:
@@ -36,172 +40,168 @@ class Hub:
         if sockets is None or socket not in sockets:
             return False
         sockets.remove(socket)
-        self._hear_receipts -= not socket.implicit
+        self._with_receipts -= not socket.implicit
         if not sockets:
             del self.online[socket.user_id]
         return not sockets
 
-    def tell_append(self, append: Append) -> None:
-        """Tells members of messages that were just committed, and the sender's gateway that they are."""
-        audience = append.audience
-        chat_id = audience.chat_id
-        origin, own = append.origin, append.socket
-        last_seq = append.first_seq + len(append.ids) - 1
-        near: list[int] = []
-        far: Numbers = {}
-        for user_id in audience.members:
+    def deliver_send(self, send: PendingSend) -> None:
+        """Delivers messages that were just committed to members, and to the sender's gateway that they
+        are."""
+        origin: GatewayConnection | None = None
+        own = request = 0
+        if type(send.reply) is GatewayReply:
+            origin, own, request = send.reply.gateway, send.reply.socket, send.reply.request
+        numbers = self._numbers_of_others(send, origin, own)
+        near = numbers.pop(origin, []) if origin is not None else []
+        if origin is not None and send.stored is None:
+            origin.live.deliveries.add(
+                request=request,
+                first_seq=send.first_seq,
+                ids=send.ids,
+                created_at=send.created_at,
+                sockets=near,
+            )
+            origin.wake()
+        elif near and origin is not None:
+            numbers[origin] = near
+        for gateway, sockets in numbers.items():
+            add_new(send, gateway, sockets)
+
+    def deliver_stored(
+        self,
+        membership: Membership,
+        message: Message,
+        only: GatewayConnection | None = None,
+        commit: Position | None = None,
+    ) -> None:
+        """Delivers a message that was read from the store to members. `commit`: what wrote it, where it was
+        missed."""
+        for gateway, numbers in self._numbers_of_members(membership, message.seq, only).items():
+            add_stored(gateway, message, numbers, commit=commit, missed=only is not None)
+
+    def deliver_change(
+        self, membership: Membership, message: Message, only: GatewayConnection | None = None
+    ) -> None:
+        """Delivers an edited or deleted message to members."""
+        for gateway, numbers in self.numbers_of(membership.members, only).items():
+            add_stored(gateway, message, numbers, changed=True, missed=only is not None)
+
+    def deliver_receipt(
+        self, membership: Membership, moved: ReceiptMoved, only: GatewayConnection | None = None
+    ) -> None:
+        """Delivers to members how far one of them has received and read. Old clients have no frame for it,
+        and each delivery to them implies one: in a large group of theirs that would be members times
+        members."""
+        if not self._with_receipts:
+            return
+        for gateway, numbers in self.numbers_of(membership.members, only, with_receipts=True).items():
+            (gateway.outbox if only else gateway.live).receipts.add(
+                chat_id=moved.chat_id,
+                user_id=moved.user_id,
+                received_seq=moved.received_seq,
+                read_seq=moved.read_seq,
+                sockets=numbers,
+            )
+            wake(gateway, ENTRY_BYTES, missed=only is not None)
+
+    def deliver_typing(self, membership: Membership, user_id: bytes) -> None:
+        """Delivers to the other members that one of them is typing."""
+        for gateway, numbers in self.numbers_of(membership.members - {user_id}).items():
+            gateway.live.typings.add(chat_id=membership.chat_id, user_id=user_id, sockets=numbers)
+            gateway.wake()
+
+    def deliver_presence(
+        self, changed: PresenceChanged, companions: Iterable[bytes], only: GatewayConnection | None = None
+    ) -> None:
+        """Delivers to companions that a user came or went."""
+        for gateway, numbers in self.numbers_of(companions, only).items():
+            (gateway.outbox if only else gateway.live).presences.add(
+                user_id=changed.user_id,
+                online=changed.online,
+                last_seen_at=changed.last_seen_at,
+                sockets=numbers,
+            )
+            wake(gateway, ENTRY_BYTES, missed=only is not None)
+
+    def numbers_of(
+        self,
+        users: Iterable[bytes],
+        only: GatewayConnection | None = None,
+        *,
+        with_receipts: bool = False,
+    ) -> Numbers:
+        """The open sockets of users, by gateway; or those of them that are not old clients'."""
+        numbers: Numbers = {}
+        for user_id in users:
+            for socket in self.online.get(user_id, ()):
+                if (only is None or socket.gateway is only) and not (with_receipts and socket.implicit):
+                    numbers.setdefault(socket.gateway, []).append(socket.number)
+        return numbers
+
+    def _numbers_of_others(self, send: PendingSend, origin: GatewayConnection | None, own: int) -> Numbers:
+        """The members' sockets but the one that sent."""
+        chat_id, last_seq = send.membership.chat_id, send.last_seq
+        numbers: Numbers = {}
+        for user_id in send.membership.members:
             for socket in self.online.get(user_id, ()):
                 if socket.number == own and socket.gateway is origin:
                     continue
                 if socket.floors and socket.passes_over(chat_id, last_seq):
                     continue
-                if socket.implicit and user_id != append.sender_id:
+                if socket.implicit and user_id != send.sender_id:
                     self.implied[chat_id, user_id] = last_seq
-                if socket.gateway is origin:
-                    near.append(socket.number)
-                else:
-                    far.setdefault(socket.gateway, []).append(socket.number)
-        if origin is not None and append.stored is None:
-            origin.deliveries.add(
-                request=append.request,
-                first_seq=append.first_seq,
-                ids=append.ids,
-                created_at=append.created_at,
-                sockets=near,
-            )
-            origin.wake()
-        elif near and origin is not None:
-            far[origin] = near
-        for gateway, numbers in far.items():
-            tell_new(append, gateway, numbers)
-
-    def tell_messages(
-        self,
-        audience: Audience,
-        messages: Iterable[Message],
-        missed_by: GatewayConnection | None = None,
-    ) -> None:
-        """Tells members of messages that were read from the journal; on one gateway only, where it may
-        have missed them."""
-        for message in messages:
-            numbers = self._numbers(audience, message.seq, missed_by)
-            for gateway, told in numbers.items():
-                add_delivery(gateway, message, told, missed=missed_by is not None)
-
-    def tell_changed(
-        self, audience: Audience, message: Message, missed_by: GatewayConnection | None = None
-    ) -> None:
-        """Tells members that a message was edited or deleted; on one gateway only, where it may have missed
-        that."""
-        for gateway, numbers in self.numbers_of(audience.members).items():
-            if missed_by is None or gateway is missed_by:
-                add_delivery(gateway, message, numbers, changed=True, missed=missed_by is not None)
-
-    def tell_receipt(self, audience: Audience, user_id: bytes, received_seq: int, read_seq: int) -> None:
-        """Tells members how far one of them has received and read. Old clients have no words for it, and each
-        delivery to them implies one: in a large group of theirs that would be members times members."""
-        if not self._hear_receipts:
-            return
-        for gateway, numbers in self.numbers_of(audience.members, all_of_them=False).items():
-            gateway.outbox.receipts.add(
-                chat_id=audience.chat_id,
-                user_id=user_id,
-                received_seq=received_seq,
-                read_seq=read_seq,
-                sockets=numbers,
-            )
-            gateway.wake()
-
-    def tell_typing(self, audience: Audience, user_id: bytes) -> None:
-        """Tells the other members that one of them is typing."""
-        for gateway, numbers in self.numbers_of(audience.members - {user_id}).items():
-            gateway.outbox.typings.add(chat_id=audience.chat_id, user_id=user_id, sockets=numbers)
-            gateway.wake()
-
-    def tell_presence(
-        self, user_id: bytes, online: bool, last_seen_at: int, companions: Iterable[bytes]
-    ) -> None:
-        """Tells companions that a user came or went."""
-        for gateway, numbers in self.numbers_of(companions).items():
-            gateway.outbox.presences.add(
-                user_id=user_id, online=online, last_seen_at=last_seen_at, sockets=numbers
-            )
-            gateway.wake()
-
-    def numbers_of(self, users: Iterable[bytes], *, all_of_them: bool = True) -> Numbers:
-        """The open sockets of users, by attachment; or those of them that are no old clients'."""
-        numbers: Numbers = {}
-        for user_id in users:
-            for socket in self.online.get(user_id, ()):
-                if all_of_them or not socket.implicit:
-                    numbers.setdefault(socket.gateway, []).append(socket.number)
+                numbers.setdefault(socket.gateway, []).append(socket.number)
         return numbers
 
-    def _numbers(self, audience: Audience, seq: int, only: GatewayConnection | None) -> Numbers:
+    def _numbers_of_members(
+        self, membership: Membership, seq: int, only: GatewayConnection | None
+    ) -> Numbers:
         numbers: Numbers = {}
-        for user_id in audience.members:
+        for user_id in membership.members:
             for socket in self.online.get(user_id, ()):
                 if only is not None and socket.gateway is not only:
                     continue
-                if socket.floors and socket.passes_over(audience.chat_id, seq):
+                if socket.floors and socket.passes_over(membership.chat_id, seq):
                     continue
                 if socket.implicit:
-                    self.implied[audience.chat_id, user_id] = seq
+                    self.implied[membership.chat_id, user_id] = seq
                 numbers.setdefault(socket.gateway, []).append(socket.number)
         return numbers
 
 
-def tell_new(append: Append, gateway: GatewayConnection, numbers: list[int]) -> None:
-    """Adds an append's new messages to a gateway's outbox: all of them at once, as they were sent."""
-    client_ids, texts = append.client_ids, append.texts
-    if append.stored is not None:
-        # By id, since a request may name one client id twice
-        stored = {message.id: message for message in append.stored}
-        fresh = [stored[message_id] for message_id in append.ids]
-        client_ids, texts = [message.client_id for message in fresh], [message.text for message in fresh]
-    gateway.deliveries.add(
-        chat_id=append.audience.chat_id,
-        sender_id=append.sender_id,
-        first_seq=append.first_seq,
-        ids=append.ids,
-        client_ids=client_ids,
-        texts=texts,
-        created_at=append.created_at,
-        sockets=numbers,
-        traceparent=trace_of_append(append).traceparent,
-    )
-    gateway.wake(ENTRY_BYTES + 8 * len(numbers) + 2 * sum(map(len, texts)))
+def add_new(send: PendingSend, gateway: GatewayConnection, numbers: list[int]) -> None:
+    """Adds a send's new messages to a gateway's outbox: all of them at once, as they were sent."""
+    delivery = gateway.live.deliveries.add(sockets=numbers, traceparent=trace_of_send(send).traceparent)
+    gateway.wake(ENTRY_BYTES + 8 * len(numbers) + fill_new_messages(delivery, send))
 
 
-def add_delivery(
+def add_stored(
     gateway: GatewayConnection,
     message: Message,
     numbers: list[int],
     *,
+    commit: Position | None = None,
     changed: bool = False,
     missed: bool = False,
     resumed: bool = False,
 ) -> None:
     """Adds one stored message to a gateway's outbox; a missed one before those that are held."""
-    deliveries = gateway.outbox.deliveries if missed else gateway.deliveries
-    deliveries.add(
-        chat_id=message.chat_id,
-        sender_id=message.sender_id,
-        first_seq=message.seq,
-        ids=[message.id],
-        client_ids=[message.client_id],
-        texts=[message.text],
-        created_at=message.created_at,
+    outbox = gateway.outbox if missed else gateway.live
+    delivery = outbox.deliveries.add(
         sockets=numbers,
         changed=changed,
-        edited_at=message.edited_at,
-        deleted_at=message.deleted_at,
-        # Of a change the message's own time says nothing: all who may read it are told
-        catch_up=missed and not changed,
         resumed=resumed,
         traceparent=trace_of_message(message).traceparent,
     )
-    size = ENTRY_BYTES + 8 * len(numbers) + 2 * len(message.text)
+    fill_stored_message(delivery, message)
+    if commit is not None:
+        delivery.commit.writer, delivery.commit.number = commit
+    wake(gateway, ENTRY_BYTES + 8 * len(numbers) + 2 * len(message.text), missed=missed)
+
+
+def wake(gateway: GatewayConnection, size: int, *, missed: bool) -> None:
+    """Lets a gateway's outbox be written, to which about `size` bytes were added."""
     if missed:
         gateway.wake_missed(size)
     else:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from palaver.contracts.ids import span_id_of_message, text_from_id
 from palaver.messenger.domain import Message
-from palaver.messenger.sequencing import Append, messages_of
+from palaver.messenger.pending_send import PendingSend, stored_keys
 from palaver.runtime.telemetry.spans import Attributes, Link, Span, messaging_attributes
 from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext, new_span_id, new_trace_id
 from palaver.runtime.telemetry.tracing import error_code, tracer
@@ -12,11 +12,11 @@ from palaver.runtime.telemetry.tracing import error_code, tracer
 MOST_LINKS = 128
 
 
-def trace_of_append(append: Append) -> TraceContext:
+def trace_of_send(send: PendingSend) -> TraceContext:
     """The context in which new messages are delivered; `NO_TRACE` where their request is not sampled."""
-    if not append.trace.sampled:
+    if not send.trace.sampled:
         return NO_TRACE
-    return TraceContext(append.trace.trace_id, span_id_of_message(append.ids[0]), True)
+    return TraceContext(send.trace.trace_id, span_id_of_message(send.ids[0]), True)
 
 
 def trace_of_message(message: Message) -> TraceContext:
@@ -25,21 +25,21 @@ def trace_of_message(message: Message) -> TraceContext:
     return TraceContext(message.trace_id, span_id_of_message(message.id), False)
 
 
-def record_batch(appends: Sequence[Append], began: int, ended: int, error: Exception | None) -> None:
+def record_batch(sends: Sequence[PendingSend], began: int, ended: int, error: Exception | None) -> None:
     """Records the spans of a batch that was written from `began` to `ended` (nanoseconds since the epoch):
     its own, and one for each of its requests that is sampled. None where no request is, and it was fast."""
     if not tracer.is_on:
         return
-    sampled = [append for append in appends if append.trace.sampled and not append.stale]
+    sampled = [send for send in sends if send.trace.sampled and not send.stale]
     if not sampled and error is None and ended - began < tracer.slow_ns:
         return
     batch = Link(new_trace_id(), new_span_id())
-    spans = [span_of_append(append, batch, ended) for append in sampled]
+    spans = [span_of_send(send, batch, ended) for send in sampled]
     attributes: Attributes = {
         "db.system.name": "sqlite",
         "db.operation.name": "write batch",
-        "db.operation.batch.size": len(appends),
-        "messaging.batch.message_count": sum(len(append.texts) for append in appends),
+        "db.operation.batch.size": len(sends),
+        "messaging.batch.message_count": sum(len(send.texts) for send in sends),
     }
     links = [Link(span.trace_id, span.span_id) for span in spans[:MOST_LINKS]]
     spans.append(Span("commit batch", "client", *batch, "", began, ended, attributes, code_of(error), links))
@@ -47,19 +47,19 @@ def record_batch(appends: Sequence[Append], began: int, ended: int, error: Excep
         tracer.put(span)
 
 
-def span_of_append(append: Append, batch: Link, ended: int) -> Span:
-    """From the moment at which the messenger received a request to the one at which it was on disk."""
-    chat_id, trace, code = text_from_id(append.audience.chat_id), append.trace, code_of(append.error)
-    attributes = messaging_attributes("journal", len(append.texts), chat_id)
-    attributes["user.id"] = text_from_id(append.sender_id)
+def span_of_send(send: PendingSend, batch: Link, ended: int) -> Span:
+    """From the moment at which the messenger received a send to the one at which it was on disk."""
+    chat_id, trace, code = text_from_id(send.membership.chat_id), send.trace, code_of(send.error)
+    attributes = messaging_attributes("journal", len(send.texts), chat_id)
+    attributes["user.id"] = text_from_id(send.sender_id)
     span_id = new_span_id()
-    if append.error is None:
-        first = messages_of(append)[0]
+    if send.error is None:
+        first = stored_keys(send)[0]
         span_id = span_id_of_message(first.id)
         attributes["messaging.message.id"] = text_from_id(first.id)
         attributes["palaver.seq"] = first.seq
     ids = (trace.trace_id, span_id, trace.span_id)
-    return Span("journal message", "producer", *ids, append.came_at, ended, attributes, code, [batch])
+    return Span("journal message", "producer", *ids, send.came_at, ended, attributes, code, [batch])
 
 
 def code_of(error: Exception | None) -> str:

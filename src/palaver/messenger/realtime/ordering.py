@@ -1,100 +1,112 @@
-"""Order between replicas: a chat's messages are told in the order of their seqs, whoever wrote them.
+"""Order between replicas: a chat's messages are delivered in the order of their seqs, whoever wrote them.
 
-Each replica tells its own appends and hears of others'. Where one arrives before its predecessor, the hole
-is filled from the journal first.
+Each replica delivers its own sends, and what others publish. Where one arrives before its predecessor, the
+hole is filled from the store first.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
-from palaver.messenger.realtime.bus import NewMessages
+from palaver.messenger.pending_send import PendingSend
+from palaver.messenger.realtime.followed import Delivery
 from palaver.messenger.realtime.hub import Hub
-from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.sequencing import Append
-from palaver.messenger.store.missed import read_after
-from palaver.runtime.sql.database import Database
+from palaver.messenger.realtime.memberships import CachedChat, DeliveryState
+from palaver.messenger.store.messages import MessageReader
 from palaver.runtime.telemetry.configuration import log
 
 
 class OrderedDelivery:
-    """Tells the hub of messages, chat by chat in order."""
+    """Hands messages to the hub, chat by chat in order."""
 
-    def __init__(self, hub: Hub, database: Database) -> None:
+    def __init__(self, hub: Hub, reader: MessageReader) -> None:
         self._hub = hub
-        self._database = database
+        self._reader = reader
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def tell_append(self, append: Append) -> None:
-        """Tells an own append, now, or when the hole before it is filled."""
-        audience = append.audience
-        last_seq = append.first_seq + len(append.ids) - 1
-        if append.first_seq <= audience.told_seq + 1:
-            audience.told_seq = max(audience.told_seq, last_seq)
-            self._hub.tell_append(append)
+    def deliver_send(self, chat: CachedChat, send: PendingSend, delivery: Delivery) -> None:
+        """Delivers an own send, now, or when the hole before it is filled."""
+        state = chat.delivery
+        if send.first_seq <= state.delivered_seq + 1:
+            self._hub.deliver_send(send)
+            state.delivered_seq = max(state.delivered_seq, send.last_seq)
         else:
-            audience.held[append.first_seq] = append
-        if audience.held or audience.wanted > audience.told_seq:
-            audience.wanted = max(audience.wanted, last_seq)
-            self._fill(audience)
+            delivery.add_part()
+            state.held[send.first_seq] = (send, delivery)
+        finish_reached(state)
+        if state.held or state.wanted_seq > state.delivered_seq:
+            state.wanted_seq = max(state.wanted_seq, send.last_seq)
+            self._fill(chat)
 
-    def go_on(self, audience: Audience) -> None:
-        """The committer has one outcome more: what waited for it may be told."""
-        if audience.wanted > audience.told_seq:
-            self._fill(audience)
+    def go_on(self, chat: CachedChat) -> None:
+        """The committer has one outcome more: what waited for it may be delivered."""
+        if chat.delivery.wanted_seq > chat.delivery.delivered_seq:
+            self._fill(chat)
 
-    def hear_new(self, audience: Audience, news: NewMessages) -> None:
-        """Tells messages that another replica wrote."""
-        if news.last_seq <= audience.born_seq:
-            # Committed before this replica first looked at the chat, heard of only now: it was never told
-            self._start(self._tell_late(audience, news))
-        elif news.last_seq > audience.told_seq:
-            audience.wanted = max(audience.wanted, news.last_seq)
-            self._fill(audience)
+    def deliver_until(self, chat: CachedChat, last_seq: int, delivery: Delivery) -> None:
+        """Delivers what another replica wrote, up to a seq, as a part of `delivery`."""
+        state = chat.delivery
+        if last_seq > state.delivered_seq:
+            delivery.add_part()
+            state.waiting.append((last_seq, delivery))
+            state.wanted_seq = max(state.wanted_seq, last_seq)
+            self._fill(chat)
 
     async def stop(self) -> None:
         """Waits for what is being read."""
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _fill(self, audience: Audience) -> None:
-        if not audience.filling:
-            audience.filling = True
-            self._start(self._fill_hole(audience))
+    def _fill(self, chat: CachedChat) -> None:
+        if not chat.delivery.is_filling:
+            chat.delivery.is_filling = True
+            task = asyncio.create_task(self._fill_hole(chat))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _fill_hole(self, audience: Audience) -> None:
+    async def _fill_hole(self, chat: CachedChat) -> None:
+        state = chat.delivery
         try:
-            while audience.wanted > audience.told_seq and await self._fill_page(audience):
+            while state.wanted_seq > state.delivered_seq and await self._fill_page(chat):
                 pass
         except Exception:
-            # Members find the hole themselves and resume; the next message of the chat tries again
-            log.exception("hole not filled", chat_id=audience.chat_id.hex(), told_seq=audience.told_seq)
+            log.exception(
+                "hole_not_filled", chat_id=chat.membership.chat_id.hex(), delivered_seq=state.delivered_seq
+            )
+            # They are read from the commit log once more
+            for _, delivery in state.waiting:
+                delivery.abandon()
+            state.waiting.clear()
         finally:
-            audience.filling = False
+            state.is_filling = False
 
-    async def _fill_page(self, audience: Audience) -> bool:
-        """Tells the next page. False: the rest has to wait for the committer, which goes on from here."""
-        rows = await self._database.read(read_after, audience.chat_id, audience.told_seq, audience.wanted)
-        before = audience.told_seq
-        for message in rows:
-            if message.seq <= audience.told_seq:
+    async def _fill_page(self, chat: CachedChat) -> bool:
+        """Delivers the next page. False: the rest waits for the committer, which goes on from here."""
+        state = chat.delivery
+        chat_id = chat.membership.chat_id
+        page = await self._reader.after(chat_id, state.delivered_seq, state.wanted_seq)
+        before = state.delivered_seq
+        for message in page:
+            if message.seq <= state.delivered_seq:
                 continue
-            held = audience.held.pop(message.seq, None)
+            held = state.held.pop(message.seq, None)
             if held is not None:
-                audience.told_seq = held.first_seq + len(held.ids) - 1
-                self._hub.tell_append(held)
-            elif message.client_id in audience.unsettled:
-                # An own append that is on disk, and whose outcome is on its way to the event loop
+                send, delivery = held
+                self._hub.deliver_send(send)
+                state.delivered_seq = send.last_seq
+                delivery.finish_part()
+            elif message.client_id in state.unsettled:
+                # An own send that is on disk, and whose outcome is on its way to the event loop
                 return False
             else:
-                audience.told_seq = message.seq
-                self._hub.tell_messages(audience, [message])
-        return audience.told_seq > before
+                self._hub.deliver_stored(chat.membership, message)
+                state.delivered_seq = message.seq
+        finish_reached(state)
+        return state.delivered_seq > before
 
-    async def _tell_late(self, audience: Audience, news: NewMessages) -> None:
-        rows = await self._database.read(read_after, audience.chat_id, news.first_seq - 1, news.last_seq)
-        self._hub.tell_messages(audience, rows)
+
+def finish_reached(state: DeliveryState) -> None:
+    """Ends the deliveries that waited for a seq which is delivered now."""
+    if not state.waiting:
+        return
+    reached = [delivery for last_seq, delivery in state.waiting if last_seq <= state.delivered_seq]
+    state.waiting = [one for one in state.waiting if one[0] > state.delivered_seq]
+    for delivery in reached:
+        delivery.finish_part()

@@ -5,24 +5,21 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, case, func, or_, select
+from sqlalchemy import Connection, bindparam, case, func, or_, select
 
 from palaver.contracts.errors import INVALID, PalaverError
-from palaver.messenger.domain import ChatView, MemberView, Message, no_such_chat
-from palaver.messenger.store.schema import GROUP, chats, members, messages, presence
+from palaver.messenger.domain import ChatView, MemberView, no_such_chat
+from palaver.messenger.store.schema import GROUP, chats, members, presence
 
 
-class Position(NamedTuple):
+class ListPosition(NamedTuple):
     """A place in a user's list of chats: behind this chat, as it stood there."""
 
     active_at: int
     chat_id: bytes
 
 
-LAST_MESSAGE = 10  # its first column in a row of `_views`
-
 _me = members.alias("me")
-_newest = messages.alias("newest")
 _readable = func.coalesce(_me.c.left_seq, chats.c.last_seq)
 _views = (
     select(
@@ -36,21 +33,9 @@ _views = (
         _me.c.active_at.label("position"),
         _me.c.read_seq,
         _me.c.left_seq,
-        # The last message, in the order of `Message`; all null in an empty chat
-        _newest.c.chat_id.label("m_chat_id"),
-        _newest.c.seq,
-        _newest.c.id.label("m_id"),
-        _newest.c.sender_id,
-        _newest.c.client_id,
-        _newest.c.text,
-        _newest.c.created_at.label("m_created_at"),
-        func.coalesce(_newest.c.edited_at, 0),
-        func.coalesce(_newest.c.deleted_at, 0),
-        _newest.c.trace_id,
     )
     .select_from(_me)
     .join(chats, chats.c.id == _me.c.chat_id)
-    .outerjoin(_newest, and_(_newest.c.chat_id == _me.c.chat_id, _newest.c.seq == _readable))
     .where(_me.c.user_id == bindparam("user_id"))
 )
 _one_view = _views.where(_me.c.chat_id == bindparam("chat_id"))
@@ -69,6 +54,7 @@ _members_of = (
         members.c.joined_at,
         members.c.received_seq,
         members.c.read_seq,
+        func.coalesce(presence.c.online, False),
         func.coalesce(presence.c.last_seen_at, 0),
     )
     .outerjoin(presence, presence.c.user_id == members.c.user_id)
@@ -94,8 +80,8 @@ def find_chat(connection: Connection, chat_id: bytes, user_id: bytes) -> ChatVie
 
 
 def list_chats(
-    connection: Connection, user_id: bytes, limit: int, behind: Position | None
-) -> tuple[list[ChatView], Position | None]:
+    connection: Connection, user_id: bytes, limit: int, behind: ListPosition | None
+) -> tuple[list[ChatView], ListPosition | None]:
     """A page of a user's chats, newest activity first, and where the next one begins; None: nowhere."""
     # One more than asked for tells whether there is a next page
     given: dict[str, Any] = {"user_id": user_id, "limit": limit + 1}
@@ -104,7 +90,7 @@ def list_chats(
         query = _behind_position
         given.update(active_at=behind.active_at, behind_id=behind.chat_id)
     rows = connection.execute(query, given).all()
-    more = Position(rows[limit - 1].position, rows[limit - 1].chat_id) if len(rows) > limit else None
+    more = ListPosition(rows[limit - 1].position, rows[limit - 1].chat_id) if len(rows) > limit else None
     return views_of(connection, rows[:limit], user_id), more
 
 
@@ -120,7 +106,7 @@ def count_chats(connection: Connection, user_id: bytes) -> int:
 
 
 def views_of(connection: Connection, rows: Sequence[Any], user_id: bytes) -> list[ChatView]:
-    """Rows of `_views` with the members of their chats."""
+    """Rows of `_views` with the members of their chats. Last messages are the message reader's."""
     found = read_members(connection, rows, user_id)
     return [
         ChatView(
@@ -133,7 +119,7 @@ def views_of(connection: Connection, rows: Sequence[Any], user_id: bytes) -> lis
             row.active_at,
             max(0, row.readable - row.read_seq),
             row.left_seq is not None,
-            Message(*row[LAST_MESSAGE:]) if row[LAST_MESSAGE] is not None else None,
+            None,
             found.get(row.chat_id, []),
         )
         for row in rows
@@ -161,7 +147,7 @@ def read_members(
 # ---- cursors ----
 
 
-def cursor_of(position: Position | None) -> str:
+def cursor_of(position: ListPosition | None) -> str:
     """A position as clients carry it, who need not understand it. Empty: there is no next page."""
     if position is None:
         return ""
@@ -169,7 +155,7 @@ def cursor_of(position: Position | None) -> str:
     return base64.urlsafe_b64encode(raw).decode()
 
 
-def position_of(cursor: str) -> Position | None:
+def position_of(cursor: str) -> ListPosition | None:
     """The position that a cursor names; None for an empty one. Raises `invalid`."""
     if not cursor:
         return None
@@ -180,4 +166,4 @@ def position_of(cursor: str) -> Position | None:
     # The sign bit stays 0, so that the time fits the database's integers
     if len(raw) != 24 or raw[0] > 0x7F:
         raise PalaverError(INVALID, "cursor is not one that this service gave", field="cursor")
-    return Position(int.from_bytes(raw[:8], "big"), raw[8:])
+    return ListPosition(int.from_bytes(raw[:8], "big"), raw[8:])

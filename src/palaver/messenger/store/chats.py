@@ -1,45 +1,24 @@
 """Chats and their members: the statements that make and change them."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from palaver.contracts.errors import FORBIDDEN, INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.messenger.domain import ChatView, no_such_chat
+from palaver.messenger.domain import ChatView
 from palaver.messenger.store.chat_lists import load_chat
-from palaver.messenger.store.schema import DIRECT, GROUP, chats, members
-from palaver.runtime.sql.compiled_query import Query
-
-
-class Standing(NamedTuple):
-    """What a user is to a chat. `left_seq` is null for a member."""
-
-    kind: int
-    created_by: bytes
-    last_seq: int
-    active_at: int
-    left_seq: int | None
-    read_seq: int
-
-
-_standing = (
-    select(
-        chats.c.kind,
-        chats.c.created_by,
-        chats.c.last_seq,
-        chats.c.active_at,
-        members.c.left_seq,
-        members.c.read_seq,
-    )
-    .join(members, members.c.chat_id == chats.c.id)
-    .where(chats.c.id == bindparam("chat_id"), members.c.user_id == bindparam("user_id"))
+from palaver.messenger.store.members import (
+    Standing,
+    check_group,
+    check_member,
+    locked_standing,
+    read_standing,
+    standing_from,
 )
-_plain_standing = Query(_standing)
-# Where rows can be locked: two changes of one chat's members wait for each other
-_locked_standing = Query(_standing.with_for_update())
+from palaver.messenger.store.schema import DIRECT, GROUP, chats, members
+
 _by_pair = select(chats.c.id).where(chats.c.pair == bindparam("pair"))
 
 _rejoin = update(members).where(
@@ -50,26 +29,6 @@ _change_version = (
     .where(chats.c.id == bindparam("chat_id"))
     .values(members_version=chats.c.members_version + 1)
 )
-
-
-def read_standing(connection: Connection, chat_id: bytes, user_id: bytes) -> Standing:
-    """What a present or former member is to a chat. Raises `not_found` for anybody else."""
-    return standing_by(connection, _plain_standing, chat_id, user_id)
-
-
-def standing_by(connection: Connection, query: Query, chat_id: bytes, user_id: bytes) -> Standing:
-    """The standing that `query` finds. Raises `not_found`."""
-    rows = query.rows(connection, {"chat_id": chat_id, "user_id": user_id})
-    if not rows:
-        raise no_such_chat()
-    return Standing._make(rows[0])
-
-
-def check_member(standing: Standing) -> Standing:
-    """Raises `not_found` for a former member: who left may read, and do nothing."""
-    if standing.left_seq is not None:
-        raise no_such_chat()
-    return standing
 
 
 # ---- direct chats ----
@@ -146,7 +105,7 @@ def add_members(
 
     Raises `not_found`, `forbidden` for a direct chat, and `invalid` where the group would pass `most`.
     """
-    standing = check_member(standing_by(connection, _locked_standing, chat_id, user_id))
+    standing = check_member(standing_from(connection, locked_standing, chat_id, user_id))
     check_group(standing)
     query = select(members.c.user_id, members.c.left_seq).where(members.c.chat_id == chat_id)
     known = dict(connection.execute(query).all())
@@ -183,7 +142,7 @@ def remove_member(connection: Connection, chat_id: bytes, user_id: bytes, remove
 
     Raises `not_found`, and `forbidden` for a direct chat and for who is neither of the two.
     """
-    standing = check_member(standing_by(connection, _locked_standing, chat_id, user_id))
+    standing = check_member(standing_from(connection, locked_standing, chat_id, user_id))
     check_group(standing)
     if user_id not in (removed_id, standing.created_by):
         raise PalaverError(FORBIDDEN, "only the creator of a group removes others", field="user_id")
@@ -195,9 +154,3 @@ def remove_member(connection: Connection, chat_id: bytes, user_id: bytes, remove
     if not removed.rowcount:
         raise PalaverError(NOT_FOUND, "the user is not a member of this chat", field="user_id")
     connection.execute(_change_version, {"chat_id": chat_id})
-
-
-def check_group(standing: Standing) -> None:
-    """Raises `forbidden` for a direct chat."""
-    if standing.kind != GROUP:
-        raise PalaverError(FORBIDDEN, "a direct chat has its two members for ever", field="chat_id")

@@ -1,28 +1,13 @@
 """What the store has of one message and its chat's members, for operators: all but the text."""
 
-from dataclasses import replace
-from typing import Any, NamedTuple
-
 from sqlalchemy import Connection, bindparam, select
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
-from palaver.messenger.domain import Member, Message
-from palaver.messenger.store.messages import MESSAGE
-from palaver.messenger.store.schema import GROUP, chats, members, messages
-
-
-class MessageInspection(NamedTuple):
-    """A message without its text, and all present and former members, in the order in which they joined."""
-
-    message: Message
-    is_group: bool
-    members: list[Member]
-
+from palaver.messenger.domain import Member, MessageInspection
+from palaver.messenger.store.messages import read_at
+from palaver.messenger.store.schema import GROUP, chats, members
 
 _chat = select(chats.c.kind, chats.c.last_seq).where(chats.c.id == bindparam("chat_id"))
-_message = select(*MESSAGE).where(
-    messages.c.chat_id == bindparam("chat_id"), messages.c.seq == bindparam("seq")
-)
 _members = (
     select(
         members.c.user_id,
@@ -41,9 +26,9 @@ def inspect_message(connection: Connection, chat_id: bytes, seq: int) -> Message
     chat = connection.execute(_chat, {"chat_id": chat_id}).first()
     if chat is None:
         raise PalaverError(NOT_FOUND, "the journal has no such chat", field="chat_id")
-    row: Any = connection.execute(_message, {"chat_id": chat_id, "seq": seq}).first()
-    if row is None:
+    message = read_at(connection, [(chat_id, seq)]).get((chat_id, seq))
+    if message is None:
         reason = f"the journal has no message {seq} of this chat, whose last seq is {chat.last_seq}"
         raise PalaverError(NOT_FOUND, reason, field="seq")
     found = [Member(*member) for member in connection.execute(_members, {"chat_id": chat_id})]
-    return MessageInspection(replace(Message(*row), text=""), chat.kind == GROUP, found)
+    return MessageInspection(message._replace(text=""), chat.kind == GROUP, found)

@@ -1,22 +1,32 @@
-"""A chat's messages: reading them by seq, and changing one's own."""
+"""The one reader of messages: everything that shows, repeats or changes a message reaches it through here.
+
+A message that leaves the journal for an archive is read by another adapter of `MessageReader`; whoever uses
+the port does not notice.
+"""
 
 import contextlib
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, tuple_, update
 
 from palaver.contracts.errors import CONFLICT, FORBIDDEN, NOT_FOUND, PalaverError
 from palaver.messenger.domain import Message, Receipt
-from palaver.messenger.store.chats import check_member, read_standing
-from palaver.messenger.store.schema import DIRECT, members, messages
+from palaver.messenger.store.members import Standing, check_member, read_standing
+from palaver.messenger.store.receipts import read_receipts
+from palaver.messenger.store.schema import DIRECT, messages
 from palaver.runtime.sql.compiled_query import Query
+from palaver.runtime.sql.database import Database
 
 # A page ends early at so many characters: it must fit a gRPC message, at up to 4 bytes each
 PAGE_CHARACTERS = 4 * 1024 * 1024
 # Rows fetched at once, so that a page of very long texts is not read far beyond its end
 FETCHED_ROWS = 100
+# Pages of a resume: each waits in memory for a socket that may read slowly
+STREAM_MESSAGES = 200
+STREAM_CHARACTERS = 128 * 1024
+
+Place = tuple[bytes, int]
 
 
 class Page(NamedTuple):
@@ -24,8 +34,7 @@ class Page(NamedTuple):
 
     `rows` have the fields of `domain.Message` in their order; no objects are made of them, since a page is
     read far more often than anything is done with one message. `last_seq` is the last seq that the reader
-    may read, `read_seq` how far the reader has said to have read, `left` whether the reader is a former
-    member.
+    may read, `read_seq` how far the reader has read, `left` whether the reader is a former member.
     """
 
     rows: Sequence[tuple[Any, ...]]
@@ -36,77 +45,142 @@ class Page(NamedTuple):
 
 
 # Places in a row
-SEQ = 1
-TEXT = 5
+SEQ = Message._fields.index("seq")
+TEXT = Message._fields.index("text")
+
+
+class MessageReader(Protocol):
+    """Reads messages, wherever they are. All raise `unavailable` where a part of them can't be reached
+    now."""
+
+    async def page(
+        self, chat_id: bytes, user_id: bytes, limit: int, *, before: int, after: int | None
+    ) -> Page:
+        """The first `limit` messages behind `after` or, where that is None, the last `limit` before `before`
+        (0: before the end). Raises `not_found` for whoever is not a present or former member."""
+        ...
+
+    async def after(self, chat_id: bytes, after: int, until: int) -> list[Message]:
+        """The next messages of a chat behind `after` up to `until`, some hundreds at most; empty: there are
+        none."""
+        ...
+
+    async def readable_after(
+        self, chat_id: bytes, user_id: bytes, after: int
+    ) -> tuple[list[Message], int] | None:
+        """The same as far as a user may read, and the last seq of all that; None: the chat is not theirs."""
+        ...
+
+    async def at(self, places: Sequence[Place]) -> Mapping[Place, Message]:
+        """The messages at these places (chat id, seq), where there are such."""
+        ...
+
+
+class SqlMessageReader:
+    """Messages that are in the journal's own table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, chat_id: bytes, user_id: bytes, limit: int, *, before: int, after: int | None
+    ) -> Page:
+        """See `MessageReader.page`."""
+        return await self._database.read_short(read_page, chat_id, user_id, limit, before, after)
+
+    async def after(self, chat_id: bytes, after: int, until: int) -> list[Message]:
+        """See `MessageReader.after`."""
+        return await self._database.read(read_after, chat_id, after, until)
+
+    async def readable_after(
+        self, chat_id: bytes, user_id: bytes, after: int
+    ) -> tuple[list[Message], int] | None:
+        """See `MessageReader.readable_after`."""
+        return await self._database.read(read_readable_after, chat_id, user_id, after)
+
+    async def at(self, places: Sequence[Place]) -> Mapping[Place, Message]:
+        """See `MessageReader.at`."""
+        return await self._database.read_short(read_at, places) if places else {}
+
 
 # The columns of `domain.Message`, in the order of its fields
-MESSAGE = (
-    messages.c.chat_id,
-    messages.c.seq,
-    messages.c.id,
-    messages.c.sender_id,
-    messages.c.client_id,
-    messages.c.text,
-    messages.c.created_at,
-    func.coalesce(messages.c.edited_at, 0),
-    func.coalesce(messages.c.deleted_at, 0),
-    messages.c.trace_id,
-)
-_columns = select(*MESSAGE).where(messages.c.chat_id == bindparam("chat_id"))
-_one = _columns.where(messages.c.seq == bindparam("seq"))
-# Where rows can be locked: two changes of one message wait for each other
-_locked_one = _one.with_for_update()
+COLUMNS = [
+    func.coalesce(column, 0) if column.nullable else column
+    for column in (messages.c[name] for name in Message._fields)
+]
+_of_chat = select(*COLUMNS).where(messages.c.chat_id == bindparam("chat_id"))
 _backwards = Query(
-    _columns.where(messages.c.seq <= bindparam("until"))
+    _of_chat.where(messages.c.seq <= bindparam("until"))
     .order_by(messages.c.seq.desc())
     .limit(bindparam("limit"))
 )
 _forwards = Query(
-    _columns.where(messages.c.seq > bindparam("after"), messages.c.seq <= bindparam("until"))
+    _of_chat.where(messages.c.seq > bindparam("after"), messages.c.seq <= bindparam("until"))
     .order_by(messages.c.seq)
     .limit(bindparam("limit"))
 )
-_receipts = select(members.c.user_id, members.c.received_seq, members.c.read_seq).where(
-    members.c.chat_id == bindparam("chat_id")
+_at = select(*COLUMNS).where(
+    tuple_(messages.c.chat_id, messages.c.seq).in_(bindparam("places", expanding=True))
 )
-_present_receipts = _receipts.where(members.c.left_seq.is_(None))
-_both_receipts = Query(_present_receipts)
-_own_receipt = Query(_receipts.where(members.c.user_id == bindparam("user_id")))
-_least_received = Query(_present_receipts.order_by(members.c.received_seq).limit(2))
-_least_read = Query(_present_receipts.order_by(members.c.read_seq).limit(2))
-_change = update(messages).where(
-    messages.c.chat_id == bindparam("chat"), messages.c.seq == bindparam("place")
-)
+# Where rows can be locked: two changes of one message wait for each other
+_locked = _of_chat.where(messages.c.seq == bindparam("seq")).with_for_update()
+_change = update(messages).where(messages.c.chat_id == bindparam("of"), messages.c.seq == bindparam("place"))
 
 
 def read_page(
     connection: Connection, chat_id: bytes, user_id: bytes, limit: int, before: int, after: int | None
 ) -> Page:
-    """The first `limit` messages behind `after` or, where that is None, the last `limit` before `before`
-    (0: before the end).
-
-    Raises `not_found` for who is no present or former member.
-    """
+    """See `MessageReader.page`."""
     standing = read_standing(connection, chat_id, user_id)
     left = standing.left_seq is not None
-    end = standing.last_seq if standing.left_seq is None else standing.left_seq
+    end = readable_seq(standing)
     given: dict[str, Any] = {"chat_id": chat_id, "limit": limit}
     if after is None:
         given["until"] = min(before - 1, end) if before else end
-        rows = fetch_page(connection, _backwards, given)
+        rows = fetch_rows(connection, _backwards, given, PAGE_CHARACTERS)
         rows.reverse()
     else:
         # min: a seq of the wire may be larger than the database's integers
         given.update(after=min(after, end), until=end)
-        rows = fetch_page(connection, _forwards, given)
+        rows = fetch_rows(connection, _forwards, given, PAGE_CHARACTERS)
     receipts = read_receipts(connection, chat_id, user_id, direct=standing.kind == DIRECT, left=left)
     return Page(rows, end, standing.read_seq, left, receipts)
 
 
-def fetch_page(connection: Connection, query: Query, given: dict[str, Any]) -> list[tuple[Any, ...]]:
+def readable_seq(standing: Standing) -> int:
+    """The last seq that a present or former member may read."""
+    return standing.last_seq if standing.left_seq is None else standing.left_seq
+
+
+def read_after(connection: Connection, chat_id: bytes, after: int, until: int) -> list[Message]:
+    """See `MessageReader.after`."""
+    given = {"chat_id": chat_id, "after": after, "until": until, "limit": STREAM_MESSAGES}
+    return [Message._make(row) for row in fetch_rows(connection, _forwards, given, STREAM_CHARACTERS)]
+
+
+def read_readable_after(
+    connection: Connection, chat_id: bytes, user_id: bytes, after: int
+) -> tuple[list[Message], int] | None:
+    """See `MessageReader.readable_after`."""
+    try:
+        until = readable_seq(read_standing(connection, chat_id, user_id))
+    except PalaverError:
+        return None
+    return read_after(connection, chat_id, min(after, until), until), until
+
+
+def read_at(connection: Connection, places: Iterable[Place]) -> dict[Place, Message]:
+    """See `MessageReader.at`."""
+    found = connection.execute(_at, {"places": list(places)})
+    return {(row[0], row[SEQ]): Message._make(row) for row in found}
+
+
+def fetch_rows(
+    connection: Connection, query: Query, given: dict[str, Any], most_characters: int
+) -> list[tuple[Any, ...]]:
     """The rows of a page, fewer where their texts are long, but never none where there are any."""
     rows: list[tuple[Any, ...]] = []
-    room = PAGE_CHARACTERS
+    room = most_characters
     with contextlib.closing(query.run(connection, given)) as cursor:
         while part := cursor.fetchmany(FETCHED_ROWS):
             for row in part:
@@ -117,25 +191,6 @@ def fetch_page(connection: Connection, query: Query, given: dict[str, Any]) -> l
             if len(part) < FETCHED_ROWS:
                 break
     return rows
-
-
-def read_receipts(
-    connection: Connection, chat_id: bytes, user_id: bytes, *, direct: bool, left: bool
-) -> list[Receipt]:
-    """Receipts among which are the least two of all members, by received and by read seq.
-
-    Somebody who left gets their own: how far others come later is not theirs to know.
-    """
-    given = {"chat_id": chat_id}
-    rows: Iterable[tuple[Any, ...]]
-    if left:
-        rows = _own_receipt.rows(connection, {**given, "user_id": user_id})
-    elif direct:
-        rows = _both_receipts.rows(connection, given)
-    else:
-        # A set, since one member may be the least by both
-        rows = {*_least_received.rows(connection, given), *_least_read.rows(connection, given)}
-    return [Receipt(*row) for row in rows]
 
 
 # ---- one's own messages ----
@@ -149,10 +204,10 @@ def edit_message(
     Raises `not_found` for who is no member and where there is no such message, `forbidden` where it is
     somebody else's, `conflict` where it is deleted.
     """
-    message = read_own_message(connection, chat_id, user_id, seq)
+    message = lock_own_message(connection, chat_id, user_id, seq)
     if message.deleted_at:
         raise PalaverError(CONFLICT, "the message is deleted", field="seq")
-    return change_message(connection, replace(message, text=text, edited_at=max(now, message.created_at)))
+    return store_change(connection, message._replace(text=text, edited_at=max(now, message.created_at)))
 
 
 def delete_message(
@@ -160,35 +215,35 @@ def delete_message(
 ) -> tuple[Message, bool]:
     """What is left of the message, and whether this call deleted it.
 
-    Raises as `edit_message` does, but for a deleted one, which is given as it is.
+    Raises as `edit_message` does, but for a deleted one, which is returned as it is.
     """
-    message = read_own_message(connection, chat_id, user_id, seq)
+    message = lock_own_message(connection, chat_id, user_id, seq)
     if message.deleted_at:
         return message, False
-    deleted = replace(message, text="", deleted_at=max(now, message.created_at))
-    return change_message(connection, deleted), True
+    deleted = message._replace(text="", deleted_at=max(now, message.created_at))
+    return store_change(connection, deleted), True
 
 
-def read_own_message(connection: Connection, chat_id: bytes, user_id: bytes, seq: int) -> Message:
+def lock_own_message(connection: Connection, chat_id: bytes, user_id: bytes, seq: int) -> Message:
     """A message of the user's, locked where rows can be. Raises `not_found`, `forbidden`."""
     standing = check_member(read_standing(connection, chat_id, user_id))
     row: Any = None
     if 0 < seq <= standing.last_seq:
-        row = connection.execute(_locked_one, {"chat_id": chat_id, "seq": seq}).first()
+        row = connection.execute(_locked, {"chat_id": chat_id, "seq": seq}).first()
     if row is None:
         raise PalaverError(NOT_FOUND, "no such message", field="seq")
-    message = Message(*row)
+    message = Message._make(row)
     if message.sender_id != user_id:
         raise PalaverError(FORBIDDEN, "the message is somebody else's", field="seq")
     return message
 
 
-def change_message(connection: Connection, message: Message) -> Message:
+def store_change(connection: Connection, message: Message) -> Message:
     """Writes what may change of a message. Its seq and ids stay for ever."""
     connection.execute(
         _change,
         {
-            "chat": message.chat_id,
+            "of": message.chat_id,
             "place": message.seq,
             "text": message.text,
             "edited_at": message.edited_at or None,

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -71,15 +72,13 @@ messages = Table(
     Column("edited_at", BigInteger),
     Column("deleted_at", BigInteger),
     Column("trace_id", String(32), nullable=False, default=""),
-    # For catching up after a broken stream. New messages are in neither, where indexes can be partial
-    Index("messages_by_edit", "edited_at", sqlite_where=text("edited_at IS NOT NULL")),
-    Index("messages_by_deletion", "deleted_at", sqlite_where=text("deleted_at IS NOT NULL")),
     # Rows lie in the order of their chat and seq: a page of history is one piece of the file
     sqlite_with_rowid=False,
 )
 
-# Apart from the messages, because it stays when those move to an archive. The client id comes first: those
-# that are UUIDv7 grow with time, so that a batch's keys share a few pages instead of one a chat
+# Apart from the messages, because it stays when those move to an archive: a send that is repeated is
+# answered from here alone. The client id comes first: those that are UUIDv7 grow with time, so that a
+# batch's keys share a few pages instead of one a chat
 message_keys = Table(
     "message_keys",
     metadata,
@@ -87,6 +86,18 @@ message_keys = Table(
     Column("chat_id", Id, primary_key=True),
     Column("sender_id", Id, primary_key=True),
     Column("seq", BigInteger, nullable=False),
+    Column("id", Id, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One row a committed transaction: what it has touched (see `events.py`), in MessagePack
+commit_log = Table(
+    "commit_log",
+    metadata,
+    Column("writer", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("entries", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -94,6 +105,10 @@ presence = Table(
     "presence",
     metadata,
     Column("user_id", Id, primary_key=True),
+    # Whether companions have been sent that the user is there. Stored, so that it outlives this process: who
+    # is gone when it starts again is announced then
+    Column("online", Boolean, nullable=False, default=False),
     Column("last_seen_at", BigInteger, nullable=False),
+    Index("presence_online", "user_id", sqlite_where=text("online")),
     sqlite_with_rowid=False,
 )

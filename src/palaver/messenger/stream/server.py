@@ -1,9 +1,9 @@
-"""The messenger's end of `Attach`: what gateways' sockets ask, in batches."""
+"""The messenger's end of `Attach`: what gateways' sockets send, in batches."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from palaver.contracts.errors import INVALID, MALFORMED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.messenger_pb2 import (
@@ -14,35 +14,35 @@ from palaver.contracts.messenger_pb2 import (
     SocketOpen,
     TypingUpdate,
 )
+from palaver.contracts.times import now_us
 from palaver.messenger import metrics
-from palaver.messenger.realtime.gateway_connection import GatewayConnection, Socket
-from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.sequencing import Append
-from palaver.messenger.stream.reads import Asks
-from palaver.messenger.stream.resume import catch_up, hold_back, resume
-from palaver.runtime.sql.database import Database
+from palaver.messenger.pending_send import PendingSend
+from palaver.messenger.realtime.engine import Engine, ReceiptOrigin
+from palaver.messenger.realtime.gateway_connection import GatewayConnection, GatewayReply, Socket
+from palaver.messenger.realtime.memberships import CachedChat, Found
+from palaver.messenger.store.opening import Store
+from palaver.messenger.stream.catch_up import catch_up
+from palaver.messenger.stream.reads import Reads
+from palaver.messenger.stream.resume import hold_back, resume
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.trace_context import parse_own_traceparent
 from palaver.runtime.tokens import TokenVerifier
 
-if TYPE_CHECKING:
-    from palaver.messenger.realtime.engine import Engine
-
 ID_BYTES = 16
 MOST_TEXTS = 1_000
 MOST_CURSORS = 1_000
-# A stopping messenger waits so long for gateways to take what it has to tell.
-LAST_WORDS_SECONDS = 2.0
+# A stopping messenger waits so long for gateways to take what is left to be written.
+FLUSH_SECONDS = 2.0
 
 
 class StreamServer:
     """All gateways' streams of this replica."""
 
-    def __init__(self, engine: "Engine", database: Database, verifier: TokenVerifier) -> None:
+    def __init__(self, engine: Engine, store: Store, verifier: TokenVerifier, reads: Reads) -> None:
         self._engine = engine
-        self._database = database
+        self._store = store
         self._verifier = verifier
-        self.asks = Asks(verifier)
+        self._reads = reads
         self._readers: dict[GatewayConnection, asyncio.Task[Any]] = {}
         self._stopping = False
 
@@ -51,7 +51,7 @@ class StreamServer:
         if self._stopping:
             # One that comes back before the port is closed would hang here until the server's grace ends
             return
-        gateway = GatewayConnection()
+        gateway = GatewayConnection(self._engine.followed)
         reader = asyncio.create_task(self._read_batches(gateway, requests))
         writer = asyncio.create_task(gateway.write_batches(context.write))
         overrun = asyncio.create_task(gateway.overrun.wait())
@@ -65,23 +65,24 @@ class StreamServer:
             metrics.GATEWAYS.dec()
             for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
+            # Before anything is awaited: a second cancellation must not leave its sockets open for ever
             self._detach(gateway)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         if gateway.overrun.is_set():
             metrics.GATEWAYS_CUT.inc()
-            log.warning("gateway cut off, which reads too slowly")
+            log.warning("gateway_reads_too_slowly")
         for result in results:
             if isinstance(result, Exception):
-                log.warning("stream of a gateway broke", cause=repr(result))
+                log.warning("gateway_stream_broke", cause=repr(result))
 
     async def stop(self) -> None:
-        """Says what is left to say, then ends all streams: gateways come back to whoever is there."""
+        """Writes what is left, then ends all streams: gateways come back to whoever is there."""
         self._stopping = True
         for gateway in list(self._readers):
             try:
-                await asyncio.wait_for(gateway.written(), LAST_WORDS_SECONDS)
+                await asyncio.wait_for(gateway.written(), FLUSH_SECONDS)
             except TimeoutError:
-                log.warning("gateway does not read; its stream ends")
+                log.warning("gateway_does_not_read")
         for reader in list(self._readers.values()):
             reader.cancel()
 
@@ -97,15 +98,16 @@ class StreamServer:
     async def _receive_batch(
         self, gateway: GatewayConnection, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
     ) -> None:
-        if batch.hello.since:
-            gateway.since = batch.hello.since
+        followed = {position.writer: position.number for position in batch.hello.followed}
+        if followed:
+            gateway.missed_since = followed
             gateway.hold_deliveries()
         for opening in batch.opens:
             await self._open(gateway, opening)
-        if batch.reopened and gateway.since:
-            # Before its sends: those that were stored already are told to the others by this, and answered
-            # after it; no new one can be told by this to its own sender
-            await catch_up(gateway, self._database, self._engine)
+        if batch.reopened and gateway.missed_since:
+            # Before its sends: those that were stored already are delivered to the others by this, and
+            # answered after it; no new one can be delivered by this to its own sender
+            await catch_up(gateway, gateway.missed_since, self._store, self._engine)
         for send in batch.sends:
             self._receive_send(gateway, send)
         for receipt in batch.receipts:
@@ -119,20 +121,20 @@ class StreamServer:
     def _receive_reads(
         self, gateway: GatewayConnection, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
     ) -> None:
-        for asked in batch.resumes:
-            self._receive_resume(gateway, asked, tasks)
+        for request in batch.resumes:
+            self._receive_resume(gateway, request, tasks)
         if batch.reads:
-            start(self._receive_asks(gateway, batch, tasks), tasks)
+            start(self._begin_reads(gateway, batch, tasks), tasks)
         for number in batch.drained:
             gateway.note_drained(number)
 
-    async def _receive_asks(
+    async def _begin_reads(
         self, gateway: GatewayConnection, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
     ) -> None:
         """Begins one page a turn of the event loop. All in one turn, the gateway would wait for the last of
         them, then the messenger for the gateway; and so would every message that comes meanwhile."""
-        for ask in batch.reads:
-            start(self.asks.answer(gateway, ask), tasks)
+        for request in batch.reads:
+            start(self._reads.answer(gateway, request), tasks)
             await asyncio.sleep(0)
 
     async def _open(self, gateway: GatewayConnection, opening: SocketOpen) -> None:
@@ -145,8 +147,7 @@ class StreamServer:
             gateway.outbox.opened.add(socket=opening.socket, error=error.kind.code)
             gateway.wake()
             return
-        # A message that is older, and is told to this socket later, must not be taken for told before it
-        opened_at = opening.opened_at or self._engine.committer.told_until()
+        opened_at = opening.opened_at or now_us()
         socket = Socket(
             opening.socket,
             gateway,
@@ -155,16 +156,16 @@ class StreamServer:
             opened_at,
             opening.implicit_receipts,
         )
-        first = self._engine.hub.add(socket)
-        gateway.outbox.opened.add(socket=opening.socket, opened_at=opened_at)
+        await self._engine.open_socket(socket, new=not opening.opened_at)
+        opened = gateway.outbox.opened.add(socket=opening.socket, opened_at=opened_at)
+        for writer, number in self._engine.followed.known.items():
+            opened.opened_after.add(writer=writer, number=number)
         gateway.wake()
-        if not opening.opened_at:
-            self._engine.presence.came(socket, first=first)
 
     def _close(self, gateway: GatewayConnection, number: int) -> None:
         socket = gateway.sockets.get(number)
-        if socket is not None and self._engine.hub.remove(socket) and not self._stopping:
-            self._engine.presence.went(socket.user_id)
+        if socket is not None:
+            self._engine.close_socket(socket)
         # Its resume need not wait for it any more
         gateway.note_drained(number)
 
@@ -180,45 +181,46 @@ class StreamServer:
         if not is_well_formed(send):
             gateway.refuse_send(send.request, PalaverError(MALFORMED, "malformed send"))
             return
-        audience = self._engine.audiences.member_of(send.chat_id, socket.user_id)
-        if audience is not None:
-            self._engine.admit(append_of(send, socket, audience))
+        chat = self._engine.memberships.with_member(send.chat_id, socket.user_id)
+        if chat is not None:
+            self._engine.admit(chat, pending_send(send, socket, chat))
             return
 
-        def admit(found: Audience | PalaverError) -> None:
+        def admit(found: Found) -> None:
             if isinstance(found, PalaverError):
                 gateway.refuse_send(send.request, found)
             else:
-                self._engine.admit(append_of(send, socket, found))
+                self._engine.admit(found, pending_send(send, socket, found))
 
-        self._engine.audiences.for_member(send.chat_id, socket.user_id, admit)
+        self._engine.memberships.for_member(send.chat_id, socket.user_id, admit)
 
     def _receive_receipt(self, gateway: GatewayConnection, receipt: ReceiptUpdate) -> None:
         socket = gateway.sockets.get(receipt.socket)
         if socket is None:
             return
         chat_id, received_seq, read_seq = receipt.chat_id, receipt.received_seq, receipt.read_seq
+        origin = ReceiptOrigin(gateway, receipt.number) if receipt.number else None
 
-        def admit(audience: Audience | PalaverError) -> None:
-            if isinstance(audience, PalaverError):
-                gateway.refuse_frame(socket.number, chat_id, audience)
+        def admit(found: Found) -> None:
+            if isinstance(found, PalaverError):
+                gateway.refuse_frame(socket.number, chat_id, found)
             else:
-                self._engine.imply_receipt(chat_id, socket.user_id, received_seq, read_seq)
+                self._engine.submit_receipt(chat_id, socket.user_id, received_seq, read_seq, origin)
 
-        self._engine.audiences.for_member(chat_id, socket.user_id, admit)
+        self._engine.memberships.for_member(chat_id, socket.user_id, admit)
 
     def _receive_typing(self, gateway: GatewayConnection, typing: TypingUpdate) -> None:
         socket = gateway.sockets.get(typing.socket)
         if socket is not None:
-            self._engine.tell_typing(typing.chat_id, socket.user_id)
+            self._engine.publish_typing(typing.chat_id, socket.user_id)
 
     def _receive_resume(
-        self, gateway: GatewayConnection, asked: ResumeRequest, tasks: set[asyncio.Task[None]]
+        self, gateway: GatewayConnection, request: ResumeRequest, tasks: set[asyncio.Task[None]]
     ) -> None:
-        socket = gateway.sockets.get(asked.socket)
+        socket = gateway.sockets.get(request.socket)
         if socket is None:
             return
-        if len(asked.chat_ids) != len(asked.after_seqs) or len(asked.chat_ids) > MOST_CURSORS:
+        if len(request.chat_ids) != len(request.after_seqs) or len(request.chat_ids) > MOST_CURSORS:
             gateway.refuse_frame(
                 socket.number, b"", PalaverError(INVALID, "too many cursors", field="cursors")
             )
@@ -227,9 +229,9 @@ class StreamServer:
                 socket.number, b"", PalaverError(INVALID, "a resume is under way", field="cursors")
             )
         else:
-            cursors = dict(zip(asked.chat_ids, asked.after_seqs, strict=True))
+            cursors = dict(zip(request.chat_ids, request.after_seqs, strict=True))
             hold_back(socket, cursors)
-            start(resume(socket, cursors, self._database), tasks)
+            start(resume(socket, cursors, self._store, self._engine.followed), tasks)
 
 
 def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
@@ -239,27 +241,23 @@ def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> No
     task.add_done_callback(tasks.discard)
 
 
-def append_of(send: Send, socket: Socket, audience: Audience) -> Append:
-    """What the committer is asked for by a send."""
+def pending_send(send: Send, socket: Socket, chat: CachedChat) -> PendingSend:
+    """A gateway's send, on its way to the journal."""
     trace = parse_own_traceparent(send.traceparent)
-    append = Append(
-        audience,
+    return PendingSend(
+        chat.membership,
         socket.user_id,
         list(send.client_ids),
         list(send.texts),
+        GatewayReply(socket.gateway, socket.number, send.request),
         send.retry,
-        trace.trace_id,
-        socket.gateway,
-        socket.number,
-        send.request,
+        trace,
+        time.time_ns() if trace.sampled else 0,
     )
-    if trace.sampled:
-        append.trace, append.came_at = trace, time.time_ns()
-    return append
 
 
 def is_well_formed(send: Send) -> bool:
-    """Whether a send has the shape that the contract asks for; what is in it the gateway has checked."""
+    """Whether a send has the shape that the contract wants; what is in it the gateway has checked."""
     count = len(send.texts)
     if not 0 < count <= MOST_TEXTS or len(send.client_ids) != count or len(send.chat_id) != ID_BYTES:
         return False

@@ -8,8 +8,8 @@ EXPERIMENTS = "-event_engine_client,-event_engine_listener"
 
 
 def poll_in_one_thread() -> None:
-    """Lets gRPC's own poller read connections, unless `GRPC_EXPERIMENTS` says something else.
+    """Lets gRPC's own poller read connections, unless `GRPC_EXPERIMENTS` is set already.
 
-    gRPC looks when it is imported, and never again: call it before.
+    gRPC reads the variable when it is imported, and never again: call this before.
     """
     os.environ.setdefault("GRPC_EXPERIMENTS", EXPERIMENTS)

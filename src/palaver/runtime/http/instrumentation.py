@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from palaver.runtime.printable import printable
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import mark_failed
 from palaver.runtime.telemetry.spans import Attributes
@@ -25,7 +26,7 @@ SECONDS = Histogram(
 IN_PROGRESS = Gauge("palaver_http_requests_in_progress", "Requests under way.")
 
 METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"))
-# Read by machines every few seconds: lines of `debug`, and no traces begun
+# What machines request every few seconds: lines of `debug`, and no traces begun
 HEALTH_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
 # The route of all paths that have none
 UNKNOWN = "unknown"
@@ -43,8 +44,8 @@ def no_generation(_path: str) -> str:
 class RequestInstrumentation:
     """ASGI middleware that traces, counts and logs every request.
 
-    `is_edge`: it decides which traces are sampled, as the gateway does. `generation_of(path)` names the
-    public API that a path belongs to. `quiet_paths` are read by machines, all the time.
+    `is_edge`: it decides which traces are sampled, as the public door does. `generation_of(path)` names the
+    public API that a path belongs to. `quiet_paths` are requested by machines, all the time.
     """
 
     def __init__(
@@ -68,14 +69,14 @@ class RequestInstrumentation:
             await self._app(scope, receive, send)
             return
         if not tracer.is_on:
-            await self._serve(scope, receive, Response(send, None))
+            await self._serve(scope, receive, ResponseStart(send, None))
             return
         is_edge = self._is_edge and scope["path"] not in self._quiet_paths
         traceparent = text_of_header(scope, b"traceparent")
         with tracer.serve("", traceparent, attributes_of(scope), is_edge=is_edge) as span:
-            await self._serve(scope, receive, Response(send, span))
+            await self._serve(scope, receive, ResponseStart(send, span))
 
-    async def _serve(self, scope: Scope, receive: Receive, response: "Response") -> None:
+    async def _serve(self, scope: Scope, receive: Receive, response: "ResponseStart") -> None:
         IN_PROGRESS.inc()
         began = time.perf_counter()
         try:
@@ -85,7 +86,7 @@ class RequestInstrumentation:
             raise
         finally:
             IN_PROGRESS.dec()
-            # Of an app that ends without a response the server makes one
+            # The server responds for an app that ends without a response
             self._record(scope, response.status or 500, time.perf_counter() - began, response.span)
 
     def _record(self, scope: Scope, status: int, seconds: float, span: ActiveSpan | None) -> None:
@@ -107,7 +108,7 @@ class RequestInstrumentation:
             )
 
 
-class Response:
+class ResponseStart:
     """The response to one request, on its way out. `status`: 0 until it has begun."""
 
     __slots__ = ("_send", "span", "status")
@@ -128,8 +129,8 @@ class Response:
 
 
 def attributes_of(scope: Scope) -> Attributes:
-    """The attributes of a server span before its request is served (OpenTelemetry's HTTP conventions). No
-    query: it may hold a token."""
+    """A server span's attributes before the request is served (OpenTelemetry's HTTP conventions). No query:
+    it may hold a token."""
     method = scope["method"]
     attributes: Attributes = {
         "http.request.method": method if method in METHODS else "_OTHER",
@@ -148,7 +149,7 @@ def attributes_of(scope: Scope) -> Attributes:
 
 
 def finish_span(span: ActiveSpan, route: str, method: str, status: int) -> None:
-    """Names a span by its route, and records how the request ended. Only a fault of ours is an error."""
+    """Names a span by its route, and notes how the request ended. Only a failure of ours is an error."""
     verb = method if method in METHODS else "HTTP"
     if route == UNKNOWN:
         span.name = verb
@@ -177,7 +178,7 @@ _metrics: dict[tuple[str, str, int, str], tuple[Counter, Histogram]] = {}
 
 
 def set_route(scope: Scope, route: str) -> None:
-    """Names the route of a request that no router sees."""
+    """Notes the route of a request that no router sees."""
     scope[_ROUTE] = route
 
 
@@ -185,7 +186,7 @@ def route_of(scope: Scope) -> str:
     """The template of the path that was served, e.g. `/v2/chats/{chat_id}`; `unknown` where none was."""
     route: Any = scope.get(_ROUTE)
     if route is None:
-        # FastAPI has the whole path of an included route in a scope of its own; Starlette has none
+        # FastAPI keeps the route as it was included in a scope of its own; Starlette has no such thing
         route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
         route = getattr(route, "path", UNKNOWN)
     return str(route)
@@ -193,8 +194,7 @@ def route_of(scope: Scope) -> str:
 
 def agent_of(scope: Scope) -> str:
     """The client's program, as it calls itself, as far as it can be shown."""
-    agent = text_of_header(scope, b"user-agent")[:AGENT_CHARACTERS]
-    return agent if agent.isprintable() else "".join(filter(str.isprintable, agent))
+    return printable(text_of_header(scope, b"user-agent"), AGENT_CHARACTERS)
 
 
 def text_of_header(scope: Scope, name: bytes) -> str:

@@ -1,19 +1,12 @@
-"""HTTP servers and the private REST between services."""
+"""HTTP servers."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
-import aiohttp
-import msgspec
 import uvicorn
 from starlette.types import ASGIApp
-
-from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError, WireError, error_from_wire
-from palaver.runtime.telemetry.spans import Attributes
-from palaver.runtime.telemetry.tracing import trace_headers, tracer
 
 
 class Server(uvicorn.Server):
@@ -74,100 +67,3 @@ def config_socket(host: str, port: int) -> Any:
         raise
     listener.setblocking(False)
     return listener
-
-
-class RestClient:
-    """JSON calls to one private service. Errors come back as the `PalaverError` that was meant."""
-
-    def __init__(self, base_url: str, timeout: float = 10.0) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._host, self._port = host_and_port(base_url)
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: bytes | None = None,
-        query: dict[str, str] | None = None,
-        headers: dict[str, str] | None = None,
-        route: str = "",
-    ) -> bytes:
-        """The body of a 2xx answer. `route`: the template of a path that has ids in it.
-
-        Raises the `PalaverError` that the service answered, and `unavailable` where it did not.
-        """
-        status, content = await self.ask(method, path, body=body, query=query, headers=headers, route=route)
-        if 200 <= status < 300:
-            return content
-        raise error_of_answer(status, content)
-
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: bytes | None = None,
-        query: dict[str, str] | None = None,
-        headers: dict[str, str] | None = None,
-        route: str = "",
-    ) -> tuple[int, bytes]:
-        """Status and body of whatever is answered. Raises `unavailable` where nothing is."""
-        attributes: Attributes = {
-            "http.request.method": method,
-            "url.path": route or path,
-            "server.address": self._host,
-            "server.port": self._port,
-        }
-        with tracer.span(f"{method} {route or path}", "client", attributes) as work:
-            status, content = await self._exchange(
-                method, self._base_url + path, body, query, {**trace_headers(), **(headers or {})}
-            )
-            attributes["http.response.status_code"] = status
-            if status >= 500:
-                work.error = attributes["error.type"] = str(status)
-        return status, content
-
-    async def _exchange(
-        self,
-        method: str,
-        url: str,
-        body: bytes | None,
-        query: dict[str, str] | None,
-        headers: dict[str, str],
-    ) -> tuple[int, bytes]:
-        if self._session is None:
-            # Made late: aiohttp wants a running loop
-            self._session = aiohttp.ClientSession(
-                timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=200, keepalive_timeout=30),
-            )
-        sent = {"content-type": "application/json", **headers}
-        try:
-            async with self._session.request(method, url, data=body, params=query, headers=sent) as answer:
-                return answer.status, await answer.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise PalaverError(
-                UNAVAILABLE, "a part of the service is away", retry_after=1.0, url=url, cause=repr(error)
-            ) from error
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        if self._session is not None:
-            await self._session.close()
-
-
-def host_and_port(url: str) -> tuple[str, int]:
-    """Whom a URL names."""
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def error_of_answer(status: int, content: bytes) -> PalaverError:
-    """The error that a private service's answer carries."""
-    try:
-        return error_from_wire(msgspec.json.decode(content, type=WireError))
-    except msgspec.DecodeError:
-        return PalaverError(INTERNAL, status=status, content=content[:200])

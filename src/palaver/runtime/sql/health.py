@@ -1,4 +1,4 @@
-"""Whether what a service stands on can be used now."""
+"""Whether a database can be used now."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
 
-# Shorter than whoever asks waits for the answer
+# Shorter than supervisors and load balancers wait for `/readyz`
 CHECK_SECONDS = 1.0
 
 
@@ -16,14 +16,14 @@ async def is_usable(database: Database) -> bool:
     may only be read."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            await database.read(ask_nothing)
-            await database.write(ask_nothing)
+            await database.read(do_nothing)
+            await database.write(do_nothing)
     except Exception as error:
         log.warning("database_not_usable", exc_info=error)
         return False
     return True
 
 
-def ask_nothing(connection: Connection) -> None:
+def do_nothing(connection: Connection) -> None:
     """A transaction that does nothing."""
     connection.execute(text("SELECT 1"))

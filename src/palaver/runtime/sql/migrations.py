@@ -13,7 +13,7 @@ from palaver.runtime.startup import StartError
 
 
 class SchemaTooNewError(StartError):
-    """The database was migrated by a newer Palaver; the text says which version it has."""
+    """The database was migrated by a newer Palaver. The text names its version."""
 
 
 def newest_version(scripts: Path) -> str:

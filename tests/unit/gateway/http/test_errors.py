@@ -7,7 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from palaver.contracts.errors import CATALOGUE, INTERNAL, PalaverError
-from palaver.gateway.http.errors import answer_error
+from palaver.gateway.generations.served import served_generations
+from palaver.gateway.http.errors import ErrorResponses
+from palaver.runtime.settings import GatewaySettings
 from tests.harness.scripted_upstreams import CHAT, Door
 from tests.harness.tracing import TRACE, UNSAMPLED, keeping
 
@@ -36,7 +38,8 @@ def is_old_error(answer: Any, status: int) -> None:
 async def test_every_kind_has_both_shapes(kind: Any) -> None:
     """A client of either generation could not parse an error, or would not learn when to come back."""
     error = PalaverError(kind, "said", field="text", retry_after=1.2)
-    new, old = answer_error(error, "/v2/chats"), answer_error(error, "/messenger/chats")
+    errors = ErrorResponses(served_generations(GatewaySettings()))
+    new, old = errors.respond(error, "/v2/chats"), errors.respond(error, "/messenger/chats")
     assert new.status_code == kind.http
     assert old.status_code == {422: 400, 415: 400}.get(kind.http, kind.http)
     assert new.headers["retry-after"] == old.headers["retry-after"] == "2"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from palaver.gateway.app import bare_app
-from palaver.gateway.http.errors import generation_of
+from palaver.gateway.generations.served import served_generations
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from tests.harness.scripted_upstreams import CHAT, TOKEN_PAIR, Door, open_door
@@ -149,7 +149,9 @@ async def test_requests_are_counted_by_the_route(
 
 async def test_each_route_is_of_the_generation_that_its_path_says() -> None:
     """Requests of old clients would be counted as somebody else's, and their generation switched off."""
-    for path, operations in bare_app(GatewaySettings()).openapi()["paths"].items():
+    settings = GatewaySettings()
+    registry = served_generations(settings)
+    for path, operations in bare_app(settings, registry).openapi()["paths"].items():
         for operation in operations.values():
-            generation = generation_of(path)
+            generation = registry.name_of(path)
             assert operation["tags"] == ["operations" if generation == "none" else generation]

@@ -5,9 +5,7 @@ import json
 import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
-from palaver.gateway.generations.v1.socket import SocketsV1
-from palaver.gateway.generations.v2.socket import SocketsV2
-from palaver.gateway.sockets.commands import Generation
+from palaver.gateway.generations.served import served_generations
 from palaver.gateway.sockets.handshake import Handshakes
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
@@ -27,21 +25,17 @@ class Door:
     def __init__(self, verifier: TokenVerifier | None = None) -> None:
         self.keys = Keys()
         self.ended = Ended()
-        self.peers = SocketRegistry(SETTINGS)
-        generations: dict[str, Generation] = {
-            "/messenger/ws": SocketsV1(SETTINGS),
-            "/v2/ws": SocketsV2(SETTINGS),
-        }
+        self.registry = SocketRegistry(SETTINGS)
         self.upgrades = Handshakes(
-            generations,
+            served_generations(SETTINGS),
             verifier or self.keys.verifier(),
             self.ended,
-            self.peers,
-            None,  # type: ignore[arg-type] # no socket of these says anything
+            self.registry,
+            None,  # type: ignore[arg-type] # nothing happens to these sockets
             access_log=True,
         )
 
-    async def ask(self, path: str, authorization: str, **query: str) -> WebSocket | bytes:
+    async def decide(self, path: str, authorization: str, **query: str) -> WebSocket | bytes:
         """What is decided."""
         headers = {"authorization": authorization} if authorization else {}
         return await self.upgrades.decide(HandshakeRequest(path, query, headers, "192.0.2.1"))
@@ -58,20 +52,20 @@ def refusal(answer: WebSocket | bytes) -> tuple[int, dict[str, object]]:
 async def test_a_good_token_opens_a_socket(path: str) -> None:
     """Nobody could connect, or not as their generation does: by a header, or by the query."""
     door = Door()
-    assert isinstance(await door.ask(path, door.keys.token(USER)), WebSocket)
-    assert isinstance(await door.ask(path, f"Bearer {door.keys.token(USER)}"), WebSocket)
-    assert isinstance(await door.ask(path, "", token=door.keys.token(USER)), WebSocket)
+    assert isinstance(await door.decide(path, door.keys.token(USER)), WebSocket)
+    assert isinstance(await door.decide(path, f"Bearer {door.keys.token(USER)}"), WebSocket)
+    assert isinstance(await door.decide(path, "", token=door.keys.token(USER)), WebSocket)
 
 
-async def test_who_may_not_is_told_why_in_their_generations_shape() -> None:
-    """A client could not tell a bad token from a missing path, nor an old one read the answer at all."""
+async def test_a_refusal_has_the_shape_of_its_generation() -> None:
+    """A client would take a bad token for a missing path, nor an old one read the answer at all."""
     door = Door()
     session = new_id()
     ended = door.keys.token(USER, session)
     door.ended.sessions.add(session)
     codes = []
     for path, token in (("/v2/ws", ""), ("/v2/ws", "bad"), ("/v2/ws", ended), ("/nowhere", ended)):
-        status, body = refusal(await door.ask(path, token))
+        status, body = refusal(await door.decide(path, token))
         codes.append((status, body["code"]))
     assert codes == [
         (401, "unauthenticated"),
@@ -79,17 +73,17 @@ async def test_who_may_not_is_told_why_in_their_generations_shape() -> None:
         (401, "session_revoked"),
         (404, "not_found"),
     ]
-    status, old = refusal(await door.ask("/messenger/ws", "bad"))
+    status, old = refusal(await door.decide("/messenger/ws", "bad"))
     assert (status, sorted(old)) == (401, ["code", "message"])
 
 
 async def test_the_most_sockets_of_a_user_and_the_stop_are_refused_for_a_while() -> None:
     """One user could hold all sockets; or clients of a stopping gateway would wait for it."""
     door = Door()
-    door.peers.of_user[USER] = 1
-    assert refusal(await door.ask("/v2/ws", door.keys.token(USER)))[0] == 429
+    door.registry.of_user[USER] = 1
+    assert refusal(await door.decide("/v2/ws", door.keys.token(USER)))[0] == 429
     door.upgrades.is_open = False
-    assert refusal(await door.ask("/v2/ws", door.keys.token(USER)))[0] == 503
+    assert refusal(await door.decide("/v2/ws", door.keys.token(USER)))[0] == 503
 
 
 async def test_a_fault_of_ours_is_internal_and_kept() -> None:
@@ -100,7 +94,7 @@ async def test_a_fault_of_ours_is_internal_and_kept() -> None:
 
     door = Door(TokenVerifier(fetch))
     with keeping_spans() as kept:
-        status, body = refusal(await door.ask("/v2/ws", door.keys.token(USER)))
+        status, body = refusal(await door.decide("/v2/ws", door.keys.token(USER)))
     assert (status, body["code"]) == (500, "internal")
     assert "secret" not in json.dumps(body)
     assert [span.error for span in kept.named("GET /v2/ws")] == ["internal"]
@@ -111,7 +105,7 @@ async def test_an_upgrade_is_a_request_like_any_other(capsys: pytest.CaptureFixt
     door = Door()
     before = REQUESTS.labels("/v2/ws", "GET", 101, "v2")._value.get()
     with keeping_spans(per_second=1) as kept:
-        await door.ask("/v2/ws", door.keys.token(USER))
+        await door.decide("/v2/ws", door.keys.token(USER))
     assert REQUESTS.labels("/v2/ws", "GET", 101, "v2")._value.get() == before + 1
     (span,) = kept.named("GET /v2/ws")
     assert span.attributes["user.id"] == text_from_id(USER)

@@ -109,7 +109,7 @@ async def test_a_slow_message_is_kept_though_it_is_not_sampled(house: House) -> 
     assert (received.trace_id, received.attributes["palaver.kept"]) == (trace_id, "slow")
 
 
-async def test_a_resume_is_linked_to_the_messages_that_it_tells(house: House) -> None:
+async def test_a_resume_is_linked_to_the_messages_that_it_delivers(house: House) -> None:
     """A message that reached its reader hours later could not be followed to them."""
     with keeping_spans(per_second=100) as kept:
         alice = await house.open(ALICE)
@@ -125,7 +125,7 @@ async def test_a_resume_is_linked_to_the_messages_that_it_tells(house: House) ->
     assert [told.attributes["palaver.seq"] for told in resumed.events] == [1, 2]
 
 
-async def test_a_refused_upgrade_says_its_trace(house: House) -> None:
+async def test_a_refused_upgrade_names_its_trace(house: House) -> None:
     """A client that can't connect could not be told why."""
     with keeping_spans() as kept:
         headers = {"traceparent": SAMPLED, "connection": "upgrade", "upgrade": "websocket"}

@@ -13,7 +13,7 @@ from palaver.gateway.sockets.websocket import (
     HandshakeRequest,
     UpgradeProtocol,
     WebSocket,
-    http_answer,
+    http_response,
     text_frame,
 )
 from palaver.runtime.http.server import serving_http
@@ -24,30 +24,30 @@ FRAME_BYTES = 4_096
 
 
 class Echo:
-    """Says what it hears, and notes what happens to it."""
+    """Sends back what it receives, and notes what happens to it."""
 
     def __init__(self) -> None:
         self.wire = WebSocket(self, FRAME_BYTES)
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         self.is_open = False
         self.drains = 0
         self.closes = 0
 
-    def opened(self) -> None:
-        """See `Hears`."""
+    def handle_open(self) -> None:
+        """See `WebSocketHandler`."""
         self.is_open = True
 
-    def hear(self, text: bytes) -> None:
-        """See `Hears`."""
-        self.heard.append(text)
+    def handle_message(self, text: bytes) -> None:
+        """See `WebSocketHandler`."""
+        self.received.append(text)
         self.wire.write(text_frame(text))
 
-    def drained(self) -> None:
-        """See `Hears`."""
+    def handle_drained(self) -> None:
+        """See `WebSocketHandler`."""
         self.drains += 1
 
-    def closed(self) -> None:
-        """See `Hears`."""
+    def handle_close(self) -> None:
+        """See `WebSocketHandler`."""
         self.closes += 1
 
 
@@ -64,7 +64,7 @@ class Server:
         """Decides on an upgrade."""
         self.requests.append(request)
         if request.path == "/no":
-            return http_answer(429, b"no", "text/plain", 2.0)
+            return http_response(429, b"no", "text/plain", 2.0)
         if request.path == "/slow":
             await self.gate.wait()
         self.echoes.append(Echo())
@@ -99,7 +99,7 @@ async def read_all(socket: RawSocket) -> list[Frame]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 300_000])
-def test_a_text_frame_says_its_size(size: int) -> None:
+def test_a_text_frame_has_its_size(size: int) -> None:
     """Clients would read beyond a message, or into the next."""
     payload = b"x" * size
     wire = text_frame(payload)
@@ -113,7 +113,7 @@ def test_a_text_frame_says_its_size(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, FRAME_BYTES])
-async def test_texts_are_heard_whole(server: Server, size: int) -> None:
+async def test_texts_are_received_whole(server: Server, size: int) -> None:
     """Nobody could talk."""
     socket = await server.open()
     socket.write(client_frame(TEXT, b"x" * size))
@@ -191,15 +191,15 @@ async def test_what_breaks_the_protocol_or_ends_it_is_answered_with_a_code(
     answers = await read_all(socket)
     assert [(answer.opcode, answer.close_code) for answer in answers[:1]] == [(CLOSE, code)]
     await eventually(lambda: server.echoes[0].closes == 1, "closed")
-    assert server.echoes[0].heard == []
+    assert server.echoes[0].received == []
 
 
-async def test_nothing_is_heard_or_said_behind_a_close(server: Server) -> None:
-    """What a client said after its goodbye would be done, and libraries fail on frames behind a close."""
+async def test_nothing_is_received_or_sent_behind_a_close(server: Server) -> None:
+    """What a client sends after its close would be done, and libraries fail on frames behind a close."""
     socket = await server.open()
     socket.write(client_frame(TEXT, b"before"), client_frame(CLOSE), client_frame(TEXT, b"behind"))
     assert [frame.opcode for frame in await read_all(socket)] == [TEXT, CLOSE]
-    assert server.echoes[0].heard == [b"before"]
+    assert server.echoes[0].received == [b"before"]
 
     socket = await server.open()
     await eventually(lambda: len(server.echoes) == 2 and server.echoes[1].is_open, "open")
@@ -209,7 +209,7 @@ async def test_nothing_is_heard_or_said_behind_a_close(server: Server) -> None:
     socket.write(client_frame(TEXT, b"behind"), client_frame(CLOSE, struct.pack("!H", 1012)))
     (close,) = await read_all(socket)
     assert (close.close_code, close.payload[2:].decode()) == (1012, RESTARTING.title)
-    assert echo.heard == []
+    assert echo.received == []
 
 
 async def test_a_lost_connection_is_noticed_once(server: Server) -> None:
@@ -239,10 +239,10 @@ async def test_what_waits_for_a_slow_reader_is_counted_and_drains(server: Server
     await socket.close()
 
 
-async def test_what_is_sent_before_the_handshake_is_done_is_heard(server: Server) -> None:
+async def test_what_is_sent_before_the_handshake_is_done_is_received(server: Server) -> None:
     """A client in a hurry would lose its first messages."""
     socket = await RawSocket.ask(HOST, server.port, "/slow", "token")
-    await eventually(lambda: server.requests, "asked")
+    await eventually(lambda: server.requests, "decided on")
     socket.write(client_frame(TEXT, b"first"), client_frame(TEXT, b"x" * 3_000))
     await asyncio.sleep(0.01)
     server.gate.set()
@@ -255,14 +255,14 @@ async def test_what_is_sent_before_the_handshake_is_done_is_heard(server: Server
 async def test_who_sends_much_before_the_handshake_is_dropped(server: Server) -> None:
     """Anybody without a token could fill the memory while auth is slow (promise P9)."""
     socket = await RawSocket.ask(HOST, server.port, "/slow", "token")
-    await eventually(lambda: server.requests, "asked")
+    await eventually(lambda: server.requests, "decided on")
     socket.write(client_frame(TEXT, b"x" * (FRAME_BYTES + 1)))
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await socket.upgraded()
     await socket.close()
 
 
-async def test_a_refusal_is_an_http_answer(server: Server) -> None:
+async def test_a_refusal_is_an_http_response(server: Server) -> None:
     """A client could not tell a bad token from a dead server."""
     with pytest.raises(ConnectionError) as refused:
         await server.open("/no")
@@ -276,7 +276,7 @@ async def test_a_refusal_is_an_http_answer(server: Server) -> None:
 async def test_who_does_not_wait_for_the_answer_is_forgotten(server: Server) -> None:
     """Clients that give up would leave sockets that nobody closes."""
     socket = await RawSocket.ask(HOST, server.port, "/slow", "token")
-    await eventually(lambda: server.requests, "asked")
+    await eventually(lambda: server.requests, "decided on")
     await socket.close()
     await asyncio.sleep(0.05)
     server.gate.set()
@@ -291,10 +291,10 @@ async def test_pausing_leaves_frames_unread_until_the_close(server: Server) -> N
     server.echoes[0].wire.pause_reading()
     socket.write(client_frame(TEXT, b"late"))
     await asyncio.sleep(0.05)
-    assert server.echoes[0].heard == []
+    assert server.echoes[0].received == []
     server.echoes[0].wire.close(RESTARTING)
     close = await socket.read()
     assert close is not None
     assert close.close_code == 1012
     await socket.close()
-    assert server.echoes[0].heard == []
+    assert server.echoes[0].received == []

@@ -43,7 +43,7 @@ async def test_a_send_is_repeated_as_a_repetition(door: Door) -> None:
     assert list(first.client_ids) == list(second.client_ids) == [CLIENT_ID]
 
 
-async def test_both_tries_are_told_of(door: Door) -> None:
+async def test_both_tries_have_spans(door: Door) -> None:
     """A request that waited for a restart would look slow without a reason."""
     door.messenger.answers["GetChat"] = [grpc.StatusCode.UNAVAILABLE, pb.Chat(id=CHAT.bytes)]
     retries = RETRIES.labels("GetChat")._value.get()
@@ -69,7 +69,7 @@ async def test_what_is_not_idempotent_is_not_repeated(door: Door) -> None:
     assert len(door.messenger.requests("RemoveMember")) == 1
 
 
-async def test_what_is_away_behind_the_messenger_is_not_asked_again(door: Door) -> None:
+async def test_what_is_away_behind_the_messenger_is_not_called_again(door: Door) -> None:
     """Each read of an archive that is away would be asked for twice."""
     door.messenger.answers["ListMessages"] = PalaverError(UNAVAILABLE, "the archive is away", retry_after=5)
     with pytest.raises(PalaverError, match="the archive is away") as told:
@@ -78,7 +78,7 @@ async def test_what_is_away_behind_the_messenger_is_not_asked_again(door: Door) 
     assert len(door.messenger.requests("ListMessages")) == 1
 
 
-async def test_a_messenger_that_stops_is_asked_again(door: Door) -> None:
+async def test_a_messenger_that_stops_is_called_again(door: Door) -> None:
     """An orderly restart would be an error for its last callers."""
     door.messenger.answers["GetChat"] = [PalaverError(RESTARTING), pb.Chat(id=CHAT.bytes)]
     assert (await door.services.messenger.get_chat("a.b.c", CHAT.bytes)).id == CHAT.bytes

@@ -22,11 +22,14 @@ class Clock:
         return self.now
 
 
-async def test_each_session_is_told_on_once(door: Door) -> None:
+def nobody(_session_id: bytes) -> None:
+    """No socket is open."""
+
+
+async def test_each_session_is_closed_once(door: Door) -> None:
     """Sockets of a signed-out device would stay open."""
-    revocations = Revocations(door.services.auth, 600)
     told: list[bytes] = []
-    revocations.listen(told.append)
+    revocations = Revocations(door.services.auth, 600, told.append)
     door.auth.answers["GET /revocations"] = {"session_ids": [str(FIRST)], "position": 1}
     await revocations.poll()
     door.auth.answers["GET /revocations"] = {"session_ids": [str(FIRST), str(SECOND)], "position": 2}
@@ -38,7 +41,7 @@ async def test_each_session_is_told_on_once(door: Door) -> None:
 async def test_a_session_is_remembered_while_its_token_lives(door: Door) -> None:
     """A token would be good again before it expires; or a gateway's memory would grow for ever."""
     clock = Clock()
-    revocations = Revocations(door.services.auth, 600, clock=clock)
+    revocations = Revocations(door.services.auth, 600, nobody, clock=clock)
     door.auth.answers["GET /revocations"] = {"session_ids": [str(FIRST)], "position": 1}
     await revocations.poll()
     door.auth.answers["GET /revocations"] = {"session_ids": [], "position": 1}
@@ -52,7 +55,7 @@ async def test_a_session_is_remembered_while_its_token_lives(door: Door) -> None
 
 async def test_without_auth_it_goes_on_with_what_it_knows(door: Door) -> None:
     """A restart of auth would let ended sessions in again, or stop the polling for good."""
-    revocations = Revocations(door.services.auth, 600)
+    revocations = Revocations(door.services.auth, 600, nobody)
     door.auth.answers["GET /revocations"] = {"session_ids": [str(FIRST)], "position": 1}
     await revocations.poll()
     door.auth.answers["GET /revocations"] = PalaverError(UNAVAILABLE)
@@ -65,7 +68,7 @@ async def test_without_auth_it_goes_on_with_what_it_knows(door: Door) -> None:
 
 async def test_a_gateway_that_starts_learns_of_all(door: Door) -> None:
     """After a restart of the gateway, ended sessions would be let in until their tokens expire."""
-    revocations = Revocations(door.services.auth, 600)
+    revocations = Revocations(door.services.auth, 600, nobody)
     door.auth.answers["GET /revocations"] = [
         {"session_ids": [str(FIRST)], "position": 5},
         {"session_ids": [str(SECOND)], "position": 9},

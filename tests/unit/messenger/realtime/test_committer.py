@@ -1,8 +1,9 @@
 """Group commit on a real journal."""
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -10,18 +11,18 @@ from sqlalchemy import text
 
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.contracts.times import now_us
+from palaver.messenger.domain import Membership
+from palaver.messenger.events import Position
+from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.realtime.committer import Committer
-from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.sequencing import Append
-from palaver.messenger.store.journal import SqliteJournal, Writes
+from palaver.messenger.store.journal import Writes
+from palaver.messenger.store.journal_sqlite import SqliteJournal
 from palaver.runtime.settings import MessengerSettings
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.runtime.sql.sqlite import SqliteDatabase
+from tests.harness.noted_replies import NotedReply
 from tests.harness.realtime import Place, eventually
 
 ALICE, BOB = new_id(), new_id()
-
-Make = Callable[..., Committer]
 
 
 @pytest.fixture
@@ -34,130 +35,149 @@ def written() -> list[Writes]:
 async def committer(database: SqliteDatabase, written: list[Writes]) -> AsyncIterator[Committer]:
     """A committer with room for 50 messages."""
     committer = Committer(SqliteJournal(database), written.append, MessengerSettings(queue_messages=50))
-    committer.start()
-    yield committer
-    await committer.stop()
+    async with running(committer):
+        yield committer
+
+
+@contextlib.asynccontextmanager
+async def running(committer: Committer) -> AsyncIterator[None]:
+    """Runs a committer during the block, then until it has written what waits."""
+    task = asyncio.create_task(committer.run())
+    try:
+        yield
+    finally:
+        committer.stop()
+        await task
 
 
 @pytest.fixture
-def audience(place: Place) -> Audience:
+def membership(place: Place) -> Membership:
     """Alice and Bob."""
-    return Audience(place.direct(ALICE, BOB), False, 1, 0, frozenset([ALICE, BOB]))
+    return Membership(place.direct(ALICE, BOB), False, 1, frozenset([ALICE, BOB]))
 
 
-def append(audience: Audience, *texts: str, sender: bytes = ALICE) -> Append:
+def request(membership: Membership, *texts: str, sender: bytes = ALICE) -> PendingSend:
     """A request of a member."""
-    return Append(audience, sender, [new_id() for _ in texts], list(texts))
+    return PendingSend(membership, sender, [new_id() for _ in texts], list(texts), NotedReply())
 
 
 async def test_what_waits_while_the_disk_works_is_one_batch(
-    place: Place, committer: Committer, audience: Audience, written: list[Writes]
+    place: Place, committer: Committer, membership: Membership, written: list[Writes]
 ) -> None:
     """A busy server would pay the disk for each message."""
     for number in range(40):
-        committer.submit(append(audience, f"{number}"))
+        committer.submit(request(membership, f"{number}"))
         if number == 0:
             # The first is on its way before the others come
             await asyncio.sleep(0)
-    await eventually(lambda: sum(len(w.appends) for w in written) == 40, "all written")
+    await eventually(lambda: sum(len(w.sends) for w in written) == 40, "all written")
     assert len(written) <= 3
-    assert [message.text for message in place.history(audience.chat_id)] == [f"{n}" for n in range(40)]
+    assert [message.text for message in place.history(membership.chat_id)] == [f"{n}" for n in range(40)]
 
 
 async def test_outcomes_are_told_in_the_order_of_seqs(
-    committer: Committer, audience: Audience, written: list[Writes]
+    committer: Committer, membership: Membership, written: list[Writes]
 ) -> None:
     """Members would be told of a message before the one that comes before it."""
     for number in range(30):
-        committer.submit(append(audience, "text", sender=(ALICE, BOB)[number % 2]))
+        committer.submit(request(membership, "text", sender=(ALICE, BOB)[number % 2]))
         await asyncio.sleep(0)
-    await eventually(lambda: sum(len(w.appends) for w in written) == 30, "all written")
-    appends = list(itertools.chain.from_iterable(writes.appends for writes in written))
-    seqs = [append.first_seq for append in appends]
+    await eventually(lambda: sum(len(w.sends) for w in written) == 30, "all written")
+    sends = list(itertools.chain.from_iterable(writes.sends for writes in written))
+    seqs = [send.first_seq for send in sends]
     assert seqs == list(range(1, 31))
-    assert audience.pending == 0
+    assert [writes.position for writes in written] == [Position(1, n) for n in range(1, len(written) + 1)]
 
 
-async def test_too_many_that_wait_are_refused(committer: Committer, audience: Audience) -> None:
+async def test_too_many_that_wait_are_refused(committer: Committer, membership: Membership) -> None:
     """A journal that hangs would fill the memory (promise P9)."""
     for _ in range(50):
-        committer.submit(append(audience, "a"))
+        committer.submit(request(membership, "a"))
     with pytest.raises(PalaverError) as refused:
-        committer.submit(append(audience, "a"))
+        committer.submit(request(membership, "a"))
     assert refused.value.kind is OVERLOADED
     assert refused.value.retry_after > 0
-    assert audience.pending == 50
 
 
 async def test_a_stop_writes_what_waits_and_takes_no_more(
-    place: Place, database: SqliteDatabase, audience: Audience, written: list[Writes]
+    place: Place, database: SqliteDatabase, membership: Membership, written: list[Writes]
 ) -> None:
     """An update would lose the messages of its last moment."""
     committer = Committer(SqliteJournal(database), written.append, MessengerSettings())
-    committer.start()
-    for _ in range(5):
-        committer.submit(append(audience, "a", "b"))
-    await committer.stop()
-    assert len(place.history(audience.chat_id)) == 10
-    assert sum(len(writes.appends) for writes in written) == 5
+    async with running(committer):
+        for _ in range(5):
+            committer.submit(request(membership, "a", "b"))
+    assert len(place.history(membership.chat_id)) == 10
+    assert sum(len(writes.sends) for writes in written) == 5
     with pytest.raises(PalaverError) as refused:
-        committer.submit(append(audience, "a"))
+        committer.submit(request(membership, "a"))
     assert refused.value.kind is RESTARTING
 
 
 async def test_a_batch_that_fails_is_told_and_the_next_is_written(
-    place: Place, committer: Committer, audience: Audience, written: list[Writes]
+    place: Place, committer: Committer, membership: Membership, written: list[Writes]
 ) -> None:
     """One full disk would end the messenger until a restart, and leave senders without an answer."""
     place.write(lambda c: c.execute(text("ALTER TABLE messages RENAME TO away")))
-    failed = append(audience, "a")
+    failed = request(membership, "a")
     committer.submit(failed)
-    committer.submit_receipt((audience.chat_id, BOB), 1, 1)
+    committer.submit_receipt((membership.chat_id, BOB), 1, 1)
     await eventually(lambda: written, "told")
     assert isinstance(failed.error, PalaverError)
     assert failed.error.kind is UNAVAILABLE
     assert written[0].error is failed.error
-    assert audience.pending == 0
+    assert written[0].position is None
     place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
-    committer.submit(good := append(audience, "b"))
+    committer.submit(good := request(membership, "b"))
     await eventually(lambda: len(written) == 2, "told")
     assert (good.error, good.first_seq) == (None, 1)
 
 
 async def test_receipts_of_one_member_become_one(
-    committer: Committer, audience: Audience, written: list[Writes]
+    committer: Committer, membership: Membership, written: list[Writes]
 ) -> None:
     """Somebody who scrolls would write a row for each message."""
-    committer.submit(append(audience, "a", "b", "c"))
+    committer.submit(request(membership, "a", "b", "c"))
     for received, read in [(1, 0), (3, 0), (2, 2)]:
-        committer.submit_receipt((audience.chat_id, BOB), received, read)
+        committer.submit_receipt((membership.chat_id, BOB), received, read)
     await eventually(lambda: written, "written")
-    assert written[0].receipts == {(audience.chat_id, BOB): (3, 2)}
-    assert written[0].receipts_now == {(audience.chat_id, BOB): (3, 2, True)}
+    assert written[0].receipts == {(membership.chat_id, BOB): (3, 2)}
+    assert written[0].stored_receipts == {(membership.chat_id, BOB): (3, 2, True)}
 
 
 async def test_the_version_of_a_check_stays_with_its_request(
-    place: Place, committer: Committer, audience: Audience, written: list[Writes]
+    place: Place, committer: Committer, membership: Membership, written: list[Writes]
 ) -> None:
     """Somebody removed would still write, once others had made their replica read the members again."""
-    committer.submit(waiting := append(audience, "a"))
+    committer.submit(waiting := request(membership, "a"))
     place.write(lambda c: c.execute(text("UPDATE chats SET members_version = 2")))
-    audience.version = 2
     await eventually(lambda: written, "written")
     assert waiting.stale
-    assert place.history(audience.chat_id) == []
+    assert place.history(membership.chat_id) == []
 
 
-async def test_a_socket_that_opens_during_a_write_counts_as_open_before_it(
-    place: Place, committer: Committer, audience: Audience, written: list[Writes]
-) -> None:
-    """What it is told first would be taken for older than itself, and be lost with a stream that breaks."""
-    # More than the event loop writes by itself
-    for name in ("a", "b", "c"):
-        committer.submit(append(audience, name))
-    await asyncio.sleep(0)
-    during = committer.told_until()
+async def test_presence_is_written_once_a_user(committer: Committer, written: list[Writes]) -> None:
+    """Somebody whose connection flickers would write a row for each time, and be announced as often."""
+    for online, at in [(True, 10), (False, 20), (True, 30)]:
+        committer.submit_presence(BOB, online, at)
     await eventually(lambda: written, "written")
-    message = place.history(audience.chat_id)[-1]
-    assert during <= message.created_at
-    assert message.created_at <= committer.told_until() <= now_us()
+    assert written[0].presence == {BOB: (True, 30)}
+
+
+async def test_an_outcome_that_cannot_be_used_does_not_end_the_writing(
+    place: Place, database: SqliteDatabase, membership: Membership
+) -> None:
+    """One faulty delivery would stop all sends until a restart."""
+    outcomes: list[Writes] = []
+
+    def fail_once(writes: Writes) -> None:
+        outcomes.append(writes)
+        if len(outcomes) == 1:
+            raise RuntimeError("a fault")
+
+    committer = Committer(SqliteJournal(database), fail_once, MessengerSettings())
+    async with running(committer):
+        committer.submit(request(membership, "a"))
+        await eventually(lambda: outcomes, "the fault")
+        committer.submit(request(membership, "b"))
+    assert [message.text for message in place.history(membership.chat_id)] == ["a", "b"]

@@ -2,28 +2,30 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
+from sqlalchemy import delete, text, update
 
 from palaver.contracts.errors import NOT_FOUND, RATE_LIMITED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.messenger.realtime.engine import Engine
+from palaver.messenger.events import MembersChanged, MessageChanged, ReceiptMoved
 from palaver.messenger.store.chats import remove_member
-from palaver.messenger.store.messages import edit_message
+from palaver.messenger.store.commit_log import read_after, read_newest
+from palaver.messenger.store.schema import chats, messages
 from tests.harness.gateway_stream import gateway_stream
-from tests.harness.realtime import Place, eventually, running_engine
+from tests.harness.realtime import Place, Replica, eventually, running_replica
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
 
 @pytest_asyncio.fixture
-async def engine(place: Place) -> AsyncIterator[Engine]:
+async def replica(place: Place) -> AsyncIterator[Replica]:
     """A replica without limits of rates."""
-    async with running_engine(place) as engine:
-        yield engine
+    async with running_replica(place) as replica:
+        yield replica
 
 
 @pytest.fixture
@@ -32,9 +34,9 @@ def chat_id(place: Place) -> bytes:
     return place.group([ALICE, BOB])
 
 
-async def send(engine: Engine, chat_id: bytes, *texts: str, sender: bytes = ALICE) -> list[int]:
+async def send(replica: Replica, chat_id: bytes, *texts: str, sender: bytes = ALICE) -> list[int]:
     """The seqs of messages that are stored by a call."""
-    sent = await engine.send(chat_id, sender, [new_id() for _ in texts], texts, retry=False)
+    sent = await replica.engine.send(chat_id, sender, [new_id() for _ in texts], texts, retry=False)
     return [message.seq for message in sent]
 
 
@@ -46,52 +48,52 @@ async def refused(work: "asyncio.Future[object] | asyncio.Task[object]") -> Pala
 
 
 async def test_a_call_returns_what_is_stored_and_members_are_told(
-    place: Place, engine: Engine, chat_id: bytes
+    place: Place, replica: Replica, chat_id: bytes
 ) -> None:
     """REST's senders would not know whether they were heard, and would not be."""
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(replica, place.keys) as gateway:
         bob = await gateway.open(BOB)
-        assert await send(engine, chat_id, "a", "b") == [1, 2]
+        assert await send(replica, chat_id, "a", "b") == [1, 2]
         await eventually(lambda: gateway.seqs(bob) == [1, 2], "told")
         assert [list(one.texts) for one in gateway.told(bob)] == [["a", "b"]]
 
 
-async def test_a_client_id_named_twice_is_told_once(place: Place, engine: Engine, chat_id: bytes) -> None:
+async def test_a_client_id_named_twice_is_told_once(place: Place, replica: Replica, chat_id: bytes) -> None:
     """A careless client of REST would break the streams of all its readers' gateways."""
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(replica, place.keys) as gateway:
         bob = await gateway.open(BOB)
         twice = new_id()
-        sent = await engine.send(chat_id, ALICE, [twice, twice], ["a", "a"], retry=False)
+        sent = await replica.engine.send(chat_id, ALICE, [twice, twice], ["a", "a"], retry=False)
         assert [message.seq for message in sent] == [1, 1]
         await eventually(lambda: gateway.told(bob), "told")
         (one,) = gateway.told(bob)
         assert (list(one.client_ids), list(one.texts), len(one.ids)) == ([twice], ["a"], 1)
 
 
-async def test_an_outsider_who_gives_up_harms_nobody(place: Place, engine: Engine, chat_id: bytes) -> None:
+async def test_an_outsider_who_gives_up_harms_nobody(place: Place, replica: Replica, chat_id: bytes) -> None:
     """One cancelled request would end all reading of chats, and so the service."""
-    call = asyncio.create_task(engine.send(chat_id, CAROL, [new_id()], ["a"], retry=False))
+    call = asyncio.create_task(replica.engine.send(chat_id, CAROL, [new_id()], ["a"], retry=False))
     await asyncio.sleep(0)
     call.cancel()
     await asyncio.wait([call])
     other = place.group([CAROL])
     async with asyncio.timeout(5):
-        assert await send(engine, chat_id, "a") == [1]
-        assert await send(engine, other, "b", sender=CAROL) == [1]
+        assert await send(replica, chat_id, "a") == [1]
+        assert await send(replica, other, "b", sender=CAROL) == [1]
 
 
 async def test_what_a_removed_member_had_waiting_is_refused(
-    place: Place, engine: Engine, chat_id: bytes
+    place: Place, replica: Replica, chat_id: bytes
 ) -> None:
     """Somebody who was thrown out would get in their last hundred words (promise P5)."""
-    await send(engine, chat_id, "before", sender=BOB)
+    await send(replica, chat_id, "before", sender=BOB)
     calls = []
     for number in range(30):
         if number == 10:
+            # Through another replica, which this one has not heard of yet
             place.write(remove_member, chat_id, ALICE, BOB)
-            engine.forget_chat(chat_id)
         for sender in (BOB, ALICE):
-            work = engine.send(chat_id, sender, [new_id()], [f"{number}"], retry=False)
+            work = replica.engine.send(chat_id, sender, [new_id()], [f"{number}"], retry=False)
             calls.append((sender, asyncio.create_task(work)))
         await asyncio.sleep(0)
     results = await asyncio.gather(*(call for _, call in calls), return_exceptions=True)
@@ -106,41 +108,41 @@ async def test_what_a_removed_member_had_waiting_is_refused(
     assert sum(message.sender_id == ALICE for message in place.history(chat_id)) == 30
 
 
-async def test_changes_are_told(place: Place, engine: Engine, chat_id: bytes) -> None:
+async def test_changes_are_told(place: Place, replica: Replica, chat_id: bytes) -> None:
     """An edited message would stay on screens as it was."""
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(replica, place.keys) as gateway:
         bob = await gateway.open(BOB)
-        await send(engine, chat_id, "a")
-        engine.tell_changed(place.write(edit_message, chat_id, ALICE, 1, "b", 2**51))
+        await send(replica, chat_id, "a")
+        edited = await replica.use_cases.edit_message(ALICE, chat_id, 1, "b")
         await eventually(lambda: len(gateway.told(bob)) == 2, "told")
         changed = gateway.told(bob)[1]
         assert (changed.changed, changed.first_seq, list(changed.texts)) == (True, 1, ["b"])
-        assert changed.edited_at == 2**51
+        assert changed.edited_at == edited.edited_at > 0
 
 
 async def test_receipts_are_answered_when_they_are_stored(
-    place: Place, engine: Engine, chat_id: bytes
+    place: Place, replica: Replica, chat_id: bytes
 ) -> None:
     """A client would think that something is read which is not, or that its chat is gone."""
-    await send(engine, chat_id, "a", "b")
-    assert (await engine.set_receipt(chat_id, BOB, 0, 1)).read_seq == 1
-    receipts = await asyncio.gather(*(engine.set_receipt(chat_id, BOB, 0, seq) for seq in (1, 2, 9)))
+    await send(replica, chat_id, "a", "b")
+    assert (await replica.engine.set_receipt(chat_id, BOB, 0, 1)).read_seq == 1
+    receipts = await asyncio.gather(*(replica.engine.set_receipt(chat_id, BOB, 0, seq) for seq in (1, 2, 9)))
     assert {(receipt.received_seq, receipt.read_seq) for receipt in receipts} == {(2, 2)}
-    outsider = asyncio.ensure_future(engine.set_receipt(chat_id, CAROL, 0, 1))
+    outsider = asyncio.ensure_future(replica.engine.set_receipt(chat_id, CAROL, 0, 1))
     assert (await refused(outsider)).kind is NOT_FOUND
     place.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
-    lost = asyncio.ensure_future(engine.set_receipt(chat_id, BOB, 0, 1))
+    lost = asyncio.ensure_future(replica.engine.set_receipt(chat_id, BOB, 0, 1))
     assert (await refused(lost)).kind is UNAVAILABLE
     place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
 
 
 async def test_deliveries_to_old_clients_become_receipts(
-    place: Place, engine: Engine, chat_id: bytes
+    place: Place, replica: Replica, chat_id: bytes
 ) -> None:
     """Messages to old clients would never count as received."""
-    async with gateway_stream(engine, place.keys) as gateway:
+    async with gateway_stream(replica, place.keys) as gateway:
         await gateway.open(BOB, implicit=True)
-        await send(engine, chat_id, "a")
+        await send(replica, chat_id, "a")
         received = "SELECT received_seq FROM members WHERE user_id = :user"
         await eventually(
             lambda: place.write(lambda c: c.execute(text(received), {"user": BOB}).scalar()) == 1, "received"
@@ -149,19 +151,19 @@ async def test_deliveries_to_old_clients_become_receipts(
 
 async def test_who_writes_too_fast_is_told_when_to_go_on(place: Place, chat_id: bytes) -> None:
     """One user could keep the disk busy for all (promise P7)."""
-    async with running_engine(place, rates=True, messages_per_second=10, messages_burst=20) as engine:
-        await send(engine, chat_id, *("text" for _ in range(20)))
-        error = await refused(asyncio.ensure_future(send(engine, chat_id, "one more")))
+    async with running_replica(place, rates=True, messages_per_second=10, messages_burst=20) as replica:
+        await send(replica, chat_id, *("text" for _ in range(20)))
+        error = await refused(asyncio.ensure_future(send(replica, chat_id, "one more")))
         assert error.kind is RATE_LIMITED
         assert 0 < error.retry_after <= 0.1
-        assert await send(engine, chat_id, "somebody else's", sender=BOB) == [21]
+        assert await send(replica, chat_id, "somebody else's", sender=BOB) == [21]
 
 
 async def test_what_a_gateway_sends_again_was_counted_before(place: Place, chat_id: bytes) -> None:
     """Busy senders would lose messages when the messenger restarts."""
     async with (
-        running_engine(place, rates=True, messages_per_second=0.1, messages_burst=2) as engine,
-        gateway_stream(engine, place.keys) as gateway,
+        running_replica(place, rates=True, messages_per_second=0.1, messages_burst=2) as replica,
+        gateway_stream(replica, place.keys) as gateway,
     ):
         alice = await gateway.open(ALICE)
         for request in range(1, 6):
@@ -177,12 +179,12 @@ async def test_a_stop_answers_what_waits_and_sends_gateways_away(place: Place, c
     """Each update would lose acknowledgements, and keep gateways waiting at a door that is closed."""
     async with contextlib.AsyncExitStack() as stack:
         running = contextlib.AsyncExitStack()
-        engine = await running.enter_async_context(running_engine(place))
-        gateway = await stack.enter_async_context(gateway_stream(engine, place.keys))
+        replica = await running.enter_async_context(running_replica(place))
+        gateway = await stack.enter_async_context(gateway_stream(replica, place.keys))
         alice = await gateway.open(ALICE)
         for request in range(1, 21):
             gateway.send(alice, chat_id, f"{request}", request=request)
-        await eventually(lambda: engine.audiences.get(chat_id) is not None, "the sends")
+        await eventually(lambda: replica.engine.memberships.get(chat_id) is not None, "the sends")
         await running.aclose()
         await eventually(lambda: gateway.ended, "the end of the stream")
         stored = {one.request for one in gateway.all("deliveries")}
@@ -190,7 +192,115 @@ async def test_a_stop_answers_what_waits_and_sends_gateways_away(place: Place, c
         assert stored
         assert stored | restarting == set(range(1, 21))
         assert len(place.history(chat_id)) == len(stored)
-        late = await stack.enter_async_context(gateway_stream(engine, place.keys))
+        late = await stack.enter_async_context(gateway_stream(replica, place.keys))
         await eventually(lambda: late.ended, "the end of the late stream")
-        late_call = asyncio.ensure_future(send(engine, chat_id, "late"))
+        late_call = asyncio.ensure_future(send(replica, chat_id, "late"))
         assert (await refused(late_call)).kind is RESTARTING
+
+
+async def test_a_socket_that_opens_during_a_write_counts_as_open_before_it(
+    place: Place, replica: Replica, chat_id: bytes
+) -> None:
+    """What it is told first would be taken for older than itself, and be lost with a stream that breaks."""
+    await send(replica, chat_id, "before")
+    async with gateway_stream(replica, place.keys) as gateway:
+        holding = sqlite3.connect(place.file, isolation_level=None)
+        holding.execute("BEGIN IMMEDIATE")
+        sending = asyncio.create_task(send(replica, chat_id, "during"))
+        await asyncio.sleep(0.01)
+        bob = await gateway.open(BOB)
+        holding.execute("ROLLBACK")
+        holding.close()
+        await sending
+        await eventually(lambda: gateway.seqs(bob) == [2], "delivered")
+        (opened,) = gateway.all("opened")
+        after = {position.writer: position.number for position in opened.opened_after}
+        # What a gateway asks for that lost its stream right after that
+        (commit, *_) = place.write(read_after, after, 10)
+        (entry,) = commit.entries
+        assert (entry.first_seq, entry.last_seq) == (2, 2)
+
+
+async def test_one_send_that_fails_fails_no_other(place: Place, replica: Replica) -> None:
+    """One damaged chat would keep everybody from writing."""
+    damaged, whole = place.group([ALICE, BOB]), [place.group([ALICE, BOB]) for _ in range(3)]
+    await send(replica, damaged, "a", "b")
+    for chat_id in whole:
+        await send(replica, chat_id, "before")
+    # Its next message gets a seq that is taken
+    place.write(lambda c: c.execute(update(chats).where(chats.c.id == damaged).values(last_seq=1)))
+    async with gateway_stream(replica, place.keys) as gateway:
+        alice, bob = await gateway.open(ALICE), await gateway.open(BOB)
+        asked = [
+            {
+                "socket": alice,
+                "request": request,
+                "chat_id": chat_id,
+                "client_ids": [new_id()],
+                "texts": [f"{request}"],
+            }
+            for request, chat_id in enumerate([whole[0], damaged, whole[1], whole[2], whole[0]], start=1)
+        ]
+        # One batch of the stream is one of the journal
+        gateway.say(sends=asked)
+        await eventually(lambda: len(gateway.told(bob)) == 4 and gateway.all("sent"), "answers")
+        (refused,) = gateway.all("sent")
+        assert (refused.request, refused.error.code) == (2, "internal")
+        stored = [one.request for one in gateway.all("deliveries") if one.request]
+        assert stored == [1, 3, 4, 5]
+    for chat_id, texts in zip(whole, (["1", "5"], ["3"], ["4"]), strict=True):
+        assert [message.text for message in place.history(chat_id)] == ["before", *texts]
+    assert [message.text for message in place.history(damaged)] == ["a", "b"]
+
+
+async def test_a_repeated_send_is_answered_when_its_message_is_gone(
+    place: Place, replica: Replica, chat_id: bytes
+) -> None:
+    """A client that comes back late would write a message again that was moved to an archive since."""
+    client_id = new_id()
+    (first,) = await replica.engine.send(chat_id, ALICE, [client_id], ["a"], retry=False)
+    place.write(lambda c: c.execute(delete(messages)))
+    (again,) = await replica.engine.send(chat_id, ALICE, [client_id], ["a"], retry=True)
+    assert again == first
+    (sent,) = await replica.use_cases.send_messages(ALICE, chat_id, [client_id], ["a"], retry=True)
+    assert (sent.seq, sent.id, sent.created_at) == first
+    assert place.history(chat_id) == []
+
+
+async def test_a_change_goes_on_where_its_caller_gave_up(
+    place: Place, replica: Replica, chat_id: bytes
+) -> None:
+    """Members would never learn of an edit whose sender lost the connection too early."""
+    await send(replica, chat_id, "a")
+    async with gateway_stream(replica, place.keys) as gateway:
+        bob = await gateway.open(BOB)
+        call = asyncio.create_task(replica.use_cases.edit_message(ALICE, chat_id, 1, "b"))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        await eventually(lambda: [one.changed for one in gateway.told(bob)] == [True], "delivered")
+
+
+async def test_a_change_and_its_entry_of_the_log_are_there_both_or_neither(
+    place: Place, replica: Replica, chat_id: bytes
+) -> None:
+    """Gateways that were cut off would never learn of a change, or of one that never was."""
+    await send(replica, chat_id, "a")
+    before = place.write(read_newest)
+    with pytest.raises(PalaverError):
+        await replica.use_cases.edit_message(BOB, chat_id, 1, "b")
+    assert place.write(read_newest) == before
+    await replica.use_cases.edit_message(ALICE, chat_id, 1, "b")
+    await replica.use_cases.delete_message(ALICE, chat_id, 1)
+    await replica.use_cases.delete_message(ALICE, chat_id, 1)
+    await replica.use_cases.set_receipt(BOB, chat_id, 1, 1)
+    await replica.use_cases.remove_member(BOB, chat_id, BOB)
+    entries = [entry for commit in place.write(read_after, before, 10) for entry in commit.entries]
+    assert entries == [
+        MessageChanged(chat_id, 1),
+        MessageChanged(chat_id, 1),
+        ReceiptMoved(chat_id, BOB, 1, 1),
+        MembersChanged(chat_id, (BOB,)),
+    ]
+    assert replica.engine.followed.vector == place.write(read_newest)
+    assert replica.engine.followed.settled

@@ -6,24 +6,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaver.contracts.ids import new_id
+from palaver.messenger.domain import Membership
+from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.realtime.fair_queue import FairQueue
-from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.sequencing import Append
+from tests.harness.noted_replies import NotedReply
 
-AUDIENCE = Audience(new_id(), True, 1, 0, frozenset())
+MEMBERSHIP = Membership(new_id(), True, 1, frozenset())
 
 
-def request(sender: int, number: int, size: int = 1) -> Append:
+def request(sender: int, number: int, size: int = 1) -> PendingSend:
     """A request with as many messages, whose place among the sender's own is its number."""
     texts = ["text"] * size
-    return Append(AUDIENCE, bytes([sender]) * 16, [new_id() for _ in texts], texts, request=number)
+    reply = NotedReply(number)
+    return PendingSend(MEMBERSHIP, bytes([sender]) * 16, [new_id() for _ in texts], texts, reply)
 
 
-def senders(taken: Sequence[Append]) -> dict[int, int]:
+def number_of(send: PendingSend) -> int:
+    """The number that a request was made with."""
+    assert isinstance(send.reply, NotedReply)
+    return send.reply.number
+
+
+def senders(taken: Sequence[PendingSend]) -> dict[int, int]:
     """Messages by sender."""
     found: dict[int, int] = {}
-    for append in taken:
-        found[append.sender_id[0]] = found.get(append.sender_id[0], 0) + len(append.texts)
+    for send in taken:
+        found[send.sender_id[0]] = found.get(send.sender_id[0], 0) + len(send.texts)
     return found
 
 
@@ -32,7 +40,7 @@ def test_one_sender_alone_fills_the_batch() -> None:
     queue = FairQueue(0.125)
     for number in range(1_000):
         queue.put(request(1, number))
-    assert [append.request for append in queue.take(800)] == list(range(800))
+    assert [number_of(send) for send in queue.take(800)] == list(range(800))
     assert queue.messages == 200
 
 
@@ -81,12 +89,12 @@ def test_nothing_is_lost_and_each_senders_order_is_kept(
     queue = FairQueue(share)
     for number, (sender, size) in enumerate(sizes):
         queue.put(request(sender, number, size))
-    taken: list[Append] = []
+    taken: list[PendingSend] = []
     while batch := queue.take(most):
-        assert len(batch) == 1 or sum(len(append.texts) for append in batch[:-1]) < most
+        assert len(batch) == 1 or sum(len(send.texts) for send in batch[:-1]) < most
         taken += batch
     assert queue.messages == 0
     assert len(taken) == len(sizes)
     for sender in range(1, 5):
-        own = [append.request for append in taken if append.sender_id[0] == sender]
+        own = [number_of(send) for send in taken if send.sender_id[0] == sender]
         assert own == sorted(own)

@@ -8,13 +8,30 @@ import pytest
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import MessengerBatch
-from palaver.messenger.domain import Message
+from palaver.messenger.domain import Membership, Message
+from palaver.messenger.events import Position
+from palaver.messenger.pending_send import PendingSend, StoredKey
 from palaver.messenger.realtime import gateway_connection as module
-from palaver.messenger.realtime.gateway_connection import GatewayConnection, Socket, split_batch
-from palaver.messenger.realtime.hub import add_delivery, tell_new
-from palaver.messenger.realtime.memberships import Audience
-from palaver.messenger.sequencing import Append
+from palaver.messenger.realtime.followed import FollowedPositions
+from palaver.messenger.realtime.gateway_connection import (
+    GatewayConnection,
+    GatewayReply,
+    Socket,
+    split_batch,
+)
+from palaver.messenger.realtime.hub import add_new, add_stored
+from tests.harness.noted_replies import NotedReply
 from tests.harness.realtime import eventually
+
+
+def new_gateway() -> GatewayConnection:
+    """Of a replica whose commit log is empty."""
+    return GatewayConnection(FollowedPositions())
+
+
+def positions(batch: MessengerBatch) -> dict[int, int]:
+    """How far the gateway has followed with a batch; empty: the batch does not say."""
+    return {one.writer: one.number for one in batch.followed}
 
 
 class Writer:
@@ -42,39 +59,55 @@ class Writer:
         return [delivery.first_seq for batch in self.batches for delivery in batch.deliveries]
 
 
-async def test_what_one_turn_adds_leaves_as_one_batch_with_the_time() -> None:
+async def test_what_one_turn_adds_leaves_as_one_batch_with_its_position() -> None:
     """Each message would cost a gRPC message, and gateways would not know up to when they were told."""
-    gateway = GatewayConnection()
+    followed = FollowedPositions()
+    gateway = GatewayConnection(followed)
     writer = Writer(gateway)
     for count in (1, 3):
         for seq in range(1, count + 1):
-            gateway.deliveries.add(first_seq=seq)
+            gateway.live.deliveries.add(first_seq=seq)
             gateway.wake()
+        followed.note(Position(1, count))
+        followed.finish(Position(1, count))
         await gateway.written()
+    followed.note(Position(1, 4))
+    gateway.wake()
+    await gateway.written()
     assert [len(batch.deliveries) for batch in writer.batches if batch.deliveries] == [1, 3]
-    assert 0 < writer.batches[-2].clock <= writer.batches[-1].clock
+    # The third was finished before the second: everything up to it has not been delivered yet
+    assert [positions(batch) for batch in writer.batches] == [{1: 1}, {}, {}]
+    assert [batch.settled for batch in writer.batches] == [True, False, False]
     await writer.stop()
 
 
-async def test_an_idle_stream_says_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_stream_says_the_position(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quiet gateway would take its stream for broken, and be told old messages after each break."""
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.01)
-    writer = Writer(GatewayConnection())
+    followed = FollowedPositions()
+    followed.begin({1: 7})
+    writer = Writer(GatewayConnection(followed))
     await eventually(lambda: len(writer.batches) >= 3, "beats")
-    clocks = [batch.clock for batch in writer.batches]
-    assert clocks == sorted(clocks)
+    assert positions(writer.batches[0]) == {1: 7}
+    # It is said again where it has moved, though there was nothing for this gateway
+    followed.note(Position(1, 8))
+    followed.finish(Position(1, 8))
+    await eventually(lambda: positions(writer.batches[-1]) == {1: 8}, "the next position")
+    await eventually(lambda: len(writer.batches) >= 6, "beats")
+    assert [positions(batch) for batch in writer.batches if batch.followed] == [{1: 7}, {1: 8}]
+    assert all(batch.settled for batch in writer.batches)
     await writer.stop()
 
 
 async def test_what_is_held_comes_behind_what_was_missed() -> None:
     """After a broken stream new messages would come before those that were missed."""
-    gateway = GatewayConnection()
+    gateway = new_gateway()
     gateway.hold_deliveries()
-    gateway.deliveries.add(first_seq=3)
+    gateway.live.deliveries.add(first_seq=3)
     gateway.outbox.deliveries.add(first_seq=1)
     gateway.outbox.deliveries.add(first_seq=2)
     gateway.release_deliveries()
-    gateway.deliveries.add(first_seq=4)
+    gateway.live.deliveries.add(first_seq=4)
     writer = Writer(gateway)
     gateway.wake()
     await gateway.written()
@@ -82,18 +115,36 @@ async def test_what_is_held_comes_behind_what_was_missed() -> None:
     await writer.stop()
 
 
-async def test_a_gateway_that_catches_up_is_not_told_the_time() -> None:
+async def test_a_gateway_that_catches_up_is_not_told_the_position() -> None:
     """A stream that breaks meanwhile would leave out, the next time, what it had not told yet."""
-    gateway = GatewayConnection()
+    followed = FollowedPositions()
+    followed.begin({1: 7})
+    gateway = GatewayConnection(followed)
     gateway.hold_deliveries()
     writer = Writer(gateway)
     gateway.outbox.opened.add(socket=1)
     gateway.wake()
     await eventually(lambda: any(batch.opened for batch in writer.batches), "opened")
-    assert {batch.clock for batch in writer.batches} == {0}
+    assert [positions(batch) for batch in writer.batches] == [{}]
+    assert not writer.batches[-1].settled
     gateway.release_deliveries()
     await gateway.written()
-    assert writer.batches[-1].clock > 0
+    assert [positions(batch) for batch in writer.batches if batch.followed] == [{1: 7}]
+    await writer.stop()
+
+
+async def test_the_batch_behind_what_was_missed_settles_nothing() -> None:
+    """The gateway would forget what it delivered, and deliver again what that batch repeats."""
+    followed = FollowedPositions()
+    followed.begin({1: 7})
+    gateway = GatewayConnection(followed)
+    gateway.hold_deliveries()
+    writer = Writer(gateway)
+    gateway.outbox.deliveries.add(first_seq=1)
+    gateway.live.deliveries.add(first_seq=1)
+    gateway.release_deliveries()
+    await eventually(lambda: writer.batches and writer.batches[-1].settled, "settled")
+    assert [(len(batch.deliveries), batch.settled) for batch in writer.batches] == [(2, False), (0, True)]
     await writer.stop()
 
 
@@ -101,16 +152,16 @@ async def test_a_gateway_that_does_not_read_is_found_out(monkeypatch: pytest.Mon
     """One hanging gateway would fill the messenger's memory, and end it for the others (promise P9)."""
     monkeypatch.setattr(module, "MOST_BYTES", 10 * module.ENTRY_BYTES)
     for held in (False, True):
-        gateway = GatewayConnection()
+        gateway = new_gateway()
         if held:
             gateway.hold_deliveries()
         writer = Writer(gateway)
         writer.stuck.clear()
         for _ in range(10):
-            gateway.deliveries.add(first_seq=1)
+            gateway.live.deliveries.add(first_seq=1)
             gateway.wake()
         assert not gateway.overrun.is_set()
-        gateway.deliveries.add(first_seq=1)
+        gateway.live.deliveries.add(first_seq=1)
         gateway.wake()
         assert gateway.overrun.is_set()
         await writer.stop()
@@ -119,12 +170,11 @@ async def test_a_gateway_that_does_not_read_is_found_out(monkeypatch: pytest.Mon
 async def test_long_texts_count_for_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that hangs would fill the messenger's memory with a few long messages (promise P9)."""
     monkeypatch.setattr(module, "MOST_BYTES", 100_000)
-    gateway = GatewayConnection()
-    append = Append(
-        Audience(new_id(), False, 1, 0, frozenset()), new_id(), [new_id()], ["x" * 60_000], first_seq=1
-    )
-    append.ids = [new_id()]
-    tell_new(append, gateway, [1])
+    gateway = new_gateway()
+    membership = Membership(new_id(), False, 1, frozenset())
+    send = PendingSend(membership, new_id(), [new_id()], ["x" * 60_000], NotedReply(), first_seq=1)
+    send.ids = [new_id()]
+    add_new(send, gateway, [1])
     assert gateway.overrun.is_set()
 
 
@@ -134,14 +184,14 @@ async def test_much_that_was_missed_is_told_in_pieces_and_not_cut_off(
     """A gateway that missed much would be cut off for asking for it, again and again."""
     monkeypatch.setattr(module, "MOST_BYTES", 5_000)
     monkeypatch.setattr(module, "ROOM_BYTES", 1_000)
-    gateway = GatewayConnection()
+    gateway = new_gateway()
     gateway.hold_deliveries()
     writer = Writer(gateway)
     writer.stuck.clear()
     message = Message(new_id(), 1, new_id(), new_id(), new_id(), "x" * 3_000, 1)
-    add_delivery(gateway, message, [1], missed=True)
+    add_stored(gateway, message, [1], missed=True)
     await eventually(lambda: not gateway.outbox.deliveries, "being written")
-    add_delivery(gateway, message, [1], missed=True)
+    add_stored(gateway, message, [1], missed=True)
     assert not gateway.overrun.is_set()
     waiting = asyncio.create_task(gateway.room())
     await asyncio.sleep(0)
@@ -153,7 +203,7 @@ async def test_much_that_was_missed_is_told_in_pieces_and_not_cut_off(
 
 async def test_a_stop_can_wait_until_all_is_written() -> None:
     """Acknowledgements of a stopping messenger would be lost."""
-    gateway = GatewayConnection()
+    gateway = new_gateway()
     writer = Writer(gateway)
     await gateway.written()
     writer.stuck.clear()
@@ -170,7 +220,9 @@ async def test_a_stop_can_wait_until_all_is_written() -> None:
 
 def test_a_large_batch_is_split_in_order() -> None:
     """A busy moment would make a batch that the gateway refuses, and so break its stream."""
-    batch = MessengerBatch(clock=9, resumed=[5], opened=[{"socket": 1}])
+    batch = MessengerBatch(
+        followed=[{"writer": 1, "number": 9}], settled=True, resumed=[5], opened=[{"socket": 1}]
+    )
     for seq in range(1, 101):
         batch.deliveries.add(first_seq=seq, texts=["x" * 1_000])
     parts = list(split_batch(batch, 10_000))
@@ -180,12 +232,13 @@ def test_a_large_batch_is_split_in_order() -> None:
     assert [len(part.opened) for part in parts] == [1] + [0] * (len(parts) - 1)
     # Resumes end behind what they tell, and only with the last part everything has been told
     assert [list(part.resumed) for part in parts] == [[]] * (len(parts) - 1) + [[5]]
-    assert [part.clock for part in parts] == [0] * (len(parts) - 1) + [9]
+    assert [positions(part) for part in parts] == [{}] * (len(parts) - 1) + [{1: 9}]
+    assert [part.settled for part in parts] == [False] * (len(parts) - 1) + [True]
 
 
 def test_many_answers_are_split_too() -> None:
     """Readers of long pages would break the stream that all sockets hang on."""
-    batch = MessengerBatch(clock=9)
+    batch = MessengerBatch(followed=[{"writer": 1, "number": 9}])
     for number in range(100):
         batch.read_replies.add(number=number, page={"texts": ["x" * 1_000]})
     parts = list(split_batch(batch, 10_000))
@@ -195,14 +248,14 @@ def test_many_answers_are_split_too() -> None:
 
 def test_a_small_batch_stays_whole() -> None:
     """Each batch would be written twice."""
-    batch = MessengerBatch(clock=9)
+    batch = MessengerBatch(followed=[{"writer": 1, "number": 9}])
     assert list(split_batch(batch, 10_000)) == [batch]
 
 
 async def test_a_socket_passes_over_what_its_resume_tells() -> None:
     """A client that resumes would be told its newest messages twice, or one of them never."""
     chat_id = new_id()
-    socket = Socket(1, GatewayConnection(), new_id(), new_id(), 1, implicit=False)
+    socket = Socket(1, new_gateway(), new_id(), new_id(), 1, implicit=False)
     assert not socket.passes_over(chat_id, 5)
     socket.floors = {chat_id: 7}
     assert socket.passes_over(chat_id, 6)
@@ -211,3 +264,25 @@ async def test_a_socket_passes_over_what_its_resume_tells() -> None:
     assert not socket.passes_over(new_id(), 1)
     assert not socket.passes_over(chat_id, 8)
     assert not socket.passes_over(chat_id, 6)
+
+
+async def test_a_repeated_send_is_answered_with_what_is_stored() -> None:
+    """A client that repeats would wait for ever, or take its message for another one."""
+    gateway = new_gateway()
+    membership = Membership(new_id(), False, 1, frozenset())
+    reply = GatewayReply(gateway, 3, 77)
+    send = PendingSend(membership, new_id(), [new_id()], ["a"], reply)
+    send.first_seq, send.ids, send.created_at = 5, [new_id()], 123
+    # What is all new is answered by its delivery
+    reply.store(send)
+    assert not gateway.outbox.sent
+    stored = StoredKey(2, new_id(), 99)
+    send.ids, send.stored = [], [stored]
+    reply.store(send)
+    (sent,) = gateway.outbox.sent
+    assert (sent.request, list(sent.seqs), list(sent.ids), list(sent.created_at)) == (
+        77,
+        [2],
+        [stored.id],
+        [99],
+    )

@@ -5,26 +5,28 @@ from collections.abc import Callable
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
+from sqlalchemy import Connection, insert, select, text
 
 from palaver.contracts.errors import NOT_FOUND, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.contracts.times import now_us
-from palaver.messenger.realtime.memberships import HEARD_US, Audience, Audiences, read_companions
+from palaver.messenger.events import MessagesAppended
+from palaver.messenger.realtime.followed import FollowedPositions
+from palaver.messenger.realtime.memberships import CachedChat, Found, Memberships
 from palaver.messenger.store.chats import add_members, remove_member
-from palaver.runtime.sql.database import SqliteDatabase
+from palaver.messenger.store.commit_log import append_commit, read_newest
+from palaver.messenger.store.members import read_companions
+from palaver.messenger.store.schema import chats, presence
+from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.journal_rows import write_messages
 from tests.harness.realtime import Place, eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
-Found = list[Audience | PalaverError]
-
 
 @pytest_asyncio.fixture
-async def audiences(database: SqliteDatabase) -> Audiences:
+async def memberships(database: SqliteDatabase) -> Memberships:
     """Of a replica that has the database for itself."""
-    return Audiences(database, 100, lambda: True)
+    return Memberships(database, FollowedPositions(), 100, is_shared=False)
 
 
 @pytest.fixture
@@ -34,158 +36,196 @@ def group(place: Place) -> bytes:
 
 
 async def found_by(
-    ask: Callable[[Callable[[Audience | PalaverError], None]], None],
-) -> Audience | PalaverError:
+    ask: Callable[[Callable[[Found], None]], None],
+) -> Found:
     """What `ask(then)` calls `then` with."""
-    found: Found = []
+    found: list[Found] = []
     ask(found.append)
-    await eventually(lambda: found, "an audience")
+    await eventually(lambda: found, "a chat")
     return found[0]
 
 
-async def test_a_member_finds_the_members(audiences: Audiences, group: bytes) -> None:
+async def test_a_member_finds_the_members(memberships: Memberships, group: bytes) -> None:
     """Nobody could send."""
-    found = await found_by(lambda then: audiences.for_member(group, ALICE, then))
-    assert isinstance(found, Audience)
-    assert (found.members, found.group, found.told_seq) == ({ALICE, BOB}, True, 0)
+    found = await found_by(lambda then: memberships.for_member(group, ALICE, then))
+    assert isinstance(found, CachedChat)
+    assert found.membership.members == {ALICE, BOB}
+    assert (found.membership.group, found.delivery.delivered_seq) == (True, 0)
     # In memory now: without a wait
-    again: Found = []
-    audiences.for_member(group, BOB, again.append)
+    again: list[Found] = []
+    memberships.for_member(group, BOB, again.append)
     assert again == [found]
-    assert audiences.member_of(group, BOB) is found
+    assert memberships.with_member(group, BOB) is found
 
 
 async def test_a_stranger_hears_the_same_of_a_chat_that_is_and_one_that_is_not(
-    audiences: Audiences, group: bytes
+    memberships: Memberships, group: bytes
 ) -> None:
     """Strangers could find out which chats exist (promise P5)."""
     errors = []
     for chat_id in (group, group, new_id()):
-        error = await found_by(lambda then, chat_id=chat_id: audiences.for_member(chat_id, CAROL, then))
+        error = await found_by(lambda then, chat_id=chat_id: memberships.for_member(chat_id, CAROL, then))
         assert isinstance(error, PalaverError)
         errors.append((error.kind, error.message, error.field))
     assert set(errors) == {(NOT_FOUND, "no such chat", "chat_id")}
-    assert audiences.member_of(group, CAROL) is None
+    assert memberships.with_member(group, CAROL) is None
 
 
-async def test_a_changed_membership_is_read_anew(place: Place, audiences: Audiences, group: bytes) -> None:
+async def test_a_changed_membership_is_read_anew(
+    place: Place, memberships: Memberships, group: bytes
+) -> None:
     """New members would be refused, and former ones let in."""
-    before = await found_by(lambda then: audiences.for_member(group, ALICE, then))
+    before = await found_by(lambda then: memberships.for_member(group, ALICE, then))
+    assert isinstance(before, CachedChat)
+    members = before.membership
     place.write(add_members, group, ALICE, [CAROL], 1, 100)
     place.write(remove_member, group, ALICE, BOB)
-    audiences.forget(group)
-    assert audiences.member_of(group, ALICE) is None
-    after = await found_by(lambda then: audiences.for_member(group, CAROL, then))
+    memberships.invalidate(group)
+    assert memberships.with_member(group, ALICE) is None
+    after = await found_by(lambda then: memberships.for_member(group, CAROL, then))
+    # How far the chat was delivered stays; what waiting sends hold is the membership of then
     assert after is before
-    assert after.members == {ALICE, CAROL}
-    assert isinstance(await found_by(lambda then: audiences.for_member(group, BOB, then)), PalaverError)
+    assert members.members == {ALICE, BOB}
+    assert after.membership.members == {ALICE, CAROL}
+    assert isinstance(await found_by(lambda then: memberships.for_member(group, BOB, then)), PalaverError)
 
 
 async def test_a_change_during_a_read_reaches_those_who_wait_for_it(
-    place: Place, audiences: Audiences, group: bytes
+    place: Place, memberships: Memberships, group: bytes
 ) -> None:
     """Who was removed a moment ago would be told what is said after that."""
-    found: Found = []
-    audiences.for_chat(group, found.append)
+    found: list[Found] = []
+    memberships.for_chat(group, found.append)
     # The read begins, and sees the members of now; then they change
     await asyncio.sleep(0)
     place.write(remove_member, group, ALICE, BOB)
-    audiences.forget(group)
-    await eventually(lambda: found, "an audience")
-    assert isinstance(found[0], Audience)
-    assert found[0].members == {ALICE}
+    memberships.invalidate(group)
+    await eventually(lambda: found, "a chat")
+    assert isinstance(found[0], CachedChat)
+    assert found[0].membership.members == {ALICE}
 
 
-async def test_calls_for_one_chat_keep_their_order(audiences: Audiences, group: bytes) -> None:
+async def test_calls_for_one_chat_keep_their_order(memberships: Memberships, group: bytes) -> None:
     """A sender's messages could change places while the chat is read."""
     order: list[int] = []
     for number in range(5):
-        audiences.for_member(group, ALICE, lambda _, number=number: order.append(number))
+        memberships.for_member(group, ALICE, lambda _, number=number: order.append(number))
         await asyncio.sleep(0)
     await eventually(lambda: len(order) == 5, "all called")
     assert order == sorted(order)
 
 
 async def test_one_who_fails_does_not_stop_the_others(
-    audiences: Audiences, place: Place, group: bytes
+    memberships: Memberships, place: Place, group: bytes
 ) -> None:
     """One cancelled request would end the service for all chats that are not in memory."""
 
-    def fail(_: Audience | PalaverError) -> None:
+    def fail(_: Found) -> None:
         raise asyncio.InvalidStateError("gave up")
 
-    found: Found = []
-    audiences.for_member(group, ALICE, fail)
-    audiences.for_member(group, ALICE, found.append)
+    found: list[Found] = []
+    memberships.for_member(group, ALICE, fail)
+    memberships.for_member(group, ALICE, found.append)
     await eventually(lambda: found, "the second caller")
     other = place.group([ALICE, CAROL])
-    assert isinstance(await found_by(lambda then: audiences.for_member(other, CAROL, then)), Audience)
+    assert isinstance(await found_by(lambda then: memberships.for_member(other, CAROL, then)), CachedChat)
 
 
 async def test_a_read_that_fails_is_told_and_tried_again(
-    place: Place, audiences: Audiences, group: bytes
+    place: Place, memberships: Memberships, group: bytes
 ) -> None:
     """A moment without the disk would lock chats until a restart, or call them gone."""
     place.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
-    error = await found_by(lambda then: audiences.for_member(group, ALICE, then))
+    error = await found_by(lambda then: memberships.for_member(group, ALICE, then))
     assert isinstance(error, PalaverError)
     assert error.kind is UNAVAILABLE
     place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
-    assert isinstance(await found_by(lambda then: audiences.for_member(group, ALICE, then)), Audience)
+    assert isinstance(await found_by(lambda then: memberships.for_member(group, ALICE, then)), CachedChat)
 
 
-async def test_telling_is_left_out_where_there_is_no_chat(audiences: Audiences) -> None:
+async def test_telling_is_left_out_where_there_is_no_chat(memberships: Memberships) -> None:
     """A word about a chat that is gone would break the telling of others."""
-    found: Found = []
-    audiences.for_telling(new_id(), found.append)
-    await audiences.stop()
-    assert found == []
+    assert await memberships.chat(new_id()) is None
+
+
+async def test_a_chat_that_cannot_be_read_is_not_taken_for_none(
+    place: Place, memberships: Memberships, group: bytes
+) -> None:
+    """A moment without the disk would end in members who never receive what was written in it."""
+    place.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
+    with pytest.raises(PalaverError) as caught:
+        await memberships.chat(group)
+    assert caught.value.kind is UNAVAILABLE
+    place.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
+    assert await memberships.chat(group) is not None
 
 
 async def test_a_chat_with_waiting_messages_stays_in_memory(place: Place, database: SqliteDatabase) -> None:
     """Its messages would be told twice or never, because nobody knows how far it was told."""
-    audiences = Audiences(database, 3, lambda: True)
-    busy = await found_by(lambda then: audiences.for_member(place.group([ALICE]), ALICE, then))
-    assert isinstance(busy, Audience)
+    memberships = Memberships(database, FollowedPositions(), 3, is_shared=False)
+    busy = await found_by(lambda then: memberships.for_member(place.group([ALICE]), ALICE, then))
+    assert isinstance(busy, CachedChat)
     busy.pending = 1
     for _ in range(5):
-        await found_by(lambda then: audiences.for_member(place.group([ALICE]), ALICE, then))
-    assert audiences.get(busy.chat_id) is busy
+        await found_by(lambda then: memberships.for_member(place.group([ALICE]), ALICE, then))
+    assert memberships.get(busy.membership.chat_id) is busy
     # Beside those that may not go
-    assert len(audiences._known) == 3 + 1
+    assert len(memberships._known) == 3 + 1
+
+
+def write_logged(connection: Connection, chat_id: bytes, *texts: str) -> None:
+    """Writes messages and their entry of the commit log."""
+    write_messages(connection, chat_id, ALICE, texts)
+    last_seq = connection.execute(select(chats.c.last_seq).where(chats.c.id == chat_id)).scalar_one()
+    append_commit(connection, [MessagesAppended(chat_id, last_seq - len(texts) + 1, last_seq, 1)])
 
 
 async def test_alone_all_that_is_committed_counts_as_told(
-    place: Place, audiences: Audiences, group: bytes
+    place: Place, memberships: Memberships, group: bytes
 ) -> None:
     """The first message after a restart would be preceded by old ones."""
-    place.write(write_messages, group, ALICE, ["a", "b"], now_us())
-    found = await found_by(lambda then: audiences.for_member(group, ALICE, then))
-    assert isinstance(found, Audience)
-    assert found.told_seq == 2
+    place.write(write_logged, group, "a", "b")
+    found = await found_by(lambda then: memberships.for_member(group, ALICE, then))
+    assert isinstance(found, CachedChat)
+    assert found.delivery.delivered_seq == 2
 
 
 async def test_among_others_what_is_fresh_is_not_told_yet(
     place: Place, database: SqliteDatabase, group: bytes
 ) -> None:
     """What another replica wrote a moment ago would come behind what came after it (promise P2)."""
-    audiences = Audiences(database, 100, lambda: False)
-    place.write(write_messages, group, ALICE, ["old"], now_us() - 2 * HEARD_US)
-    place.write(write_messages, group, ALICE, ["new", "new"], now_us())
-    found = await found_by(lambda then: audiences.for_member(group, ALICE, then))
-    assert isinstance(found, Audience)
-    assert (found.told_seq, found.born_seq) == (1, 1)
+    followed = FollowedPositions()
+    memberships = Memberships(database, followed, 100, is_shared=True)
+    place.write(write_logged, group, "old")
+    followed.begin(await database.read(read_newest))
+    place.write(write_logged, group, "new", "new")
+    place.write(write_logged, group, "newer")
+    found = await found_by(lambda then: memberships.for_member(group, ALICE, then))
+    assert isinstance(found, CachedChat)
+    assert found.delivery.delivered_seq == 1
     first = place.group([ALICE])
-    place.write(write_messages, first, ALICE, ["new"], now_us())
-    found = await found_by(lambda then: audiences.for_member(first, ALICE, then))
-    assert isinstance(found, Audience)
-    assert found.told_seq == 0
+    place.write(write_logged, first, "new")
+    found = await found_by(lambda then: memberships.for_member(first, ALICE, then))
+    assert isinstance(found, CachedChat)
+    assert found.delivery.delivered_seq == 0
+
+
+async def test_a_newcomer_may_be_another_replicas_doing(
+    place: Place, database: SqliteDatabase, group: bytes
+) -> None:
+    """Somebody added through one replica would be refused by the others until their next change."""
+    shared = Memberships(database, FollowedPositions(), 100, is_shared=True)
+    assert isinstance(await found_by(lambda then: shared.for_member(group, ALICE, then)), CachedChat)
+    place.write(add_members, group, ALICE, [CAROL], 1, 100)
+    assert isinstance(await found_by(lambda then: shared.for_member(group, CAROL, then)), CachedChat)
 
 
 async def test_companions_are_the_other_sides_of_direct_chats(place: Place, database: SqliteDatabase) -> None:
     """Strangers of a large group would see when somebody is online."""
     place.group([ALICE, CAROL])
-    assert await database.read(read_companions, ALICE, 10) == []
+    assert await database.read(read_companions, ALICE, 10) == {}
     place.direct(ALICE, BOB)
-    assert await database.read(read_companions, ALICE, 10) == [BOB]
-    assert await database.read(read_companions, ALICE, 0) == []
+    assert await database.read(read_companions, ALICE, 10) == {BOB: False}
+    place.write(lambda c: c.execute(insert(presence).values(user_id=BOB, online=True, last_seen_at=1)))
+    assert await database.read(read_companions, ALICE, 10) == {BOB: True}
+    assert await database.read(read_companions, ALICE, 0) == {}

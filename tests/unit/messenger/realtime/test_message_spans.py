@@ -6,10 +6,9 @@ import pytest
 import pytest_asyncio
 
 from palaver.contracts.ids import new_id, span_id_of_message, text_from_id
-from palaver.messenger.realtime.engine import Engine
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.gateway_stream import gateway_stream
-from tests.harness.realtime import Place, eventually, running_engine
+from tests.harness.realtime import Place, Replica, eventually, running_replica
 from tests.harness.recorded_spans import keeping_spans
 
 ALICE, BOB = new_id(), new_id()
@@ -18,10 +17,10 @@ SAMPLED, UNSAMPLED = f"00-{TRACE}-{CALLER}-01", f"00-{TRACE}-{CALLER}-00"
 
 
 @pytest_asyncio.fixture
-async def engine(place: Place) -> AsyncIterator[Engine]:
+async def replica(place: Place) -> AsyncIterator[Replica]:
     """A replica."""
-    async with running_engine(place) as engine:
-        yield engine
+    async with running_replica(place) as replica:
+        yield replica
 
 
 @pytest.fixture
@@ -31,11 +30,11 @@ def chat_id(place: Place) -> bytes:
 
 
 async def test_a_sampled_message_is_followed_from_the_stream_to_the_disk(
-    place: Place, engine: Engine, chat_id: bytes
+    place: Place, replica: Replica, chat_id: bytes
 ) -> None:
     """Nobody could see how long a message waited for the journal, nor in which batch it was written."""
     with keeping_spans() as kept:
-        async with gateway_stream(engine, place.keys) as gateway:
+        async with gateway_stream(replica, place.keys) as gateway:
             alice = await gateway.open(ALICE)
             gateway.send(alice, chat_id, "a", "b", traceparent=SAMPLED)
             await eventually(lambda: kept.named("commit batch"), "spans")
@@ -54,11 +53,11 @@ async def test_a_sampled_message_is_followed_from_the_stream_to_the_disk(
 
 
 async def test_a_message_that_is_not_sampled_keeps_its_trace_id_and_has_no_span(
-    place: Place, engine: Engine, chat_id: bytes
+    place: Place, replica: Replica, chat_id: bytes
 ) -> None:
     """Every message would cost spans, however many there are; or most could not be found in the logs."""
     with keeping_spans() as kept:
-        async with gateway_stream(engine, place.keys) as gateway:
+        async with gateway_stream(replica, place.keys) as gateway:
             alice, bob = await gateway.open(ALICE), await gateway.open(BOB)
             gateway.send(alice, chat_id, "a", traceparent=UNSAMPLED)
             await eventually(lambda: gateway.seqs(bob) == [1], "told")
@@ -66,27 +65,27 @@ async def test_a_message_that_is_not_sampled_keeps_its_trace_id_and_has_no_span(
     assert kept.all == []
 
 
-async def test_a_message_of_a_call_is_below_the_call(engine: Engine, chat_id: bytes) -> None:
+async def test_a_message_of_a_call_is_below_the_call(replica: Replica, chat_id: bytes) -> None:
     """A message that was sent by REST could not be followed beyond the messenger's door."""
     with keeping_spans() as kept:
         with tracer.serve("a call", SAMPLED, {}, is_edge=False) as work:
-            await engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False, trace_id=work.trace_id)
+            await replica.engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False, trace=work.context)
         await eventually(lambda: kept.named("commit batch"), "spans")
     (journalled,) = kept.named("journal message")
     assert (journalled.trace_id, journalled.parent_id) == (TRACE, work.span_id)
 
 
-async def test_a_slow_batch_is_kept_though_nothing_in_it_is_sampled(engine: Engine, chat_id: bytes) -> None:
+async def test_a_slow_batch_is_kept_though_nothing_in_it_is_sampled(replica: Replica, chat_id: bytes) -> None:
     """A disk that hangs now and then would leave no trace."""
     with keeping_spans(slow_seconds=0.0) as kept:
-        await engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False)
+        await replica.engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False)
         await eventually(lambda: kept.named("commit batch"), "span")
     assert kept.named("commit batch")[0].attributes["messaging.batch.message_count"] == 1
 
 
-async def test_deliveries_carry_the_trace(place: Place, engine: Engine, chat_id: bytes) -> None:
+async def test_deliveries_carry_the_trace(place: Place, replica: Replica, chat_id: bytes) -> None:
     """A gateway could not tell the trace of a message that came from another one, or on a resume."""
-    async with gateway_stream(engine, place.keys) as one, gateway_stream(engine, place.keys) as other:
+    async with gateway_stream(replica, place.keys) as one, gateway_stream(replica, place.keys) as other:
         alice, bob = await one.open(ALICE), await other.open(BOB)
         one.send(alice, chat_id, "a", traceparent=SAMPLED)
         one.send(alice, chat_id, "b", request=2, traceparent=UNSAMPLED)

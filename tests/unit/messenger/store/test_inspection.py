@@ -1,7 +1,5 @@
 """What the journal knows of one message."""
 
-from dataclasses import replace
-
 import pytest
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
@@ -23,7 +21,7 @@ def test_a_message_is_found_without_its_text(place: Place) -> None:
     place.write(remove_member, chat_id, ALICE, CAROL)
     found = place.write(inspect_message, chat_id, 2)
     written = place.history(chat_id)[1]
-    assert found.message == replace(written, text="")
+    assert found.message == written._replace(text="")
     assert (found.message.sender_id, found.message.created_at, found.is_group) == (ALICE, 100, True)
     members = {
         member.user_id: (member.left_seq, member.received_seq, member.read_seq) for member in found.members

@@ -9,9 +9,8 @@ from palaver.contracts.errors import CONFLICT, FORBIDDEN, NOT_FOUND, ErrorKind, 
 from palaver.contracts.ids import new_id
 from palaver.messenger.domain import Message, Receipt
 from palaver.messenger.store import messages as history
-from palaver.messenger.store.chat_lists import load_chat
 from palaver.messenger.store.chats import create_group, open_direct_chat, remove_member
-from palaver.messenger.store.messages import Page, delete_message, edit_message, read_page
+from palaver.messenger.store.messages import Page, delete_message, edit_message, read_at, read_page
 from tests.harness.journal_rows import move_receipt, write_messages
 
 ALICE, BOB, CAROL, DAVE = (new_id() for _ in range(4))
@@ -161,7 +160,7 @@ def test_a_deleted_message_keeps_its_seq_and_no_text(connection: Connection, cha
     page = read_page(connection, chat_id, BOB, 10, 0, None)
     assert seqs(page) == list(range(1, 11))
     assert Message(*page.rows[-1]) == deleted
-    assert load_chat(connection, chat_id, BOB).last_message == deleted
+    assert read_at(connection, [(chat_id, 10)]) == {(chat_id, 10): deleted}
 
 
 def test_deleting_again_gives_the_same(connection: Connection, chat_id: bytes) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, inspect, text
 
-from palaver.runtime.sql.database import sqlite_engine
 from palaver.runtime.sql.migrations import SchemaTooNewError, migrate, newest_version
+from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
 
 FIRST = """

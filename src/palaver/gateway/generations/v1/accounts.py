@@ -86,23 +86,23 @@ class Tokens:
 @router.post("/sign-up", summary="Sign up", response_model=Nothing, responses=refusals(400, 409, 413, 429))
 async def sign_up(request: Request, account: NewUser) -> Response:
     """Creates an account. Answers 409 where the email is taken; the original answered 500."""
-    asked = contract.SignUp(**account.model_dump(), old_rules=True)
-    await services_of(request).auth.sign_up(asked, client_of(request))
+    signup = contract.SignUp(**account.model_dump(), old_rules=True)
+    await services_of(request).auth.sign_up(signup, client_of(request))
     return answer_json({})
 
 
 @router.post("/sign-in", summary="Sign in", response_model=Tokens, responses=refusals(400, 401, 413, 429))
 async def sign_in(request: Request, pair: Pair) -> Response:
     """Starts a session. Other devices stay signed in; the original signed them out."""
-    asked = contract.SignIn(email=pair.email, password=pair.password)
-    return answer_tokens(await services_of(request).auth.sign_in(asked, client_of(request)))
+    credentials = contract.SignIn(email=pair.email, password=pair.password)
+    return answer_tokens(await services_of(request).auth.sign_in(credentials, client_of(request)))
 
 
 @router.put("/token", summary="Refresh a session", response_model=Tokens, responses=refusals(400, 401, 413))
 async def refresh(request: Request, old: OldToken) -> Response:
     """Changes a refresh token for a new pair of tokens."""
-    asked = contract.Refresh(refresh_token=old.refresh_token)
-    return answer_tokens(await services_of(request).auth.refresh(asked, client_of(request)))
+    used = contract.Refresh(refresh_token=old.refresh_token)
+    return answer_tokens(await services_of(request).auth.refresh(used, client_of(request)))
 
 
 def answer_tokens(pair: contract.TokenPair) -> Response:

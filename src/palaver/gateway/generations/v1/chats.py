@@ -11,7 +11,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.gateway.generations.legacy import Limit, Offset, bad_request_if_unknown, refusals
-from palaver.gateway.http.authentication import OldCaller
+from palaver.gateway.http.authentication import LegacyCaller
 from palaver.gateway.http.fields import Id, Time, Uuid, shown_as
 from palaver.gateway.http.responses import answer_json, time_text
 from palaver.gateway.services import services_of
@@ -88,7 +88,7 @@ class Chats:
 @router.post(
     "/create-chat", summary="Open a chat", response_model=ChatId, responses=refusals(400, 401, 413, 429)
 )
-async def create_chat(request: Request, caller: OldCaller, chat: NewChat) -> Response:
+async def create_chat(request: Request, caller: LegacyCaller, chat: NewChat) -> Response:
     """The one chat of the caller and the companion, whoever asks. Answers 400 where that user is unknown."""
     try:
         opened = await services_of(request).messenger.open_direct_chat(caller.token, chat.companion_id)
@@ -98,11 +98,13 @@ async def create_chat(request: Request, caller: OldCaller, chat: NewChat) -> Res
 
 
 @router.get("/chats", summary="List chats", response_model=Chats, responses=refusals(400, 401))
-async def list_chats(request: Request, caller: OldCaller, limit: Limit = 10, offset: Offset = 0) -> Response:
+async def list_chats(
+    request: Request, caller: LegacyCaller, limit: Limit = 10, offset: Offset = 0
+) -> Response:
     """The caller's chats, newest activity first. Groups of newer clients are chats as well."""
     # The messenger takes no limit of 0, which old clients may use to learn the total
-    asked = pb.ListChatsRequest(limit=limit or 1, offset=offset, with_total=True)
-    page = await services_of(request).messenger.list_chats(caller.token, asked)
+    wanted = pb.ListChatsRequest(limit=limit or 1, offset=offset, with_total=True)
+    page = await services_of(request).messenger.list_chats(caller.token, wanted)
     chats = [chat_of(chat, caller.user_id) for chat in page.chats[:limit]]
     return answer_json(Chats(page.total, limit, offset, chats))
 

@@ -1,4 +1,4 @@
-"""v1 messages: a history by offset, with statuses. v2 pages by seq and tells receipts apart from messages."""
+"""v1 messages: a history by offset, with statuses. v2 pages by seq, and has receipts beside messages."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,7 +12,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.ids import text_from_id
 from palaver.gateway.generations.legacy import Limit, Offset, refusals
 from palaver.gateway.generations.v1.statuses import Status, Statuses
-from palaver.gateway.http.authentication import OldCaller
+from palaver.gateway.http.authentication import LegacyCaller
 from palaver.gateway.http.fields import Id, Time, Uuid, shown_as
 from palaver.gateway.http.responses import answer_json, time_text
 from palaver.gateway.services import services_of
@@ -66,7 +66,7 @@ class Messages:
 @router.get("/messages", summary="Page messages", response_model=Messages, responses=refusals(400, 401, 404))
 async def list_messages(
     request: Request,
-    caller: OldCaller,
+    caller: LegacyCaller,
     chat_id: Annotated[Id, Query(description="The chat.")],
     limit: Limit = 10,
     offset: Offset = 0,
@@ -80,10 +80,10 @@ async def answer_page(
 ) -> Response:
     """A page of a chat's messages, as `list_messages` answers it."""
     # Seqs have no holes, so that passing over `offset` messages is starting behind that seq
-    asked = pb.ListMessagesRequest(
+    wanted = pb.ListMessagesRequest(
         chat_id=chat_id, limit=limit or 1, after_seq=offset, from_start=True, mark_read=limit > 0
     )
-    page = await messenger.list_messages(token, asked)
+    page = await messenger.list_messages(token, wanted)
     return answer_json(Messages(page.last_seq, limit, offset, messages_of(page)[:limit]))
 
 

@@ -5,9 +5,9 @@ import msgspec
 from palaver.contracts.errors import INVALID, MALFORMED, PalaverError
 from palaver.contracts.ids import id_from_text, new_id
 from palaver.contracts.messenger_pb2 import PresenceEvent, ReceiptEvent, SentReply, TypingEvent
-from palaver.gateway.sockets.commands import Command, OutboundMessages, SendMessages
+from palaver.gateway.sockets.commands import Command, OutboundMessages
 from palaver.gateway.sockets.websocket import text_frame
-from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.texts import check_text
 
@@ -23,7 +23,7 @@ class Envelope(msgspec.Struct):
 
 
 class Text(msgspec.Struct):
-    """One message of a payload. The client's word for its status says nothing: the server knows it."""
+    """One message of a payload. The status that a client gives is passed over: the server knows it."""
 
     text: str
     status: str = "created"
@@ -37,7 +37,7 @@ class Messages(msgspec.Struct):
 
 
 class Failure(msgspec.Struct):
-    """The payload of `error`, and the body of a refused upgrade."""
+    """The payload of `error`."""
 
     code: int
     message: str
@@ -48,8 +48,8 @@ _read_messages = msgspec.json.Decoder(Messages).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class SocketsV1:
-    """v1's frames. See `commands.Generation`."""
+class CodecV1:
+    """v1's frames. See `commands.FrameCodec`."""
 
     name = "v1"
     implicit_receipts = True
@@ -59,7 +59,7 @@ class SocketsV1:
         self._most_characters = settings.text_characters
 
     def read(self, text: bytes) -> Command:
-        """See `Generation.read`."""
+        """See `FrameCodec.read`."""
         try:
             envelope = _read_envelope(text)
             if envelope.topic != TOPIC or envelope.action != "send-message":
@@ -72,25 +72,25 @@ class SocketsV1:
         texts = [message.text for message in payload.messages]
         for words in texts:
             check_text(words, "text", self._most_characters)
-        return SendMessages(id_from_text(payload.chat_id, "chat_id"), [new_id() for _ in texts], texts)
+        return PendingSend(id_from_text(payload.chat_id, "chat_id"), [new_id() for _ in texts], texts)
 
-    def told(self, told: OutboundMessages) -> bytes:
-        """See `Generation.told`. Old clients have no words for a change, and show a deleted one never."""
-        if told.changed or told.deleted_at:
+    def messages(self, messages: OutboundMessages) -> bytes:
+        """See `FrameCodec.messages`. Old clients have no words for a change, and show a deleted one never."""
+        if messages.changed or messages.deleted_at:
             return b""
-        payload = _encode(Messages(told.chat_text, [Text(text) for text in told.texts]))
+        payload = _encode(Messages(messages.chat_text, [Text(text) for text in messages.texts]))
         return frame("send-message", payload)
 
-    def sent(self, told: OutboundMessages) -> bytes:  # noqa: ARG002 - the signature is Generation's, here and below
+    def sent(self, messages: OutboundMessages) -> bytes:  # noqa: ARG002 - the signature is FrameCodec's, here and below
         """Nothing: old clients expect no acknowledgement."""
         return b""
 
-    def stored(self, reply: SentReply, sent: InFlight) -> bytes:  # noqa: ARG002
+    def stored(self, reply: SentReply, send: PendingSend) -> bytes:  # noqa: ARG002
         """Nothing: old clients expect no acknowledgement."""
         return b""
 
-    def refused(self, error: PalaverError, sent: InFlight | None, chat_id: bytes) -> bytes:  # noqa: ARG002
-        """See `Generation.refused`. Old clients pass over an action that they do not know."""
+    def refused(self, error: PalaverError, send: PendingSend | None, chat_id: bytes) -> bytes:  # noqa: ARG002
+        """See `FrameCodec.refused`. Old clients pass over an action that they do not know."""
         return frame("error", _encode(Failure(0, error.message)))
 
     def hello(self, user_id: bytes, session_id: bytes, at: int) -> bytes:  # noqa: ARG002
@@ -112,10 +112,6 @@ class SocketsV1:
     def resumed(self) -> bytes:
         """Nothing."""
         return b""
-
-    def refusal(self, error: PalaverError) -> tuple[int, str, bytes]:
-        """See `Generation.refusal`."""
-        return error.kind.http, "application/json", _encode(Failure(0, error.message))
 
 
 def frame(action: str, payload: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""v1 users: by email, by token, by name. v2 pages them by cursor, and says dates as dates."""
+"""v1 users: by email, by token, by name. v2 pages them by cursor, and writes days as dates."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from palaver.contracts import accounts as contract
 from palaver.contracts.errors import PalaverError
 from palaver.gateway.generations.legacy import Limit, Offset, bad_request_if_unknown, refusals, time_of_day
-from palaver.gateway.http.authentication import Caller, OldCaller
+from palaver.gateway.http.authentication import Caller, LegacyCaller
 from palaver.gateway.http.fields import Text, Time, Uuid, shown_as
 from palaver.gateway.http.responses import answer_json
 from palaver.gateway.services import services_of
@@ -75,7 +75,7 @@ class FoundUsers:
     responses=refusals(400, 401),
 )
 async def find_user_id(
-    request: Request, caller: OldCaller, email: Annotated[Text, Query(max_length=320)]
+    request: Request, caller: LegacyCaller, email: Annotated[Text, Query(max_length=320)]
 ) -> Response:
     """The id of the user with that email. Answers 400 where there is none."""
     return await answer_user_id(request, caller, email)
@@ -84,7 +84,7 @@ async def find_user_id(
 @router.get(
     "/auth/user/get-by-token", summary="The caller", response_model=User, responses=refusals(401, 404)
 )
-async def show_caller(request: Request, caller: OldCaller) -> Response:
+async def show_caller(request: Request, caller: LegacyCaller) -> Response:
     """The account of the token's user."""
     return answer_json(user_of(await services_of(request).auth.me(caller.token)))
 
@@ -97,7 +97,7 @@ async def show_caller(request: Request, caller: OldCaller) -> Response:
 )
 async def find_users(
     request: Request,
-    caller: OldCaller,
+    caller: LegacyCaller,
     anthroponym: Annotated[Text, Query(max_length=200, description="Beginnings of name and/or surname.")],
     limit: Limit = 10,
     offset: Offset = 0,
@@ -110,7 +110,7 @@ async def find_users(
 
 
 async def answer_user_id(request: Request, caller: Caller, email: str) -> Response:
-    """The id of the user with that email; v0 asks for it too, by another path."""
+    """The id of the user with that email, which v0 has too, by another path."""
     try:
         user = await services_of(request).auth.find_by_email(caller.token, email)
     except PalaverError as error:

@@ -2,9 +2,30 @@
 
 from fastapi import APIRouter
 
+from palaver.gateway.generations.registry import Generation
 from palaver.gateway.generations.v2 import chats, members, messages, sessions, users
+from palaver.gateway.generations.v2.history_fast_path import history_fast_path
+from palaver.gateway.generations.v2.problems import TRACERESPONSE
+from palaver.gateway.generations.v2.socket import CodecV2
+from palaver.gateway.http.problem_details import PROBLEM_SCHEMA, problem_details
+from palaver.runtime.settings import GatewaySettings
 
 router = APIRouter(prefix="/v2", tags=["v2"])
 # The router tries routes in this order: the hottest first
 for part in (messages, chats, members, users, sessions):
     router.include_router(part.router)
+
+
+def build_generation(settings: GatewaySettings) -> Generation:
+    """v2, within the limits of the settings."""
+    return Generation(
+        name="v2",
+        tag={"name": "v2", "description": "For new clients."},
+        router=router,
+        errors=problem_details,
+        error_schemas={"Problem": PROBLEM_SCHEMA},
+        prefixes=("/v2/",),
+        response_headers={"traceresponse": TRACERESPONSE},
+        fast_path=history_fast_path,
+        sockets={"/v2/ws": CodecV2(settings)},
+    )

@@ -76,13 +76,13 @@ async def open_chat(
     A pair has the same chat whoever asks. A group is created once per `Idempotency-Key`, and anew each time
     without one.
     """
-    dialogs = services_of(request).messenger
+    messenger = services_of(request).messenger
     if chat.companion_id is not None and chat.title is None and chat.member_ids is None:
-        opened = await dialogs.open_direct_chat(caller.token, chat.companion_id)
+        opened = await messenger.open_direct_chat(caller.token, chat.companion_id)
     elif chat.companion_id is None and chat.title is not None and chat.member_ids is not None:
         # A key of our own lets the gateway repeat the call to a messenger that restarts
         key = key or new_id().hex()
-        opened = await dialogs.create_group(caller.token, chat.title, chat.member_ids, key)
+        opened = await messenger.create_group(caller.token, chat.title, chat.member_ids, key)
     else:
         text = "give either companion_id, or title and member_ids"
         raise PalaverError(INVALID, text, field="companion_id")
@@ -102,8 +102,8 @@ async def list_chats(
     cursor: Annotated[Text, Query(max_length=2000, description="`next_cursor` of the last page.")] = "",
 ) -> Response:
     """The caller's chats, newest activity first, each with its last message and how much is unread."""
-    asked = pb.ListChatsRequest(limit=limit, cursor=cursor)
-    page = await services_of(request).messenger.list_chats(caller.token, asked)
+    wanted = pb.ListChatsRequest(limit=limit, cursor=cursor)
+    page = await services_of(request).messenger.list_chats(caller.token, wanted)
     return answer_json(ChatPage([chat_of(chat) for chat in page.chats], page.next_cursor or None))
 
 

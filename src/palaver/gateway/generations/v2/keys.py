@@ -7,11 +7,12 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from palaver.contracts.ids import derived_id
+from palaver.runtime.printable import printable
 
 
 def is_plain(key: str) -> str:
     """A header's value as it is: printable ASCII, which every client and proxy carries unchanged."""
-    if not all(" " <= character <= "~" for character in key):
+    if key != printable(key, ascii_only=True):
         raise PydanticCustomError("key", "must be printable ASCII")
     return key
 

@@ -10,12 +10,14 @@ from starlette.responses import Response
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import INVALID, PalaverError
 from palaver.contracts.ids import new_id
+from palaver.contracts.seqs import LAST_SEQ
 from palaver.gateway.generations.v2.chats import ChatId
 from palaver.gateway.generations.v2.keys import IdempotencyKey, client_id_from_key
+from palaver.gateway.generations.v2.message_shape import Message, message_of, messages_of
 from palaver.gateway.generations.v2.problems import WITH_BODY, problems
-from palaver.gateway.generations.v2.shapes import Message, MessagePage, SentMessages, message_of, messages_of
+from palaver.gateway.generations.v2.shapes import MessagePage, SentMessages
 from palaver.gateway.http.authentication import BearerCaller
-from palaver.gateway.http.fields import LAST_SEQ, Id, QueryNumber, Text, shown_as
+from palaver.gateway.http.fields import Id, QueryNumber, Text, shown_as
 from palaver.gateway.http.responses import answer_json
 from palaver.gateway.services import services_of
 from palaver.gateway.upstream.messenger import MessengerClient
@@ -86,13 +88,13 @@ async def answer_page(
     after_seq: int | None,
 ) -> Response:
     """A page of a chat's messages, as `list_messages` answers it."""
-    asked = pb.ListMessagesRequest(chat_id=chat_id, limit=limit)
+    wanted = pb.ListMessagesRequest(chat_id=chat_id, limit=limit)
     if after_seq is not None:
-        asked.after_seq = after_seq
-        asked.from_start = True
+        wanted.after_seq = after_seq
+        wanted.from_start = True
     elif before_seq is not None:
-        asked.before_seq = before_seq
-    page = await messenger.list_messages(token, asked)
+        wanted.before_seq = before_seq
+    page = await messenger.list_messages(token, wanted)
     messages = messages_of(page)
     if before_seq is not None:
         messages = [message for message in messages if message.seq < before_seq]
@@ -129,7 +131,7 @@ async def send_messages(
     To repeat safely, give each message a `client_id`, or the request an `Idempotency-Key`.
     """
     settings = services_of(request).settings
-    messages = asked_messages(body, settings.messages_per_request)
+    messages = messages_of_body(body, settings.messages_per_request)
     for index, message in enumerate(messages):
         check_text(message.text, name_text(body, index), settings.text_characters)
     # A request that the client can repeat may be a repetition: look before writing
@@ -144,7 +146,7 @@ async def send_messages(
     return answer_json(SentMessages([message_of(message) for message in sent.messages]), 201)
 
 
-def asked_messages(body: NewMessages, most: int) -> list[NewMessage]:
+def messages_of_body(body: NewMessages, most: int) -> list[NewMessage]:
     """The messages of either form. Raises `invalid`."""
     if body.messages is None:
         if body.text is None:

@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457) as OpenAPI knows them."""
+"""v2's refusals, and the header of all its answers, as OpenAPI knows them."""
 
 from typing import Any
 
@@ -16,41 +16,15 @@ from palaver.contracts.errors import (
     UNSUPPORTED_DATA,
     ErrorKind,
 )
-from palaver.gateway.http.errors import PROBLEM_TYPE
+from palaver.gateway.http.problem_details import PROBLEM_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
 
-SCHEMA: dict[str, Any] = {
-    "title": "Problem",
-    "description": "Why a request was refused: problem details, RFC 9457. Decide by `code`.",
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
-    "additionalProperties": False,
-    "properties": {
-        "type": {"type": "string", "format": "uri", "description": "`urn:palaver:error:` and the code."},
-        "title": {"type": "string", "description": "The kind of error, in words."},
-        "status": {"type": "integer", "description": "The HTTP status."},
-        "detail": {"type": "string", "description": "What was wrong this time, in words."},
-        "code": {"type": "string", "description": "The kind of error, for programs."},
-        "errors": {
-            "type": "array",
-            "description": "The fields that are wrong, where fields are.",
-            "items": {
-                "type": "object",
-                "required": ["field", "message"],
-                "additionalProperties": False,
-                "properties": {
-                    "field": {"type": "string", "description": "Dotted where it lies deeper."},
-                    "message": {"type": "string"},
-                },
-            },
-        },
-        "trace_id": {
-            "type": "string",
-            "pattern": "^[0-9a-f]{32}$",
-            "description": "The request's trace, for whoever runs Palaver; not there where traces are off.",
-        },
-    },
+TRACERESPONSE = {
+    "description": "The request's place in the traces of whoever runs Palaver (W3C Trace Context level 2): "
+    "version, trace id, span id, flags. Not there where traces are off.",
+    "schema": {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$"},
+    "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 }
 
 _KINDS: dict[int, ErrorKind] = {
@@ -105,10 +79,10 @@ def problem(status: int) -> dict[str, Any]:
     if kind is INVALID:
         example["detail"] = "companion_id: must be a UUID"
         example["errors"] = [{"field": "companion_id", "message": "must be a UUID"}]
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "description": _MEANINGS[status],
         "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
     }
     if status in (RATE_LIMITED.http, OVERLOADED.http):
-        told["headers"] = _RETRY_AFTER
-    return told
+        described["headers"] = _RETRY_AFTER
+    return described

@@ -72,8 +72,8 @@ class Sessions(contract.Sessions):
 )
 async def sign_in(request: Request, pair: SignIn) -> Response:
     """Starts a session on this device; those on other devices go on."""
-    asked = contract.SignIn(email=pair.email, password=pair.password)
-    return answer_model(await services_of(request).auth.sign_in(asked, client_of(request)), 201)
+    credentials = contract.SignIn(email=pair.email, password=pair.password)
+    return answer_model(await services_of(request).auth.sign_in(credentials, client_of(request)), 201)
 
 
 @router.post(
@@ -84,8 +84,8 @@ async def sign_in(request: Request, pair: SignIn) -> Response:
 )
 async def refresh(request: Request, refresh: Refresh) -> Response:
     """Changes a refresh token for a new pair. Using an old one again ends the session."""
-    asked = contract.Refresh(refresh_token=refresh.refresh_token)
-    return answer_model(await services_of(request).auth.refresh(asked, client_of(request)))
+    used = contract.Refresh(refresh_token=refresh.refresh_token)
+    return answer_model(await services_of(request).auth.refresh(used, client_of(request)))
 
 
 @router.get("", summary="List sessions", response_model=Sessions, responses=problems(401))

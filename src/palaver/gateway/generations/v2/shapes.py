@@ -1,4 +1,4 @@
-"""Chats, messages and receipts as v2 answers them. One definition for the encoder and for OpenAPI."""
+"""Chats, members, receipts and pages as v2 answers them. One definition for the encoder and for OpenAPI."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -7,24 +7,13 @@ from pydantic import ConfigDict, Field
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.ids import text_from_id
+from palaver.gateway.generations.v2.message_shape import MESSAGE_EXAMPLE, Message, message_of
 from palaver.gateway.http.fields import Time, Uuid, shown_as
 from palaver.gateway.http.responses import optional_time, time_text
 
 _ALICE = "01940b7e-2f63-7c1e-8d5a-3a1f0c9e7b21"
 _BOB = "01940b7e-5a02-7f11-a6c3-91d2b47f0e58"
 _CHAT = "01940b81-03de-7d44-9a1b-6b0c5e8f2a17"
-MESSAGE_EXAMPLE = {
-    "chat_id": _CHAT,
-    "seq": 1,
-    "id": "01940b82-77aa-7b90-8e55-0f4d1c2b3a69",
-    "sender_id": _BOB,
-    "client_id": "5b1f6c2e-94f0-4a6e-9d0c-2f7a8b3c1d4e",
-    "text": "Hello, Alice!",
-    "created_at": "2024-12-27T20:25:01.331207Z",
-    "edited_at": None,
-    "deleted_at": None,
-    "trace_id": "",
-}
 _RECEIPT = {"user_id": _ALICE, "received_seq": 1, "read_seq": 0}
 CHAT_EXAMPLE = {
     "id": _CHAT,
@@ -52,26 +41,6 @@ CHAT_EXAMPLE = {
 }
 
 Count = Annotated[int, Field(ge=0)]
-
-
-@dataclass(slots=True)
-class Message:
-    """One entry of a chat. A deleted one keeps its seq and has an empty text."""
-
-    __pydantic_config__ = shown_as(MESSAGE_EXAMPLE)
-
-    chat_id: Uuid
-    seq: Annotated[int, Field(ge=1, description="Its place in the chat: 1, 2, 3 … without holes.")]
-    id: Uuid
-    sender_id: Uuid
-    client_id: Annotated[
-        str, Field(json_schema_extra={"format": "uuid"}, description="The sender's own name for it.")
-    ]
-    text: str
-    created_at: Time
-    edited_at: Time | None
-    deleted_at: Time | None
-    trace_id: Annotated[str, Field(description="Names the request that sent it, where it was traced.")]
 
 
 @dataclass(slots=True)
@@ -151,54 +120,6 @@ class ChatPage:
 
     chats: list[Chat]
     next_cursor: str | None
-
-
-def messages_of(page: pb.MessagePage) -> list[Message]:
-    """v2's messages. The hot path of reading: few senders have written all messages of a page."""
-    chat_id = text_from_id(page.chat_id) if page.chat_id else ""
-    senders = {sender: text_from_id(sender) for sender in set(page.sender_ids)}
-    return [
-        Message(
-            chat_id,
-            seq,
-            text_from_id(message_id),
-            senders[sender],
-            text_from_id(client_id),
-            text,
-            time_text(created_at),
-            time_text(edited_at) if edited_at else None,
-            time_text(deleted_at) if deleted_at else None,
-            trace_id,
-        )
-        for seq, message_id, sender, client_id, text, created_at, edited_at, deleted_at, trace_id in zip(
-            page.seqs,
-            page.ids,
-            page.sender_ids,
-            page.client_ids,
-            page.texts,
-            page.created_at,
-            page.edited_at,
-            page.deleted_at,
-            page.trace_ids,
-            strict=True,
-        )
-    ]
-
-
-def message_of(message: pb.Message) -> Message:
-    """v2's message."""
-    return Message(
-        text_from_id(message.chat_id),
-        message.seq,
-        text_from_id(message.id),
-        text_from_id(message.sender_id),
-        text_from_id(message.client_id),
-        message.text,
-        time_text(message.created_at),
-        optional_time(message.edited_at),
-        optional_time(message.deleted_at),
-        message.trace_id,
-    )
 
 
 def receipt_of(receipt: pb.Receipt) -> Receipt:

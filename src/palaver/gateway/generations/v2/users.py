@@ -83,8 +83,8 @@ class UserPage(contract.Model):
 )
 async def sign_up(request: Request, account: NewUser) -> Response:
     """Creates an account. Answers 409 where the email is taken."""
-    asked = contract.SignUp(**account.model_dump())
-    user = await services_of(request).auth.sign_up(asked, client_of(request))
+    signup = contract.SignUp(**account.model_dump())
+    user = await services_of(request).auth.sign_up(signup, client_of(request))
     return answer_model(user, 201)
 
 
@@ -102,8 +102,8 @@ async def show_me(request: Request, caller: BearerCaller) -> Response:
 )
 async def change_me(request: Request, caller: BearerCaller, change: ProfileChange) -> Response:
     """Changes the fields that are given. Email and password stay."""
-    asked = contract.ProfileChange(**change.model_dump(exclude_unset=True))
-    return answer_model(await services_of(request).auth.change_profile(caller.token, asked))
+    changed = contract.ProfileChange(**change.model_dump(exclude_unset=True))
+    return answer_model(await services_of(request).auth.change_profile(caller.token, changed))
 
 
 @router.get("", summary="Find users", response_model=UserPage, responses=problems(401, 422))

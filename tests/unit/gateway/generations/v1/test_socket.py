@@ -7,15 +7,15 @@ import pytest
 from palaver.contracts.errors import INVALID, MALFORMED, NOT_FOUND, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
-from palaver.gateway.generations.v1.socket import SocketsV1
-from palaver.gateway.sockets.commands import OutboundMessages, SendMessages
-from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.generations.legacy import legacy_error
+from palaver.gateway.generations.v1.socket import CodecV1
+from palaver.gateway.sockets.commands import OutboundMessages
+from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
-from palaver.runtime.telemetry.trace_context import NO_TRACE
 from tests.harness.memory_sockets import read_frames
 
 CHAT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11"
-V1 = SocketsV1(GatewaySettings(messages_per_request=3, text_characters=10))
+V1 = CodecV1(GatewaySettings(messages_per_request=3, text_characters=10))
 
 
 def frame(payload: object, topic: str = "messenger", action: str = "send-message") -> bytes:
@@ -42,11 +42,11 @@ def test_a_frame_of_the_original_clients_is_a_send_with_client_ids() -> None:
         '{"topic":"messenger","action":"send-message","payload":"{\\"chat_id\\":\\"' + CHAT + '\\",'
         '\\"messages\\":[{\\"text\\":\\"Hello, Alice!\\",\\"status\\":\\"created\\"}]}"}'
     )
-    command = SocketsV1(GatewaySettings()).read(wire.encode())
-    assert isinstance(command, SendMessages)
+    command = CodecV1(GatewaySettings()).read(wire.encode())
+    assert isinstance(command, PendingSend)
     assert (text_from_id(command.chat_id), command.texts) == (CHAT, ["Hello, Alice!"])
     again = V1.read(frame(texts("a", "b", "c")))
-    assert isinstance(again, SendMessages)
+    assert isinstance(again, PendingSend)
     assert again.texts == ["a", "b", "c"]
     assert len({*again.client_ids, *command.client_ids}) == 4
 
@@ -55,7 +55,7 @@ def test_what_old_clients_add_is_passed_over() -> None:
     """Clients that send one field more would be refused after years of service."""
     payload = {**texts("a"), "more": [1]}
     payload["messages"] = [{"text": "a", "more": None}]
-    assert isinstance(V1.read(frame(payload)), SendMessages)
+    assert isinstance(V1.read(frame(payload)), PendingSend)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_bad_frame_is_refused_by_name(wire: bytes, kind: object, field: str) -
 
 def test_members_get_the_frame_that_they_always_got() -> None:
     """Old clients parse bytes (promise P6)."""
-    told = V1.told(delivery('Hello, "Alice"!', "\N{WAVING HAND SIGN} <&>"))
+    told = V1.messages(delivery('Hello, "Alice"!', "\N{WAVING HAND SIGN} <&>"))
     payload = (
         f'{{"chat_id":"{CHAT}","messages":[{{"text":"Hello, \\"Alice\\"!","status":"created"}},'
         '{"text":"\N{WAVING HAND SIGN} <&>","status":"created"}]}'
@@ -106,9 +106,9 @@ def test_members_get_the_frame_that_they_always_got() -> None:
 
 def test_changes_and_what_v1_has_no_words_for_are_kept_from_it() -> None:
     """Old clients would show a message again, or an empty one."""
-    sent = InFlight(1, new_id(), new_id(), [new_id()], ["a"], NO_TRACE)
-    assert V1.told(delivery("a", changed=True, edited_at=2)) == b""
-    assert V1.told(delivery("", deleted_at=2)) == b""
+    sent = PendingSend(new_id(), [new_id()], ["a"])
+    assert V1.messages(delivery("a", changed=True, edited_at=2)) == b""
+    assert V1.messages(delivery("", deleted_at=2)) == b""
     assert V1.sent(delivery("a")) == V1.stored(SentReply(), sent) == b""
     assert V1.hello(new_id(), new_id(), 1) == V1.resumed() == b""
     assert V1.receipt(ReceiptEvent()) == V1.typing(TypingEvent()) == V1.presence(PresenceEvent()) == b""
@@ -116,7 +116,7 @@ def test_changes_and_what_v1_has_no_words_for_are_kept_from_it() -> None:
 
 def test_an_edited_message_that_was_missed_is_told() -> None:
     """After a broken stream edited messages would be lost to old clients."""
-    assert b"newest" in V1.told(delivery("newest", edited_at=2))
+    assert b"newest" in V1.messages(delivery("newest", edited_at=2))
 
 
 def test_refusals_have_the_old_shape() -> None:
@@ -127,5 +127,6 @@ def test_refusals_have_the_old_shape() -> None:
         "action": "error",
         "payload": '{"code":0,"message":"no such chat"}',
     }
-    answer = V1.refusal(PalaverError(UNAUTHENTICATED, "an access token is needed"))
-    assert answer == (401, "application/json", b'{"code":0,"message":"an access token is needed"}')
+    answer = legacy_error(PalaverError(UNAUTHENTICATED, "an access token is needed"), (), "")
+    assert (answer.status, answer.content_type) == (401, "application/json")
+    assert answer.body == b'{"code":0,"message":"an access token is needed"}'

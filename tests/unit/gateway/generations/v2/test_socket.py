@@ -17,24 +17,24 @@ from palaver.contracts.errors import (
 )
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
+from palaver.contracts.seqs import LAST_SEQ
 from palaver.contracts.times import rfc3339
-from palaver.gateway.generations.v2.socket import LARGEST_SEQ, SocketsV2
+from palaver.gateway.generations.v2.socket import CodecV2
+from palaver.gateway.http.problem_details import problem_details
 from palaver.gateway.sockets.commands import (
     Answer,
     MoveReceipt,
     OutboundMessages,
     ResumeChats,
-    SendMessages,
     Type,
 )
-from palaver.gateway.upstream.pending_sends import InFlight
+from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
-from palaver.runtime.telemetry.trace_context import NO_TRACE
 from tests.harness.memory_sockets import read_frames
 
 CHAT, CLIENT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11", "5b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a22"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-V2 = SocketsV2(GatewaySettings(text_characters=10))
+V2 = CodecV2(GatewaySettings(text_characters=10))
 
 
 def frame(**fields: Any) -> bytes:
@@ -64,7 +64,7 @@ def only(wire: bytes) -> dict[str, Any]:
 def test_a_send_names_the_chat_the_message_and_the_trace() -> None:
     """Nobody could write."""
     command = V2.read(send(traceparent=TRACE))
-    assert isinstance(command, SendMessages)
+    assert isinstance(command, PendingSend)
     assert (text_from_id(command.chat_id), command.texts, command.trace.traceparent) == (
         CHAT,
         ["hello"],
@@ -87,6 +87,13 @@ def test_receipts_typing_resumes_and_pings_are_read() -> None:
     assert only(pong.frame) == {"type": "pong", "id": "7"}
 
 
+def test_the_largest_seq_is_one_everywhere() -> None:
+    """A receipt that REST takes would be refused by the socket."""
+    command = V2.read(frame(type="receipt", chat_id=CHAT, read_seq=LAST_SEQ))
+    assert isinstance(command, MoveReceipt)
+    assert command.read_seq == LAST_SEQ
+
+
 @pytest.mark.parametrize(
     ("wire", "kind", "field"),
     [
@@ -103,7 +110,7 @@ def test_receipts_typing_resumes_and_pings_are_read() -> None:
         (frame(type="typing"), INVALID, "chat_id"),
         (frame(type="typing", chat_id="x"), INVALID, "chat_id"),
         (frame(type="receipt", chat_id=CHAT, read_seq=-1), INVALID, "read_seq"),
-        (frame(type="receipt", chat_id=CHAT, received_seq=LARGEST_SEQ), INVALID, "received_seq"),
+        (frame(type="receipt", chat_id=CHAT, received_seq=LAST_SEQ + 1), INVALID, "received_seq"),
         (frame(type="receipt", chat_id=CHAT, read_seq=2**80), INVALID, "read_seq"),
         (frame(type="resume", cursors=[]), INVALID, "cursors"),
         (frame(type="resume", cursors={"x": 1}), INVALID, "cursors"),
@@ -143,7 +150,7 @@ def test_a_bad_send_is_refused_with_its_client_id(wrong: dict[str, str], field: 
 def test_messages_are_told_one_a_frame() -> None:
     """Members would not see what was said, when, and by whom."""
     told = delivery("a", "b\n\N{PILE OF POO}")
-    found = read_frames(V2.told(told))
+    found = read_frames(V2.messages(told))
     assert [(one["seq"], one["text"]) for one in found] == [(7, "a"), (8, "b\n\N{PILE OF POO}")]
     assert found[0] == {
         "type": "message",
@@ -159,9 +166,9 @@ def test_messages_are_told_one_a_frame() -> None:
 
 def test_changes_say_when_they_were_made() -> None:
     """An edited message could not be told from the one that it was."""
-    edited = only(V2.told(delivery("new", changed=True, edited_at=9)))
+    edited = only(V2.messages(delivery("new", changed=True, edited_at=9)))
     assert (edited["text"], edited["edited_at"]) == ("new", rfc3339(9))
-    deleted = only(V2.told(delivery("", changed=True, deleted_at=9)))
+    deleted = only(V2.messages(delivery("", changed=True, deleted_at=9)))
     assert (deleted["text"], deleted["deleted_at"]) == ("", rfc3339(9))
 
 
@@ -169,7 +176,7 @@ def test_acknowledgements_name_each_message() -> None:
     """A client could not tell which of its sends are safe."""
     told = delivery("a", "b")
     new = read_frames(V2.sent(told))
-    sent = InFlight(1, told.sender_id, told.chat_id, list(told.client_ids), ["a", "b"], NO_TRACE)
+    sent = PendingSend(told.chat_id, list(told.client_ids), ["a", "b"])
     reply = SentReply(seqs=[7, 8], ids=list(told.ids), created_at=[5, 5])
     stored = read_frames(V2.stored(reply, sent))
     assert new == stored
@@ -185,7 +192,7 @@ def test_acknowledgements_name_each_message() -> None:
 
 def test_refusals_name_what_they_refuse_and_when_to_try_again() -> None:
     """A client would repeat at once, or never, or the wrong message."""
-    sent = InFlight(1, new_id(), id_from_text(CHAT, ""), [id_from_text(CLIENT, "")], ["a"], NO_TRACE)
+    sent = PendingSend(id_from_text(CHAT, ""), [id_from_text(CLIENT, "")], ["a"])
     limited = PalaverError(RATE_LIMITED, "too many messages", retry_after=0.12345)
     told = only(V2.refused(limited, sent, sent.chat_id))
     assert told == {
@@ -222,6 +229,6 @@ def test_the_rest_has_the_contracts_shapes() -> None:
 
 def test_a_refused_upgrade_is_a_problem_document() -> None:
     """A client could not tell a bad token from a service that is away (RFC 9457)."""
-    status, content_type, body = V2.refusal(PalaverError(UNAUTHENTICATED, "an access token is needed"))
-    assert (status, content_type) == (401, "application/problem+json")
-    assert json.loads(body)["code"] == "unauthenticated"
+    answer = problem_details(PalaverError(UNAUTHENTICATED, "an access token is needed"), (), "")
+    assert (answer.status, answer.content_type) == (401, "application/problem+json")
+    assert json.loads(answer.body)["code"] == "unauthenticated"

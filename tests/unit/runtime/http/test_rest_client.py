@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
-from palaver.runtime.http.server import RestClient, serving_http
+from palaver.runtime.http.rest_client import RestClient
+from palaver.runtime.http.server import serving_http
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.tracing import SAMPLED, TRACE, keeping
 

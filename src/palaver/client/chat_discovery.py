@@ -9,16 +9,16 @@ from datetime import datetime, timedelta
 from palaver.client.models import Chat
 from palaver.client.protocol import ClientProtocol
 from palaver.contracts.errors import PalaverError
+from palaver.contracts.seqs import LAST_SEQ
 
 # Clocks of the server's replicas differ by less.
 MARGIN = timedelta(minutes=1)
-LATEST_SEQ = 2**62
 
 log = logging.getLogger("palaver.client")
 
 
-class NewChats:
-    """Looks for chats by REST, and tells the protocol where to begin with each."""
+class ChatDiscovery:
+    """Looks for chats by REST, and starts each in the protocol."""
 
     def __init__(
         self,
@@ -32,12 +32,12 @@ class NewChats:
         # Chats without activity since then were looked at before
         self._since: datetime | None = None
         self._hello_at: datetime | None = None
-        self._heard_of: dict[str, None] = {}
-        self._heard = asyncio.Event()
+        self._unknown: dict[str, None] = {}
+        self._wake = asyncio.Event()
 
     async def begin_now(self) -> None:
-        """Before the first connection: all there is has been seen. What comes after this call is missed by
-        the connection that follows, and resumed by it."""
+        """Takes all that there is as seen, before the first connection. That one resumes what comes after
+        this call."""
         async for chat in self._all_chats():
             self._since = self._since or datetime.fromisoformat(chat.active_at) - MARGIN
             self._protocol.start_chat(chat.id, chat.last_seq)
@@ -45,36 +45,36 @@ class NewChats:
     @property
     def is_looking(self) -> bool:
         """Whether there may be chats that are not found yet."""
-        return self._hello_at is not None or bool(self._heard_of)
+        return self._hello_at is not None or bool(self._unknown)
 
     def note_hello(self, server_time: str) -> None:
-        """A connection is attached: chats that it is not told of live were there before."""
+        """Notes a new connection: chats may have appeared before it, of which no live message comes."""
         self._hello_at = datetime.fromisoformat(server_time) - MARGIN
-        self._heard.set()
+        self._wake.set()
 
-    def hear_of(self, chat_ids: Iterable[str]) -> None:
-        """Messages came of chats that have no cursor."""
+    def add_unknown(self, chat_ids: Iterable[str]) -> None:
+        """Adds chats without a cursor, of which messages came."""
         for chat_id in chat_ids:
-            self._heard_of[chat_id] = None
-            self._heard.set()
+            self._unknown[chat_id] = None
+            self._wake.set()
 
     async def find(self) -> AsyncIterator[None]:
-        """Finds chats as long as a connection lives; says after each step that there is something new.
+        """Finds chats as long as a connection lives; yields after each step that found some.
 
         Raises `PalaverError` where chats can't be listed.
         """
         while True:
-            await self._heard.wait()
-            self._heard.clear()
+            await self._wake.wait()
+            self._wake.clear()
             if self._hello_at is not None:
                 await self._find_missed()
                 self._since, self._hello_at = self._hello_at, None
                 yield
-            while self._heard_of:
+            while self._unknown:
                 # Kept until its end: a cut in between must not forget the chat
-                chat_id = next(iter(self._heard_of))
+                chat_id = next(iter(self._unknown))
                 await self._find_one(chat_id)
-                del self._heard_of[chat_id]
+                del self._unknown[chat_id]
                 yield
 
     async def _find_missed(self) -> None:
@@ -90,7 +90,7 @@ class NewChats:
             start = start_of(await self._chat(chat_id))
         except PalaverError as error:
             log.warning("chat %s begins with its live messages: %s", chat_id, error.message)
-            start = LATEST_SEQ
+            start = LAST_SEQ
         self._protocol.start_chat(chat_id, start)
 
 

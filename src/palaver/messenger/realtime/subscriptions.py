@@ -1,0 +1,81 @@
+"""What this replica subscribes to on the bus: its sockets' users, and the chats that they are members of."""
+
+import asyncio
+from collections import Counter
+
+from palaver.messenger.events import MembersChanged
+from palaver.messenger.realtime.bus import Bus
+from palaver.messenger.store.members import read_chats_of
+from palaver.runtime.sql.database import Database
+
+
+class Subscriptions:
+    """Follows the first and last sockets of users. Where the bus is not shared nothing is read or kept."""
+
+    def __init__(self, bus: Bus, replica: bytes, database: Database) -> None:
+        self._bus = bus
+        self._replica = replica
+        self._database = database
+        self._chats_of: dict[bytes, set[bytes]] = {}
+        self._users_in: Counter[bytes] = Counter()
+        self._ready: dict[bytes, asyncio.Event] = {}
+
+    async def add_user(self, user_id: bytes) -> None:
+        """Subscribes to a user and their chats. On return whatever is published there arrives."""
+        if not self._bus.is_shared:
+            return
+        ready = self._ready.get(user_id)
+        if ready is not None:
+            # A second socket that opened at once would miss what is published until then
+            await ready.wait()
+            return
+        ready = self._ready[user_id] = asyncio.Event()
+        try:
+            self._chats_of[user_id] = set()
+            # The user first: a chat that they join while their chats are read is followed by its event
+            await self._bus.subscribe(self._replica, [user_id])
+            await self._add_chats(user_id, await self._database.read(read_chats_of, user_id))
+        except BaseException:
+            del self._ready[user_id]
+            raise
+        finally:
+            ready.set()
+
+    async def remove_user(self, user_id: bytes) -> None:
+        """Unsubscribes from a user, and from chats in which nobody else is here."""
+        ready = self._ready.get(user_id)
+        if ready is None or not ready.is_set():
+            # Not subscribed to; or a socket of theirs is opening
+            return
+        del self._ready[user_id]
+        chats = self._chats_of.pop(user_id)
+        self._users_in.subtract(chats)
+        unused = [chat_id for chat_id in chats if self._users_in[chat_id] <= 0]
+        for chat_id in unused:
+            del self._users_in[chat_id]
+        await self._bus.unsubscribe(self._replica, [user_id, *unused])
+
+    def topics_of(self, user_id: bytes) -> set[bytes]:
+        """What concerns a user who is here: their chats, through which their companions are reached."""
+        return self._chats_of.get(user_id, set())
+
+    def concerns(self, changed: MembersChanged) -> bool:
+        """Whether one of those who joined or left is here."""
+        return any(user_id in self._chats_of for user_id in changed.user_ids)
+
+    async def follow(self, changed: MembersChanged) -> None:
+        """Subscribes to a chat that one of the users here has joined. One that was left stays until they
+        go."""
+        for user_id in changed.user_ids:
+            if user_id in self._chats_of:
+                await self._add_chats(user_id, [changed.chat_id])
+
+    async def _add_chats(self, user_id: bytes, chat_ids: list[bytes]) -> None:
+        known = self._chats_of.get(user_id)
+        if known is None:
+            # The last socket closed meanwhile
+            return
+        new = [chat_id for chat_id in chat_ids if chat_id not in known]
+        known.update(new)
+        self._users_in.update(new)
+        await self._bus.subscribe(self._replica, new)

@@ -1,0 +1,90 @@
+"""What every HTTP request passes before its handler. Plain ASGI: a wrapper costs microseconds."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from palaver.contracts.errors import INTERNAL, TOO_LARGE, PalaverError
+from palaver.runtime.http.errors import Render, log_refusal
+from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.log_context import mark_failed
+
+# More digits would be more bytes than there are
+_LENGTH_DIGITS = 18
+
+
+class ErrorBoundary:
+    """Renders what no handler did: an exception that is not in the catalogue is `internal`, and logged."""
+
+    def __init__(self, app: ASGIApp, render: Render) -> None:
+        self._app = app
+        self._render = render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request. Raises what comes after its response has begun: only a cut shows it then."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        has_begun = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except PalaverError as error:
+            if has_begun:
+                raise
+            log_refusal(error, path)
+            await self._render(error, path, ())(scope, receive, send)
+        except Exception as error:
+            log.error("request_failed", path=path, method=scope["method"], exc_info=error)
+            mark_failed(type(error).__name__)
+            if has_begun:
+                raise
+            await self._render(PalaverError(INTERNAL), path, ())(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses bodies of more than `most` bytes, whether they announce their length or not."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises `too_large`, before the body is read where its length is announced."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._is_too_large(header_of(scope, b"content-length")):
+            raise self._refusal()
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._most:
+                raise self._refusal()
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+    def _is_too_large(self, length: bytes | None) -> bool:
+        if length is None:
+            return False
+        return len(length) > _LENGTH_DIGITS or not length.isdigit() or int(length) > self._most
+
+    def _refusal(self) -> PalaverError:
+        return PalaverError(TOO_LARGE, f"the body is larger than {self._most} bytes")
+
+
+def header_of(scope: Scope, name: bytes) -> bytes | None:
+    """The first header of that name, in lower case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None

@@ -1,0 +1,110 @@
+"""The private REST between services."""
+
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError, WireError, error_from_wire
+from palaver.runtime.telemetry.spans import Attributes
+from palaver.runtime.telemetry.tracing import trace_headers, tracer
+
+MOST_CONNECTIONS = 200
+IDLE_SECONDS = 30
+
+
+class RestClient:
+    """JSON calls to one private service. Errors come back as the `PalaverError` that was raised there.
+
+    Made while an event loop runs. `timeout`: seconds for a whole call.
+    """
+
+    def __init__(self, base_url: str, timeout: float = 10.0) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._host, self._port = host_and_port(base_url)
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
+        )
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        query: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        route: str = "",
+    ) -> bytes:
+        """The body of a 2xx response. `route`: the template of a path that has ids in it.
+
+        Raises the `PalaverError` in the response, and `unavailable` where there is none.
+        """
+        status, content = await self.request(
+            method, path, body=body, query=query, headers=headers, route=route
+        )
+        if 200 <= status < 300:
+            return content
+        raise error_of_response(status, content)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        query: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        route: str = "",
+    ) -> tuple[int, bytes]:
+        """Status and body of any response. Raises `unavailable` where there is none."""
+        attributes: Attributes = {
+            "http.request.method": method,
+            "url.path": route or path,
+            "server.address": self._host,
+            "server.port": self._port,
+        }
+        with tracer.span(f"{method} {route or path}", "client", attributes) as work:
+            status, content = await self._exchange(
+                method, self._base_url + path, body, query, {**trace_headers(), **(headers or {})}
+            )
+            attributes["http.response.status_code"] = status
+            if status >= 500:
+                work.error = attributes["error.type"] = str(status)
+        return status, content
+
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        query: dict[str, str] | None,
+        headers: dict[str, str],
+    ) -> tuple[int, bytes]:
+        sent = {"content-type": "application/json", **headers}
+        try:
+            async with self._session.request(method, url, data=body, params=query, headers=sent) as response:
+                return response.status, await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise PalaverError(
+                UNAVAILABLE, "a part of the service is away", retry_after=1.0, url=url, cause=repr(error)
+            ) from error
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._session.close()
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    """The host and the port of a URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def error_of_response(status: int, content: bytes) -> PalaverError:
+    """The error in a private service's response."""
+    try:
+        return error_from_wire(msgspec.json.decode(content, type=WireError))
+    except msgspec.DecodeError:
+        return PalaverError(INTERNAL, status=status, content=content[:200])

@@ -1,0 +1,86 @@
+"""All open sockets: what is written to them."""
+
+from typing import Any
+
+import pytest
+
+from palaver.contracts.ids import new_id
+from palaver.gateway.generations.v2.socket import CodecV2
+from palaver.gateway.sockets.registry import SocketRegistry
+from palaver.gateway.sockets.socket import Socket
+from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.tokens import Claims
+
+SETTINGS = GatewaySettings()
+
+
+class Connection:
+    """The TCP connection and its WebSocket: keeps what is written. `fails`: the next write does."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.fails = False
+        self.is_close_frame_sent = False
+
+    @property
+    def underlying_transport(self) -> "Connection":
+        """This is both."""
+        return self
+
+    def is_closing(self) -> bool:
+        """It stays open."""
+        return False
+
+    def write(self, frames: bytes) -> None:
+        """See `asyncio.Transport`."""
+        if self.fails:
+            self.fails = False
+            raise OSError("not foreseen")
+        self.written.append(frames)
+
+    def get_write_buffer_size(self) -> int:
+        """Everything is read at once."""
+        return 0
+
+
+class Handler:
+    """Adds sockets to the registry."""
+
+    def __init__(self, registry: SocketRegistry) -> None:
+        self.handle_open = registry.add
+
+
+def connect(registry: SocketRegistry) -> tuple[Socket, Connection]:
+    """An open socket and its connection."""
+    handler: Any = Handler(registry)
+    socket = registry.create(handler, CodecV2(SETTINGS), "", Claims(new_id(), new_id(), 0, 0))
+    connection: Any = Connection()
+    socket.websocket.on_ws_connected(connection)
+    return socket, connection
+
+
+def test_frames_of_a_batch_leave_in_one_write() -> None:
+    """Each message would cost a system call of its own, or come in another order."""
+    registry = SocketRegistry(SETTINGS)
+    (first, one), (second, other) = connect(registry), connect(registry)
+    first.write(b"a")
+    second.write(b"x")
+    first.write(b"b")
+    registry.flush()
+    registry.flush()
+    assert (one.written, other.written) == ([b"ab"], [b"x"])
+
+
+def test_a_write_that_fails_silences_nobody_else() -> None:
+    """One connection that breaks in an odd way would leave others without a message until they reconnect."""
+    registry = SocketRegistry(SETTINGS)
+    (first, one), (second, other) = connect(registry), connect(registry)
+    one.fails = True
+    first.write(b"a")
+    second.write(b"x")
+    with pytest.raises(OSError, match="not foreseen"):
+        registry.flush()
+    first.write(b"b")
+    second.write(b"y")
+    registry.flush()
+    assert (one.written, other.written) == ([b"b"], [b"xy"])

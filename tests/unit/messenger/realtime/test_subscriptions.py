@@ -1,0 +1,143 @@
+"""What a replica subscribes to."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest_asyncio
+
+from palaver.contracts.ids import new_id
+from palaver.messenger.events import MembersChanged
+from palaver.messenger.realtime.bus import InProcessBus, LocalBus
+from palaver.messenger.realtime.subscriptions import Subscriptions
+from palaver.runtime.sql.sqlite import SqliteDatabase
+from tests.harness.realtime import Place
+
+ALICE, BOB, CAROL = new_id(), new_id(), new_id()
+REPLICA = new_id()
+
+
+class NotedBus(InProcessBus):
+    """A bus whose topics can be looked at."""
+
+    @property
+    def topics(self) -> set[bytes]:
+        """What the replica is subscribed to."""
+        return self._topics[REPLICA]
+
+
+@pytest_asyncio.fixture
+async def bus() -> NotedBus:
+    """A bus with one replica."""
+    bus = NotedBus()
+    await bus.start(REPLICA, lambda _position, _events: None)
+    return bus
+
+
+async def test_a_users_chats_are_subscribed_to_while_they_are_here(
+    place: Place, database: SqliteDatabase, bus: NotedBus
+) -> None:
+    """Users would miss what other replicas write, or a replica go on reading for those who have gone."""
+    shared, own = place.direct(ALICE, BOB), place.group([ALICE, CAROL])
+    place.direct(BOB, CAROL)
+    subscriptions = Subscriptions(bus, REPLICA, database)
+    await subscriptions.add_user(ALICE)
+    assert bus.topics == {ALICE, shared, own} == {ALICE, *subscriptions.topics_of(ALICE)}
+    await subscriptions.remove_user(ALICE)
+    await subscriptions.remove_user(ALICE)
+    assert bus.topics == set()
+    assert subscriptions.topics_of(ALICE) == set()
+
+
+async def test_a_chat_of_two_users_stays_until_both_have_gone(
+    place: Place, database: SqliteDatabase, bus: NotedBus
+) -> None:
+    """Somebody would hear nothing more of a chat whose other side has left this replica."""
+    shared = place.direct(ALICE, BOB)
+    subscriptions = Subscriptions(bus, REPLICA, database)
+    for user_id in (ALICE, BOB, ALICE):
+        await subscriptions.add_user(user_id)
+    await subscriptions.remove_user(ALICE)
+    assert bus.topics == {BOB, shared}
+    await subscriptions.remove_user(BOB)
+    assert bus.topics == set()
+
+
+async def test_a_chat_that_is_joined_is_followed(
+    place: Place, database: SqliteDatabase, bus: NotedBus
+) -> None:
+    """Somebody who is added to a group would hear nothing of it until they connect again."""
+    subscriptions = Subscriptions(bus, REPLICA, database)
+    await subscriptions.add_user(ALICE)
+    group = place.group([BOB, ALICE])
+    joined = MembersChanged(group, (ALICE, CAROL))
+    assert subscriptions.concerns(joined)
+    await subscriptions.follow(joined)
+    await subscriptions.follow(joined)
+    assert bus.topics == {ALICE, group}
+    others = MembersChanged(new_id(), (BOB, CAROL))
+    assert not subscriptions.concerns(others)
+    await subscriptions.follow(others)
+    assert bus.topics == {ALICE, group}
+    await subscriptions.remove_user(ALICE)
+    assert bus.topics == set()
+
+
+class SlowDatabase:
+    """Answers reads when it is let."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self.reads = 0
+        self.may_answer = asyncio.Event()
+
+    async def read(self, work: Callable[..., Any], *args: Any) -> Any:
+        """See `Database.read`."""
+        self.reads += 1
+        found = await self._database.read(work, *args)
+        await self.may_answer.wait()
+        return found
+
+
+async def test_a_chat_that_is_joined_while_chats_are_read_is_followed(
+    place: Place, database: SqliteDatabase, bus: NotedBus
+) -> None:
+    """Somebody who is added to a group while they connect would hear nothing of it."""
+    slow = SlowDatabase(database)
+    subscriptions = Subscriptions(bus, REPLICA, slow)  # type: ignore[arg-type] # the port's one method that is used
+    adding = asyncio.create_task(subscriptions.add_user(ALICE))
+    await asyncio.sleep(0.02)
+    group = place.group([BOB, ALICE])
+    # Its event arrives: the user was subscribed to first
+    assert bus.topics == {ALICE}
+    await subscriptions.follow(MembersChanged(group, (ALICE,)))
+    slow.may_answer.set()
+    await adding
+    assert bus.topics == {ALICE, group}
+
+
+async def test_a_second_socket_waits_for_the_firsts_subscriptions(
+    place: Place, database: SqliteDatabase, bus: NotedBus
+) -> None:
+    """Of two sockets that open at once the second would miss what is written until the first is ready."""
+    shared = place.direct(ALICE, BOB)
+    slow = SlowDatabase(database)
+    subscriptions = Subscriptions(bus, REPLICA, slow)  # type: ignore[arg-type] # the port's one method that is used
+    opening = [asyncio.create_task(subscriptions.add_user(ALICE)) for _ in range(2)]
+    await asyncio.sleep(0.02)
+    assert not any(task.done() for task in opening)
+    slow.may_answer.set()
+    await asyncio.gather(*opening)
+    assert bus.topics == {ALICE, shared}
+    assert slow.reads == 1
+
+
+async def test_alone_nothing_is_read(place: Place, database: SqliteDatabase) -> None:
+    """Each first socket would cost a read that nobody needs."""
+    place.direct(ALICE, BOB)
+    slow = SlowDatabase(database)
+    subscriptions = Subscriptions(LocalBus(), REPLICA, slow)  # type: ignore[arg-type] # the port's one method that is used
+    await subscriptions.add_user(ALICE)
+    await subscriptions.remove_user(ALICE)
+    assert slow.reads == 0
+    assert not subscriptions.concerns(MembersChanged(new_id(), (ALICE,)))

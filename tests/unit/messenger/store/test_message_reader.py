@@ -1,0 +1,171 @@
+"""What every reader of messages promises, on real databases."""
+
+from collections.abc import Callable
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+
+from palaver.contracts.errors import NOT_FOUND, PalaverError
+from palaver.contracts.ids import new_id
+from palaver.messenger.domain import Message
+from palaver.messenger.store import messages as module
+from palaver.messenger.store.chats import remove_member
+from palaver.messenger.store.messages import MessageReader, SqlMessageReader, delete_message, edit_message
+from palaver.runtime.sql.sqlite import SqliteDatabase
+from tests.harness.journal_rows import write_messages
+from tests.harness.realtime import Place
+
+ALICE, BOB, CAROL = new_id(), new_id(), new_id()
+
+ADAPTERS: list[Callable[[SqliteDatabase], MessageReader]] = [SqlMessageReader]
+
+
+@pytest_asyncio.fixture(params=ADAPTERS, ids=["sql"])
+async def reader(request: pytest.FixtureRequest, database: SqliteDatabase) -> MessageReader:
+    """A reader of the place's messages."""
+    adapter: Callable[[SqliteDatabase], MessageReader] = request.param
+    return adapter(database)
+
+
+@pytest.fixture
+def chat_id(place: Place) -> bytes:
+    """A group of Alice, Bob and Carol."""
+    return place.group([ALICE, BOB, CAROL])
+
+
+def seqs(messages: list[Message]) -> list[int]:
+    """In the order in which they were read."""
+    return [message.seq for message in messages]
+
+
+async def test_pages_follow_each_other_without_hole_or_overlap(
+    place: Place, reader: MessageReader, chat_id: bytes
+) -> None:
+    """A resume would lose what lies between two pages, or tell it twice."""
+    count = module.STREAM_MESSAGES * 2 + 7
+    place.write(write_messages, chat_id, ALICE, [f"{number}" for number in range(1, count + 1)])
+    found: list[int] = []
+    while page := await reader.after(chat_id, found[-1] if found else 0, count):
+        assert len(page) <= module.STREAM_MESSAGES
+        assert [message.text for message in page] == [str(message.seq) for message in page]
+        found += seqs(page)
+    assert found == list(range(1, count + 1))
+
+
+async def test_a_page_ends_where_it_is_asked_to(place: Place, reader: MessageReader, chat_id: bytes) -> None:
+    """A hole would be filled beyond its end, with messages that are told live too."""
+    place.write(write_messages, chat_id, ALICE, ["a", "b", "c", "d"])
+    assert seqs(await reader.after(chat_id, 1, 3)) == [2, 3]
+    assert await reader.after(chat_id, 3, 3) == []
+    assert await reader.after(chat_id, 4, 2) == []
+
+
+async def test_a_page_of_long_texts_is_short_but_not_empty(
+    place: Place, reader: MessageReader, chat_id: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long texts would fill the memory that a slow reader makes wait, or stop its resume."""
+    monkeypatch.setattr(module, "STREAM_CHARACTERS", 10)
+    place.write(write_messages, chat_id, ALICE, ["x" * 6, "x" * 4, "x" * 50, "y"])
+    assert seqs(await reader.after(chat_id, 0, 4)) == [1, 2]
+    assert seqs(await reader.after(chat_id, 2, 4)) == [3]
+
+
+async def test_a_member_reads_to_the_end(place: Place, reader: MessageReader, chat_id: bytes) -> None:
+    """A resume would stop before the end."""
+    place.write(write_messages, chat_id, ALICE, ["a", "b"])
+    found = await reader.readable_after(chat_id, BOB, 1)
+    assert found is not None
+    page, until = found
+    assert (seqs(page), until) == ([2], 2)
+    # A cursor beyond the end, and beyond the database's integers
+    assert await reader.readable_after(chat_id, BOB, 2**64 - 1) == ([], 2)
+
+
+async def test_who_left_reads_up_to_their_leaving(
+    place: Place, reader: MessageReader, chat_id: bytes
+) -> None:
+    """Former members would go on reading (promise P5)."""
+    place.write(write_messages, chat_id, ALICE, ["a"])
+    place.write(remove_member, chat_id, ALICE, BOB)
+    place.write(write_messages, chat_id, ALICE, ["b"])
+    found = await reader.readable_after(chat_id, BOB, 0)
+    assert found is not None
+    page, until = found
+    assert ([message.text for message in page], until) == (["a"], 1)
+    page_of_history = await reader.page(chat_id, BOB, 10, before=0, after=None)
+    assert [row[module.SEQ] for row in page_of_history.rows] == [1]
+    assert (page_of_history.last_seq, page_of_history.left) == (1, True)
+
+
+async def test_a_stranger_finds_nothing_there_or_not(
+    place: Place, reader: MessageReader, chat_id: bytes
+) -> None:
+    """Strangers would learn which chats exist, by resuming them (promise P5)."""
+    place.write(write_messages, chat_id, ALICE, ["a"])
+    assert await reader.readable_after(chat_id, new_id(), 0) is None
+    assert await reader.readable_after(new_id(), ALICE, 0) is None
+    refused = []
+    for where in (chat_id, new_id()):
+        with pytest.raises(PalaverError) as caught:
+            await reader.page(where, new_id(), 10, before=0, after=None)
+        refused.append((caught.value.kind, caught.value.message, caught.value.field))
+    assert refused == [(NOT_FOUND, "no such chat", "chat_id")] * 2
+
+
+async def test_a_page_is_read_both_ways(place: Place, reader: MessageReader, chat_id: bytes) -> None:
+    """Scrolling through a history would pass over messages, or show some twice."""
+    place.write(write_messages, chat_id, ALICE, list("abcdef"))
+    for before, after, expected in [(0, None, [5, 6]), (5, None, [3, 4]), (0, 0, [1, 2]), (0, 4, [5, 6])]:
+        page = await reader.page(chat_id, BOB, 2, before=before, after=after)
+        assert [row[module.SEQ] for row in page.rows] == expected
+        assert [row[module.TEXT] for row in page.rows] == ["abcdef"[seq - 1] for seq in expected]
+        assert (page.last_seq, page.read_seq, page.left) == (6, 0, False)
+
+
+async def test_messages_are_found_at_their_places(
+    place: Place, reader: MessageReader, chat_id: bytes
+) -> None:
+    """A list of chats would show another chat's last words, and a change reach screens as it was before."""
+    other = place.direct(ALICE, BOB)
+    place.write(write_messages, chat_id, ALICE, ["a", "b", "c"])
+    place.write(write_messages, other, BOB, ["d"])
+    place.write(edit_message, chat_id, ALICE, 2, "better", 500)
+    place.write(delete_message, chat_id, ALICE, 3, 600)
+    places = [(chat_id, 3), (other, 1), (chat_id, 2), (chat_id, 4), (other, 0), (new_id(), 1)]
+    found = await reader.at(places)
+    assert {place: (one.chat_id, one.seq, one.text) for place, one in found.items()} == {
+        (chat_id, 2): (chat_id, 2, "better"),
+        (chat_id, 3): (chat_id, 3, ""),
+        (other, 1): (other, 1, "d"),
+    }
+    assert (found[chat_id, 2].edited_at, found[chat_id, 3].deleted_at) == (500, 600)
+    assert [found[chat_id, seq] for seq in (2, 3)] == place.history(chat_id)[1:]
+    assert await reader.at([]) == {}
+
+
+async def test_a_long_list_of_places_is_one_read(place: Place, reader: MessageReader) -> None:
+    """The largest page of chats would be refused by the database, whose statements have a most length."""
+    places = []
+    for number in range(50):
+        chat_id = place.direct(ALICE, new_id())
+        place.write(write_messages, chat_id, ALICE, [f"{number}"])
+        places.append((chat_id, 1))
+    places += [(new_id(), 1) for _ in range(950)]
+    found = await reader.at(places)
+    assert [found[place].text for place in places[:50]] == [f"{number}" for number in range(50)]
+    assert len(found) == 50
+
+
+async def test_all_ways_of_reading_give_the_same_message(
+    place: Place, reader: MessageReader, chat_id: bytes
+) -> None:
+    """Who resumes would see another message than who was there, or reads the history."""
+    place.write(write_messages, chat_id, ALICE, ["a"])
+    place.write(lambda c: c.execute(text("UPDATE messages SET trace_id = 't', edited_at = 7")))
+    (message,) = await reader.after(chat_id, 0, 1)
+    assert message == place.history(chat_id)[0]
+    assert await reader.readable_after(chat_id, BOB, 0) == ([message], 1)
+    assert await reader.at([(chat_id, 1)]) == {(chat_id, 1): message}
+    page = await reader.page(chat_id, BOB, 1, before=0, after=None)
+    assert [Message(*row) for row in page.rows] == [message]
