@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from palaver.runtime.child_process import Child, open_log
-from palaver.runtime.settings import PREFIX, Settings, settings_environment
+from palaver.runtime.service_addresses import ServiceAddresses, published_addresses
+from palaver.runtime.settings import PREFIX, GatewaySettings, Settings, settings_environment
 from palaver.runtime.startup import StartError, make_data_directory
 from palaver.runtime.supervision import Notify, supervise
 
@@ -46,7 +47,8 @@ def run_services(settings: Settings, port: int | None = None, rates: bool = True
         say = console()
         if not rates:
             say("[yellow]Rate limits are off: for benchmarks and imports only.[/]")
-        return asyncio.run(supervise(children, say, lambda: say(summary(settings, began))))
+        with published_addresses(settings.data_dir, addresses_of(settings)):
+            return asyncio.run(supervise(children, say, lambda: say(summary(settings, began))))
 
 
 def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -> Settings:
@@ -64,7 +66,7 @@ def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -
             "gateway": settings.gateway.model_copy(update=gateway),
             "auth": settings.auth.model_copy(update=auth),
             "messenger": settings.messenger.model_copy(update=messenger),
-            "telemetry": settings.telemetry.model_copy(update={"log_to": "file"}),
+            "telemetry": settings.telemetry.model_copy(update={"log_to": "file", "instance": ""}),
         }
     )
 
@@ -83,6 +85,23 @@ def settings_with_ports(settings: Settings) -> Settings:
     gateway.messenger_url = f"http://{LOOPBACK}:{messenger.http_port}"
     gateway.messenger_target = f"{LOOPBACK}:{messenger.grpc_port}"
     return settings.model_copy(update={"gateway": gateway, "auth": auth, "messenger": messenger})
+
+
+def addresses_of(settings: Settings) -> ServiceAddresses:
+    """Where the services listen, for commands on this machine."""
+    gateway = settings.gateway
+    return ServiceAddresses(
+        gateway=public_url(gateway),
+        auth=gateway.auth_url,
+        messenger=gateway.messenger_url,
+        messenger_grpc=gateway.messenger_target,
+    )
+
+
+def public_url(gateway: GatewaySettings) -> str:
+    """The gateway's base URL, as this machine reaches it."""
+    host = "localhost" if gateway.host in ("0.0.0.0", "::") else gateway.host  # noqa: S104 - compared
+    return f"http://{f'[{host}]' if ':' in host else host}:{gateway.port}"
 
 
 def free_ports() -> Iterator[int]:
@@ -169,7 +188,7 @@ def services(
     # A crash inside a C library leaves a traceback in the log
     environment["PYTHONFAULTHANDLER"] = "1"
     public = LOOPBACK if settings.gateway.host in ("0.0.0.0", "") else settings.gateway.host  # noqa: S104 - compared
-    asked = {
+    ready_at = {
         "gateway": (public, settings.gateway.port, settings.gateway.drain_seconds + STOP_SECONDS),
         "messenger": (settings.messenger.host, settings.messenger.http_port, 2 * STOP_SECONDS),
         "auth": (settings.auth.host, settings.auth.port, STOP_SECONDS),
@@ -185,7 +204,7 @@ def services(
             environment=environment,
             keeps_open=lock,
         )
-        for name, (host, port, stop_seconds) in asked.items()
+        for name, (host, port, stop_seconds) in ready_at.items()
     ]
 
 
@@ -199,9 +218,7 @@ def prepare_log(child: Child) -> None:
 
 def summary(settings: Settings, began: float) -> str:
     """What is ready, and where."""
-    gateway = settings.gateway
-    host = "localhost" if gateway.host in ("0.0.0.0", "::") else gateway.host  # noqa: S104 - compared
-    url = f"http://{f'[{host}]' if ':' in host else host}:{gateway.port}"
+    url = public_url(settings.gateway)
     from rich.markup import escape
 
     directory = escape(str(settings.data_dir))

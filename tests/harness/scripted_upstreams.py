@@ -29,7 +29,7 @@ from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
-from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import GatewaySettings
@@ -219,7 +219,7 @@ async def running_http_gateway(
             "forwarded_allow_ips": own.trusted_proxies,
         }
         registry = generations or served_generations(own)
-        app = Requests(
+        app = RequestInstrumentation(
             build_app(services, registry), is_edge=True, access_log=False, generation_of=registry.name_of
         )
         server = await stack.enter_async_context(serving_http(app, "127.0.0.1", 0, **options))

@@ -8,7 +8,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from palaver.runtime.telemetry.spans import Span
-from palaver.runtime.telemetry.tracing import Sampler, current_work, tracer
+from palaver.runtime.telemetry.tracing import Sampler, current_span, tracer
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -22,8 +22,8 @@ class SpanRecorder:
     def __init__(self) -> None:
         self.all: list[Span] = []
 
-    def put_span(self, span: Span) -> None:
-        """See `traces.Sink`."""
+    def export(self, span: Span) -> None:
+        """See `tracing.SpanExporter`."""
         self.all.append(span)
 
     def named(self, name: str) -> list[Span]:
@@ -75,7 +75,7 @@ def recording(per_second: int = 0, slow_seconds: float = 60.0) -> Iterator[Recor
 
 def name_trace(_logger: Any, _method: str, line: Any) -> Any:
     """A processor that puts the trace's id in each line."""
-    work = current_work()
+    work = current_span()
     if work is not None:
         line["trace_id"] = work.trace_id
     return line

@@ -103,12 +103,12 @@ async def test_p3_a_client_that_is_cut_misses_nothing_and_sees_nothing_twice(
     users = [new_id() for _ in range(READERS + 1)]
     chat_id = messenger_db.group(users)
     async with (
-        serving_replica(messenger_db) as (engine, port),
+        serving_replica(messenger_db) as (replica, port),
         running_gateway(messenger_db.keys, port) as gateway,
     ):
         for start in range(0, BEFORE, 50):
             texts = [f"before {number}" for number in range(start, start + 50)]
-            await engine.send(chat_id, users[0], [new_id() for _ in texts], texts, retry=False)
+            await replica.engine.send(chat_id, users[0], [new_id() for _ in texts], texts, retry=False)
         done = asyncio.Event()
         readers = [Reader(user_id, chat_id) for user_id in users[1:]]
         reading = [asyncio.create_task(r.read_through_cuts(gateway, chance, done)) for r in readers]

@@ -13,6 +13,7 @@ import pytest
 from palaver.runtime.settings import Settings, load_settings
 from palaver.runtime.startup import StartError
 from palaver.standalone import (
+    addresses_of,
     check_ports,
     free_ports,
     listening,
@@ -194,3 +195,17 @@ def test_the_summary_says_where_things_are(tmp_path: Path, host: str, url: str) 
     assert f"{url}[/]\n" in shown
     assert f"{url}/docs" in shown
     assert str(tmp_path) in shown
+
+
+def test_the_addresses_are_those_that_services_call() -> None:
+    """Commands run beside `palaver up` would ask somebody else."""
+    settings = settled({"PALAVER_GATEWAY__HOST": "::1"}, port=8)
+    found = addresses_of(settings)
+    assert found.gateway == "http://[::1]:8"
+    assert (found.auth, found.messenger) == (settings.messenger.auth_url, settings.gateway.messenger_url)
+    assert found.messenger_grpc == settings.gateway.messenger_target
+
+
+def test_services_of_one_command_have_no_instances() -> None:
+    """Their crashes would be in other files than their lines, which `palaver up` shows when a start fails."""
+    assert settled({"PALAVER_TELEMETRY__INSTANCE": "7"}).telemetry.instance == ""

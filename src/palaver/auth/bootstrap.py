@@ -18,7 +18,7 @@ from palaver.auth.passwords import Passwords
 from palaver.auth.rest import QUIET_PATHS, Services, build_app
 from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
-from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
 from palaver.runtime.settings import AuthSettings, Settings
@@ -54,7 +54,7 @@ async def serve(
         await database.write(migrate, MIGRATIONS)
         await database.write(keys.ensure_key, now_us())
         services = await build_services(own, database, stack)
-        app = Requests(
+        app = RequestInstrumentation(
             build_app(services, database),
             is_edge=False,
             access_log=settings.telemetry.access_log,

@@ -26,7 +26,7 @@ from palaver.runtime.printable import printable
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_fact
+from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.tokens import Claims
 
 # The largest honest body looks up 1,000 names
@@ -107,7 +107,7 @@ async def caller_of(services: ServicesDep, authorization: Annotated[str, Header(
     if scheme.lower() != "bearer" or not token:
         raise PalaverError(UNAUTHENTICATED, "an access token is needed")
     claims = await services.sessions.verify(token.strip())
-    note_fact("user_id", text_from_id(claims.user_id))
+    bind_field("user_id", text_from_id(claims.user_id))
     return claims
 
 

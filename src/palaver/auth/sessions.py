@@ -21,7 +21,7 @@ from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
 from palaver.runtime.settings import AuthSettings
 from palaver.runtime.sql.database import Database
-from palaver.runtime.telemetry.log_context import note_fact
+from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
 P = ParamSpec("P")
@@ -169,7 +169,7 @@ class Sessions:
 
     async def _pair(self, session: Session, refresh_token: str, now: int) -> TokenPair:
         user_id = UUID(bytes=session.user_id)
-        note_fact("user_id", str(user_id))
+        bind_field("user_id", str(user_id))
         key = await self._keys.signing()
         seconds = self._settings.access_token_seconds
         claims = Claims(session.user_id, session.id, now // SECOND, now // SECOND + seconds)

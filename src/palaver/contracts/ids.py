@@ -35,6 +35,12 @@ def text_from_id(raw: bytes) -> str:
     return str(_uuid(raw))
 
 
+def span_id_of_message(message_id: bytes) -> str:
+    """The id of the span in which a message is journalled. Derived from the message's own id, so that whoever
+    reads the message later, on a resume, can name the span."""
+    return message_id[8:].hex()
+
+
 def derived_id(owner: bytes, key: str) -> bytes:
     """The id that `key` always gives for `owner` (UUIDv5): a repeated request names the same thing."""
     return uuid5(_DERIVED, f"{owner.hex()}:{key}").bytes

@@ -521,3 +521,39 @@ class Receipt(_message.Message):
     received_seq: int
     read_seq: int
     def __init__(self, user_id: _Optional[bytes] = ..., received_seq: _Optional[int] = ..., read_seq: _Optional[int] = ...) -> None: ...
+
+class InspectMessageRequest(_message.Message):
+    __slots__ = ("chat_id", "seq")
+    CHAT_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    chat_id: bytes
+    seq: int
+    def __init__(self, chat_id: _Optional[bytes] = ..., seq: _Optional[int] = ...) -> None: ...
+
+class MessageInspection(_message.Message):
+    __slots__ = ("message", "group", "members")
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    message: Message
+    group: bool
+    members: _containers.RepeatedCompositeFieldContainer[InspectedMember]
+    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., group: _Optional[bool] = ..., members: _Optional[_Iterable[_Union[InspectedMember, _Mapping]]] = ...) -> None: ...
+
+class InspectedMember(_message.Message):
+    __slots__ = ("user_id", "name", "surname", "joined_at", "left_seq", "received_seq", "read_seq")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SURNAME_FIELD_NUMBER: _ClassVar[int]
+    JOINED_AT_FIELD_NUMBER: _ClassVar[int]
+    LEFT_SEQ_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_SEQ_FIELD_NUMBER: _ClassVar[int]
+    READ_SEQ_FIELD_NUMBER: _ClassVar[int]
+    user_id: bytes
+    name: str
+    surname: str
+    joined_at: int
+    left_seq: int
+    received_seq: int
+    read_seq: int
+    def __init__(self, user_id: _Optional[bytes] = ..., name: _Optional[str] = ..., surname: _Optional[str] = ..., joined_at: _Optional[int] = ..., left_seq: _Optional[int] = ..., received_seq: _Optional[int] = ..., read_seq: _Optional[int] = ...) -> None: ...

@@ -94,6 +94,11 @@ class MessengerStub:
                 request_serializer=palaver_dot_contracts_dot_messenger__pb2.SetReceiptRequest.SerializeToString,
                 response_deserializer=palaver_dot_contracts_dot_messenger__pb2.Receipt.FromString,
                 _registered_method=True)
+        self.InspectMessage = channel.unary_unary(
+                '/palaver.v1.Messenger/InspectMessage',
+                request_serializer=palaver_dot_contracts_dot_messenger__pb2.InspectMessageRequest.SerializeToString,
+                response_deserializer=palaver_dot_contracts_dot_messenger__pb2.MessageInspection.FromString,
+                _registered_method=True)
 
 
 class MessengerServicer:
@@ -173,6 +178,13 @@ class MessengerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InspectMessage(self, request, context):
+        """For operators: the one call that needs no token, and is of no user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MessengerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -235,6 +247,11 @@ def add_MessengerServicer_to_server(servicer, server):
                     servicer.SetReceipt,
                     request_deserializer=palaver_dot_contracts_dot_messenger__pb2.SetReceiptRequest.FromString,
                     response_serializer=palaver_dot_contracts_dot_messenger__pb2.Receipt.SerializeToString,
+            ),
+            'InspectMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.InspectMessage,
+                    request_deserializer=palaver_dot_contracts_dot_messenger__pb2.InspectMessageRequest.FromString,
+                    response_serializer=palaver_dot_contracts_dot_messenger__pb2.MessageInspection.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -561,6 +578,33 @@ class Messenger:
             '/palaver.v1.Messenger/SetReceipt',
             palaver_dot_contracts_dot_messenger__pb2.SetReceiptRequest.SerializeToString,
             palaver_dot_contracts_dot_messenger__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InspectMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/palaver.v1.Messenger/InspectMessage',
+            palaver_dot_contracts_dot_messenger__pb2.InspectMessageRequest.SerializeToString,
+            palaver_dot_contracts_dot_messenger__pb2.MessageInspection.FromString,
             options,
             channel_credentials,
             insecure,

@@ -19,7 +19,7 @@ from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
-from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import Settings
@@ -97,7 +97,7 @@ async def serve(
             "forwarded_allow_ips": own.trusted_proxies,
             "timeout_graceful_shutdown": own.drain_seconds,
         }
-        app = Requests(
+        app = RequestInstrumentation(
             build_app(services, generations),
             is_edge=True,
             access_log=settings.telemetry.access_log,

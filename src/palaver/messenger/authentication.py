@@ -4,7 +4,7 @@ from typing import Any
 
 from palaver.contracts.errors import UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import text_from_id
-from palaver.runtime.telemetry.log_context import note_fact
+from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.tokens import TokenVerifier
 
 # The gRPC service, as its spans name it
@@ -17,7 +17,7 @@ async def user_of(token: str, verifier: TokenVerifier) -> bytes:
     if not token:
         raise PalaverError(UNAUTHENTICATED, "an access token is needed")
     claims = verifier.verify_known(token) or await verifier.verify(token)
-    note_fact("user_id", text_from_id(claims.user_id))
+    bind_field("user_id", text_from_id(claims.user_id))
     return claims.user_id
 
 
@@ -26,4 +26,4 @@ def note_chat(request: Any) -> None:
     chat_id = getattr(request, "chat_id", b"")
     # The use case refuses what is no id
     if len(chat_id) == CHAT_ID_BYTES:
-        note_fact("chat_id", text_from_id(chat_id))
+        bind_field("chat_id", text_from_id(chat_id))

@@ -23,7 +23,7 @@ from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
-from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import TokenBuckets, Unlimited
@@ -70,7 +70,9 @@ async def serve(
         # come
         stack.push_async_callback(engine.stop)
         await engine.start()
-        app = Requests(health_app(checks), is_edge=False, access_log=settings.telemetry.access_log)
+        app = RequestInstrumentation(
+            health_app(checks), is_edge=False, access_log=settings.telemetry.access_log
+        )
         http = await stack.enter_async_context(serving_http(app, own.host, own.http_port))
         _, grpc_port = await stack.enter_async_context(
             serving_grpc(add_services, own.host, own.grpc_port, GRACE_SECONDS)

@@ -117,6 +117,21 @@ class ShownChats(NamedTuple):
     total: int
 
 
+class MessageInspection(NamedTuple):
+    """A message without its text, and all present and former members, in the order in which they joined."""
+
+    message: Message
+    is_group: bool
+    members: list[Member]
+
+
+class ShownInspection(NamedTuple):
+    """What operators may see of a message, with its chat's members' names."""
+
+    inspection: MessageInspection
+    names: Names
+
+
 def no_such_chat() -> PalaverError:
     """The one error for whoever is not a member, so that nobody learns which chats exist (promise P5)."""
     return PalaverError(NOT_FOUND, "no such chat", field="chat_id")

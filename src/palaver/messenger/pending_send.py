@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from palaver.messenger.domain import Membership
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 
 
 class StoredKey(NamedTuple):
@@ -31,9 +32,8 @@ class Reply(Protocol):
 class PendingSend:
     """One request to send. The journal fills in the lower fields.
 
-    `membership`: the members among whom the sender was found. `retry`: it may be stored already. `trace_id`:
-    of its request, empty where there is none. `traceparent`: the request's, where that is sampled;
-    `came_at`, then: its arrival, in nanoseconds since the epoch.
+    `membership`: the members among whom the sender was found. `retry`: it may be stored already. `trace`:
+    its request's. `came_at`, where that is sampled: its arrival, in nanoseconds since the epoch.
     """
 
     membership: Membership
@@ -42,8 +42,7 @@ class PendingSend:
     texts: Sequence[str]
     reply: Reply
     retry: bool = False
-    trace_id: str = ""
-    traceparent: str = ""
+    trace: TraceContext = NO_TRACE
     came_at: int = 0
 
     # Seq, ids and time of what is new; `ids` is empty where nothing is

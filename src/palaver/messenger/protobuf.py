@@ -7,7 +7,17 @@ from collections.abc import Iterable
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import error_to_wire
-from palaver.messenger.domain import UNKNOWN, ChatView, Message, Name, Names, Receipt, ShownChat, ShownChats
+from palaver.messenger.domain import (
+    UNKNOWN,
+    ChatView,
+    Message,
+    Name,
+    Names,
+    Receipt,
+    ShownChat,
+    ShownChats,
+    ShownInspection,
+)
 from palaver.messenger.pending_send import PendingSend, new_texts
 from palaver.messenger.store.messages import Page
 
@@ -124,3 +134,24 @@ def fill_chat(proto: pb.Chat, view: ChatView, names: Names) -> None:
     for member in view.members:
         name: Name = names.get(member.user_id, UNKNOWN)
         proto.members.add(**member._asdict(), name=name.name, surname=name.surname)
+
+
+# ---- for operators ----
+
+
+def inspection_to_proto(shown: ShownInspection) -> pb.MessageInspection:
+    """What operators may see of a message."""
+    inspection = shown.inspection
+    proto = pb.MessageInspection(message=message_to_proto(inspection.message), group=inspection.is_group)
+    for member in inspection.members:
+        name = shown.names.get(member.user_id, UNKNOWN)
+        proto.members.add(
+            user_id=member.user_id,
+            name=name.name,
+            surname=name.surname,
+            joined_at=member.joined_at,
+            left_seq=member.left_seq,
+            received_seq=member.received_seq,
+            read_seq=member.read_seq,
+        )
+    return proto

@@ -12,6 +12,7 @@ from palaver.messenger.authentication import SERVICE, note_chat, user_of
 from palaver.messenger.protobuf import (
     chat_to_proto,
     chats_to_proto,
+    inspection_to_proto,
     message_to_proto,
     messages_to_proto,
     receipt_to_proto,
@@ -19,22 +20,24 @@ from palaver.messenger.protobuf import (
 from palaver.messenger.use_cases import UseCases
 from palaver.runtime.grpc.errors import abort_call
 from palaver.runtime.grpc.instrumentation import Method
-from palaver.runtime.telemetry.trace_context import read_traceparent
-from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.telemetry.trace_context import TraceContext, parse_traceparent
+from palaver.runtime.telemetry.tracing import current_span
 from palaver.runtime.tokens import TokenVerifier
 
 
 class Caller(NamedTuple):
-    """Who calls, and the trace that the call belongs to (W3C trace context); empty where it names none."""
+    """Who calls, and the trace that the call belongs to; `NO_TRACE` where it names none."""
 
     user_id: bytes
-    trace_id: str
+    trace: TraceContext
 
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 # Serves one gateway's stream until it ends: (batches, context)
 Attach = Callable[[Any, Any], Awaitable[None]]
+# Serves one unary call: (request, token, traceparent)
+Serve = Callable[[Q, str, str], Awaitable[A]]
 
 
 class Rpc:
@@ -89,7 +92,7 @@ class Rpc:
             list(request.client_ids),
             list(request.texts),
             retry=request.retry,
-            trace_id=caller.trace_id,
+            trace=caller.trace,
         )
         return messages_to_proto(messages)
 
@@ -113,6 +116,10 @@ class Rpc:
             )
         )
 
+    async def inspect_message(self, request: pb.InspectMessageRequest) -> pb.MessageInspection:
+        """See `UseCases.inspect_message`."""
+        return inspection_to_proto(await self._use_cases.inspect_message(request.chat_id, request.seq))
+
 
 def add_messenger(server: grpc.aio.Server, rpc: Rpc, verifier: TokenVerifier, attach: Attach) -> None:
     """Puts the service on a server. The stream verifies its sockets' tokens by itself."""
@@ -129,30 +136,45 @@ def add_messenger(server: grpc.aio.Server, rpc: Rpc, verifier: TokenVerifier, at
         "DeleteMessage": rpc.delete_message,
         "SetReceipt": rpc.set_receipt,
     }
-    handlers = {name: unary(name, call, verifier) for name, call in calls.items()}
+    handlers = {name: unary(name, with_caller(call, verifier)) for name, call in calls.items()}
+    handlers["InspectMessage"] = unary("InspectMessage", without_caller(rpc.inspect_message))
     servicer = SimpleNamespace(Attach=attach, **handlers)
     add_MessengerServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated without types
 
 
-def unary(
-    name: str, call: Callable[[Caller, Q], Awaitable[A]], verifier: TokenVerifier
-) -> Callable[[Q, Any], Awaitable[A]]:
-    """What gRPC calls: it finds out who calls, and says errors as gRPC does."""
+def unary(name: str, serve: Serve[Q, A]) -> Callable[[Q, Any], Awaitable[A]]:
+    """What gRPC calls: it reads metadata, and reports errors as gRPC does."""
     method = Method(SERVICE, name)
 
     async def answer(request: Q, context: Any) -> A:
         token, traceparent = read_metadata(context.invocation_metadata())
         try:
-            return await method.serve(traceparent, as_caller(request, token, traceparent))
+            return await method.serve(traceparent, serve(request, token, traceparent))
         except Exception as error:
             await abort_call(context, error)
 
-    async def as_caller(request: Q, token: str, traceparent: str) -> A:
+    return answer
+
+
+def with_caller(call: Callable[[Caller, Q], Awaitable[A]], verifier: TokenVerifier) -> Serve[Q, A]:
+    """A call in the name of the token's user."""
+
+    async def serve(request: Q, token: str, traceparent: str) -> A:
         note_chat(request)
         user_id = await user_of(token, verifier)
-        return await call(Caller(user_id, trace_id_of(traceparent)), request)
+        return await call(Caller(user_id, trace_of(traceparent)), request)
 
-    return answer
+    return serve
+
+
+def without_caller(call: Callable[[Q], Awaitable[A]]) -> Serve[Q, A]:
+    """A call of an operator, in nobody's name. The port is private."""
+
+    async def serve(request: Q, _token: str, _traceparent: str) -> A:
+        note_chat(request)
+        return await call(request)
+
+    return serve
 
 
 def read_metadata(metadata: Any) -> tuple[str, str]:
@@ -166,10 +188,7 @@ def read_metadata(metadata: Any) -> tuple[str, str]:
     return token, traceparent
 
 
-def trace_id_of(traceparent: str) -> str:
-    """The trace of the work under way; where traces are off, the one that the caller named, if any."""
-    work = current_work()
-    if work is not None and work.trace_id:
-        return work.trace_id
-    named = read_traceparent(traceparent)
-    return "" if named is None else named.trace_id
+def trace_of(traceparent: str) -> TraceContext:
+    """The context of the active span; where traces are off, the one that the caller named, if any."""
+    span = current_span()
+    return span.context if span is not None and span.trace_id else parse_traceparent(traceparent)

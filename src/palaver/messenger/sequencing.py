@@ -102,7 +102,7 @@ def place_messages(
 ) -> int:
     """Adds the send's new messages to `messages`. Returns the chat's last seq after them."""
     chat_id, sender_id = send.membership.chat_id, send.sender_id
-    created_at, trace_id = send.created_at, send.trace_id
+    created_at, trace_id = send.created_at, send.trace.trace_id
     found: list[StoredKey | Message] = []
     ids = send.ids = []
     repeated = False

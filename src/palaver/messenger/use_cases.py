@@ -7,13 +7,15 @@ from sqlalchemy import Connection
 from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import derived_id, new_id
 from palaver.contracts.times import now_us
-from palaver.messenger.domain import ChatView, Message, Receipt, ShownChat, ShownChats
+from palaver.messenger.domain import ChatView, Message, Receipt, ShownChat, ShownChats, ShownInspection
 from palaver.messenger.events import Event, MembersChanged, MessageChanged
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.store import chat_lists, chats, messages
+from palaver.messenger.store.inspection import inspect_message
 from palaver.messenger.store.opening import Store
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 from palaver.runtime.texts import check_text
 
 TITLE_CHARACTERS = 200
@@ -25,7 +27,7 @@ LAST = 2**63 - 1
 
 
 class UseCases:
-    """Every method acts in the name of `user_id`, whose token was verified.
+    """Every method but `inspect_message` acts in the name of `user_id`, whose token was verified.
 
     All raise `invalid`, naming the field, for what can't be meant, and `not_found` with one and the same
     text for a chat that does not exist and for one that is not the user's (promise P5).
@@ -147,7 +149,7 @@ class UseCases:
         texts: Sequence[str],
         *,
         retry: bool,
-        trace_id: str = "",
+        trace: TraceContext = NO_TRACE,
     ) -> list[Message]:
         """The messages as stored, all or none. Raises `rate_limited` and `overloaded` too."""
         check_id(chat_id, "chat_id")
@@ -160,9 +162,9 @@ class UseCases:
             check_id(client_id, "client_ids")
         for number, text in enumerate(texts):
             check_text(text, f"texts.{number}", self._settings.text_characters)
-        stored = await self._engine.send(chat_id, user_id, client_ids, texts, retry=retry, trace_id=trace_id)
+        stored = await self._engine.send(chat_id, user_id, client_ids, texts, retry=retry, trace=trace)
         new = [
-            Message(chat_id, one.seq, one.id, user_id, client_id, text, one.created_at, trace_id)
+            Message(chat_id, one.seq, one.id, user_id, client_id, text, one.created_at, trace.trace_id)
             for one, client_id, text in zip(stored, client_ids, texts, strict=True)
         ]
         if not retry:
@@ -186,6 +188,16 @@ class UseCases:
         """The user's receipt as stored."""
         check_id(chat_id, "chat_id")
         return await self._engine.set_receipt(chat_id, user_id, min(received_seq, LAST), min(read_seq, LAST))
+
+    # ---- for operators ----
+
+    async def inspect_message(self, chat_id: bytes, seq: int) -> ShownInspection:
+        """A message without its text, and how far the chat's members are. In nobody's name: `not_found` names
+        whether the chat or the seq is wrong."""
+        check_id(chat_id, "chat_id")
+        found = await self._database.read(inspect_message, chat_id, min(seq, LAST))
+        names = await self._directory.names_of(member.user_id for member in found.members)
+        return ShownInspection(found, names)
 
     def _check_group(self, user_id: bytes, title: str, member_ids: Iterable[bytes], key: str) -> list[bytes]:
         """The members of a new group besides its creator, each once. Raises `invalid`."""

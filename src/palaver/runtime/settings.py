@@ -121,6 +121,12 @@ class TelemetrySettings(Section):
     log_to: str = Field(
         "stdout", pattern="^(stdout|file)$", description="`stdout`, or `file`: `logs/` in the data directory."
     )
+    instance: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_-]{0,64}$",
+        description="Name of this process where several of one service run, e.g. `2`: its files are then "
+        "`gateway-2.log` and `gateway-2.jsonl`, and each line and span says it. Not for `palaver up`.",
+    )
     access_log: bool = Field(True, description="Whether each request is a line of the log.")
     file_bytes: int = Field(
         16_777_216,

@@ -3,11 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
-from palaver.watch.lines import LogLine
-from palaver.watch.paper import Line, Piece, printable
-from palaver.watch.spans import KeptEvent, KeptSpan, KeptTrace
-from palaver.watch.text import LEVEL_STYLES, clock, event_of, exception_of, facts_of, pairs, service_style
-from palaver.watch.tree import Row, rows_of
+from palaver.watch.log_reader import LogLine
+from palaver.watch.terminal import (
+    LEVEL_STYLES,
+    SERVICE_STYLES,
+    Line,
+    Piece,
+    clock,
+    event_of,
+    exception_rows,
+    own_fields,
+    pairs,
+    printable_row,
+    service_piece,
+)
+from palaver.watch.trace_reader import StoredEvent, StoredSpan, StoredTrace
+from palaver.watch.trace_tree import Row, rows_of
 
 BAR_COLUMNS = (10, 40)
 # Deeper spans are indented no further, and longer names push their row to the right
@@ -15,8 +26,8 @@ MOST_INDENT = 24
 MOST_NAME = 56
 MOST_LINKED = 20
 TIME_COLUMNS = 11
-# What the facts behind a bar may want of a terminal's width
-FACTS_COLUMNS = 40
+# What the fields behind a bar may want of a terminal's width
+FIELD_COLUMNS = 40
 
 # Attributes that readers want, as they are called in a row; those of ours (`palaver.…`) are shown besides
 LABELS = {
@@ -38,25 +49,23 @@ NAMED = frozenset(("method", "route", "path", "service"))
 OWN_PREFIX = "palaver."
 
 
-def draw_trace(trace_id: str, trace: KeptTrace, lines: Sequence[LogLine], columns: int) -> list[Line]:
+def draw_trace(trace_id: str, trace: StoredTrace, columns: int) -> list[Line]:
     """The rows of a trace."""
-    rows = rows_of(trace.spans, lines)
+    rows = rows_of(trace.spans, trace.lines)
     if not rows:
         return [[Piece(f"Trace {trace_id}", "bold")], *draw_linked(trace.linked)]
     scale = Scale(rows, columns)
-    drawn: list[Line] = [summary_of(trace_id, trace.spans, lines, scale), []]
-    for row in rows:
-        drawn += scale.draw(row)
-    return [*drawn, *draw_linked(trace.linked)]
+    drawn = [row for one in rows for row in scale.draw(one)]
+    return [summary_of(trace_id, trace, scale), [], *drawn, *draw_linked(trace.linked)]
 
 
-def summary_of(trace_id: str, spans: Sequence[KeptSpan], lines: Sequence[LogLine], scale: "Scale") -> Line:
+def summary_of(trace_id: str, trace: StoredTrace, scale: "Scale") -> Line:
     """The line above the rows."""
-    services = len({span.service for span in spans} | {line.service for line in lines})
-    failed = sum(bool(span.error) for span in spans)
+    services = len({span.service for span in trace.spans} | {line.service for line in trace.lines})
+    failed = sum(bool(span.error) for span in trace.spans)
     counts = [
-        count(len(spans), "span"),
-        count(len(lines), "log line"),
+        count(len(trace.spans), "span"),
+        count(len(trace.lines), "log line"),
         f"in {count(services, 'service')}",
         milliseconds(scale.length),
         f"from {clock(scale.start)}",
@@ -81,32 +90,30 @@ class Scale:
     def __init__(self, rows: Sequence[Row], columns: int) -> None:
         self.start = min(row.at for row in rows)
         self.length = max(end_of(row) for row in rows) - self.start
-        self._services = max(len(service_of(row)) for row in rows)
+        self._services = max(len(printable_row(service_of(row))) for row in rows)
         self._names = min(MOST_NAME, max(len(label_of(row)) for row in rows))
-        taken = self._services + self._names + 2 * TIME_COLUMNS + FACTS_COLUMNS
+        taken = self._services + self._names + 2 * TIME_COLUMNS + FIELD_COLUMNS
         self._bars = min(max(columns - taken, BAR_COLUMNS[0]), BAR_COLUMNS[1])
 
     def draw(self, row: Row) -> list[Line]:
         """What shows a row: a line, and an exception below it."""
-        style = service_style(service_of(row))
-        is_span = isinstance(row.item, KeptSpan)
-        failed = isinstance(row.item, KeptSpan) and bool(row.item.error)
-        name_style = "red" if failed else "" if is_span else "dim"
+        service, item = service_of(row), row.item
+        span = item if isinstance(item, StoredSpan) else None
+        red = "red" if span is not None and span.error else ""
         line = [
-            Piece(f"{service_of(row):<{self._services}} ", style),
-            Piece(f"{label_of(row):<{self._names}} ", name_style),
+            service_piece(service, self._services),
+            Piece(f"{label_of(row):<{self._names}} ", red if span is not None else "dim"),
             Piece(f"{milliseconds(row.at - self.start):>{TIME_COLUMNS}} "),
-            Piece(f"{milliseconds(end_of(row) - row.at) if is_span else '':>{TIME_COLUMNS}}  ", "bold"),
-            Piece(f"{self.bar(row)} ", "red" if failed else style),
-            *facts_of_row(row),
+            Piece(f"{milliseconds(end_of(row) - row.at) if span else '':>{TIME_COLUMNS}}  ", "bold"),
+            Piece(f"{self.bar(row)} ", red or SERVICE_STYLES.get(service, "")),
+            *fields_of(row),
         ]
-        below = exception_of(row.item.fields or {}) if isinstance(row.item, LogLine) else []
-        return [line, *below]
+        return [line, *(exception_rows(item) if isinstance(item, LogLine) else [])]
 
     def bar(self, row: Row) -> str:
         """A span's bar, or the moment of an event or line."""
         first = self._column(row.at)
-        if not isinstance(row.item, KeptSpan):
+        if not isinstance(row.item, StoredSpan):
             return f"{' ' * first}·".ljust(self._bars)
         last = self._column(end_of(row))
         return (" " * first + "█" * (last - first + 1)).ljust(self._bars)
@@ -117,44 +124,43 @@ class Scale:
 
 def end_of(row: Row) -> int:
     """The end of a row's time."""
-    return max(row.item.end, row.at) if isinstance(row.item, KeptSpan) else row.at
+    return max(row.item.end, row.at) if isinstance(row.item, StoredSpan) else row.at
 
 
 def service_of(row: Row) -> str:
     """The service that a row is from."""
     if isinstance(row.item, LogLine):
-        return printable(row.item.service)
-    return printable(row.span.service) if row.span else ""
+        return row.item.service
+    return row.span.service if row.span else ""
 
 
 def label_of(row: Row) -> str:
     """The row's name, indented by its depth."""
     indent = " " * min(2 * row.depth, MOST_INDENT)
     match row.item:
-        case KeptSpan():
-            return f"{indent}{printable(row.item.name)}"
-        case KeptEvent():
-            return f"{indent}◦ {printable(row.item.name)}"
+        case StoredSpan():
+            return f"{indent}{printable_row(row.item.name)}"
+        case StoredEvent():
+            return f"{indent}◦ {printable_row(row.item.name)}"
         case LogLine():
-            return f"{indent}· {event_of(row.item.fields or {})}"
+            return f"{indent}· {event_of(row.item)}"
 
 
-def facts_of_row(row: Row) -> list[Piece]:
+def fields_of(row: Row) -> list[Piece]:
     """What is worth knowing of a row, as `key=value`."""
     match row.item:
-        case KeptSpan():
-            error = [Piece(f" error={printable(row.item.error)}", "bold red")] if row.item.error else []
-            above = pairs({"parent": row.lost_parent}) if row.lost_parent else []
-            return [*error, *pairs(facts_of_span(row.item)), *above]
-        case KeptEvent():
+        case StoredSpan():
+            parent = pairs({"parent": row.lost_parent}) if row.lost_parent else []
+            return [*span_fields(row.item), *parent]
+        case StoredEvent():
             return pairs(labelled(row.item.attributes))
         case LogLine():
-            level = Piece(f" {printable(row.item.level)}", LEVEL_STYLES.get(row.item.level, ""))
-            return [level, *facts_of(row.item.fields or {})]
+            level = Piece(f" {printable_row(row.item.level)}", LEVEL_STYLES.get(row.item.level, ""))
+            return [level, *pairs(own_fields(row.item))]
 
 
-def facts_of_span(span: KeptSpan) -> dict[str, Any]:
-    """A span's attributes that matter; not what its name says already."""
+def span_fields(span: StoredSpan, **more: str) -> list[Piece]:
+    """A span's error, and those of its attributes that matter and are not in its name."""
     named = (*span.name.split(" "), *span.name.rsplit("/", 1))
     found = labelled(span.attributes)
     if "http.route" not in span.attributes and "url.path" in span.attributes:
@@ -162,7 +168,10 @@ def facts_of_span(span: KeptSpan) -> dict[str, Any]:
     found = {label: value for label, value in found.items() if label not in NAMED or value not in named}
     if found.get("messages") == 1:
         del found["messages"]
-    return found
+    if span.instance:
+        found["instance"] = span.instance
+    error = [Piece(f" error={printable_row(span.error)}", "bold red")] if span.error else []
+    return [*error, *pairs({**found, **more})]
 
 
 def labelled(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -174,23 +183,20 @@ def labelled(attributes: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def draw_linked(linked: Sequence[KeptSpan]) -> list[Line]:
+def draw_linked(linked: Sequence[StoredSpan]) -> list[Line]:
     """The spans of other traces that link to this one."""
     if not linked:
         return []
     drawn: list[Line] = [[], [Piece("linked, of other traces:", "bold")]]
-    for span in linked[:MOST_LINKED]:
-        style = "red" if span.error else ""
-        error = [Piece(f" error={printable(span.error)}", "bold red")] if span.error else []
-        drawn.append(
-            [
-                Piece(f"{printable(span.service)} ", service_style(span.service)),
-                Piece(f"{printable(span.name)} ", style),
-                Piece(f"{clock(span.start)} {milliseconds(max(0, span.end - span.start))} "),
-                *error,
-                *pairs({**facts_of_span(span), "trace": span.trace_id}),
-            ]
-        )
+    drawn += [
+        [
+            service_piece(span.service),
+            Piece(f"{printable_row(span.name)} ", "red" if span.error else ""),
+            Piece(f"{clock(span.start)} {milliseconds(max(0, span.end - span.start))} "),
+            *span_fields(span, trace=span.trace_id),
+        ]
+        for span in linked[:MOST_LINKED]
+    ]
     if len(linked) > MOST_LINKED:
         drawn.append([Piece(f"… and {len(linked) - MOST_LINKED:,} more (all with --json)", "dim")])
     return drawn

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from palaver.contracts import messenger_pb2 as pb
-from palaver.contracts.errors import CONFLICT, FORBIDDEN, INVALID, NOT_FOUND, UNAVAILABLE
+from palaver.contracts.errors import CONFLICT, FORBIDDEN, INVALID, NOT_FOUND, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
 from tests.harness.message_pages import messages_in
 from tests.harness.messenger_service import Messenger, client_ids
@@ -333,3 +333,25 @@ async def test_members_show_when_they_were_last_seen(messenger: Messenger) -> No
     chat = await messenger.call(alice, "GetChat", pb.GetChatRequest(chat_id=chat_id))
     assert [(member.online, member.last_seen_at) for member in chat.members] == [(False, 0)] * 2
     assert all(member.joined_at == chat.created_at > 0 for member in chat.members)
+
+
+async def test_an_operator_sees_all_of_a_message_but_its_text(messenger: Messenger) -> None:
+    """Nobody could answer where a message is; or an operator would read it."""
+    alice, bob = messenger.auth.sign_up("Alice"), messenger.auth.sign_up("Bob")
+    request = pb.CreateGroupRequest(title="x", member_ids=[bob], idempotency_key="inspected")
+    chat_id = (await messenger.call(alice, "CreateGroup", request)).id
+    send = pb.SendMessagesRequest(chat_id=chat_id, client_ids=client_ids(1), texts=["a secret"])
+    sent = (await messenger.call(alice, "SendMessages", send)).messages[0]
+    await messenger.call(alice, "RemoveMember", pb.RemoveMemberRequest(chat_id=chat_id, user_id=bob))
+    found = await messenger.call_with((), "InspectMessage", pb.InspectMessageRequest(chat_id=chat_id, seq=1))
+    sent.text = ""
+    assert (found.message, found.group) == (sent, True)
+    assert [(one.user_id, one.name, one.surname) for one in found.members] == [
+        (alice, "Alice", "Smith"),
+        (bob, "Bob", "Smith"),
+    ]
+    assert [one.left_seq if one.HasField("left_seq") else None for one in found.members] == [None, 1]
+    assert [(one.received_seq, one.read_seq) for one in found.members] == [(1, 1), (0, 0)]
+    with pytest.raises(PalaverError, match="no message 2 of this chat") as caught:
+        await messenger.call_with((), "InspectMessage", pb.InspectMessageRequest(chat_id=chat_id, seq=2))
+    assert caught.value.kind is NOT_FOUND

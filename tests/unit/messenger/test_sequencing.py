@@ -20,6 +20,7 @@ from palaver.messenger.sequencing import (
     plan_batch,
     suspect_keys,
 )
+from palaver.runtime.telemetry.trace_context import TraceContext
 from tests.harness.noted_replies import NotedReply
 
 CHAT = new_id()
@@ -192,7 +193,9 @@ def test_only_retries_are_looked_up_until_something_collides() -> None:
 def test_a_row_and_what_is_told_of_it_say_the_same() -> None:
     """Who is online would see another message than who reads the history."""
     twice = new_id()
-    asked = request("a", "a", "b", client_ids=[twice, twice, new_id()], trace_id="t" * 32)
+    asked = request(
+        "a", "a", "b", client_ids=[twice, twice, new_id()], trace=TraceContext("t" * 32, "", False)
+    )
     written = plan(asked).messages
     assert [(row.client_id, row.text) for row in written] == new_texts(asked)
     assert [(row.id, row.trace_id) for row in written] == [(one, "t" * 32) for one in asked.ids]

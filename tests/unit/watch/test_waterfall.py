@@ -4,18 +4,18 @@ from typing import Any
 
 import msgspec
 
-from palaver.watch.lines import event_line
-from palaver.watch.paper import Line
-from palaver.watch.spans import KeptSpan, KeptTrace
+from palaver.watch.log_reader import parse_event
+from palaver.watch.terminal import Line
+from palaver.watch.trace_reader import StoredSpan, StoredTrace
 from palaver.watch.waterfall import MOST_LINKED, draw_trace
 from tests.harness.telemetry_files import TRACE_ID, line, span
 
 ROOT, CALL, WORK = "a" * 16, "b" * 16, "c" * 16
 
 
-def kept(*args: Any, **more: Any) -> KeptSpan:
+def kept(*args: Any, **more: Any) -> StoredSpan:
     """A span as it is read."""
-    return msgspec.convert(span(*args, **more), KeptSpan)
+    return msgspec.convert(span(*args, **more), StoredSpan)
 
 
 def text(drawn: list[Line]) -> list[str]:
@@ -23,10 +23,10 @@ def text(drawn: list[Line]) -> list[str]:
     return ["".join(piece.text for piece in row).rstrip() for row in drawn]
 
 
-def draw(*spans: KeptSpan, lines: list[dict[str, Any]] | None = None, columns: int = 120) -> list[str]:
+def draw(*spans: StoredSpan, lines: list[dict[str, Any]] | None = None, columns: int = 120) -> list[str]:
     """A trace of spans and lines."""
-    read = [event_line("gateway", msgspec.json.encode(one)) for one in lines or []]
-    return text(draw_trace(TRACE_ID, KeptTrace(list(spans), []), read, columns))
+    read = [parse_event("gateway", msgspec.json.encode(one)) for one in lines or []]
+    return text(draw_trace(TRACE_ID, StoredTrace(list(spans), [], read), columns))
 
 
 def test_a_trace_reads_as_a_waterfall() -> None:
@@ -48,7 +48,7 @@ def test_a_trace_reads_as_a_waterfall() -> None:
 
 def test_an_error_is_named_and_red() -> None:
     """The one row that matters would look like all others."""
-    [*_, row] = draw_trace(TRACE_ID, KeptTrace([kept("x", ROOT, error="unavailable")], []), [], 100)
+    [*_, row] = draw_trace(TRACE_ID, StoredTrace([kept("x", ROOT, error="unavailable")], [], []), 100)
     assert " error=unavailable" in text([row])[0]
     assert [piece.style for piece in row if "x" in piece.text.split()] == ["red"]
     assert [piece.style for piece in row if "█" in piece.text] == ["red"]
@@ -98,12 +98,12 @@ def test_linked_spans_are_listed_below() -> None:
     batch = kept(
         "commit batch", WORK, service="messenger", trace_id="1" * 32, start=3, end=5, error="internal"
     )
-    drawn = text(draw_trace(TRACE_ID, KeptTrace([kept("x", ROOT)], [batch]), [], 100))
+    drawn = text(draw_trace(TRACE_ID, StoredTrace([kept("x", ROOT)], [batch], []), 100))
     assert drawn[3:] == [
         "",
         "linked, of other traces:",
         f"messenger commit batch 2025-11-23 12:00:00.003Z 2.00 ms  error=internal trace={'1' * 32}",
     ]
-    many = text(draw_trace(TRACE_ID, KeptTrace([], [batch] * (MOST_LINKED + 2)), [], 100))
+    many = text(draw_trace(TRACE_ID, StoredTrace([], [batch] * (MOST_LINKED + 2), []), 100))
     assert many[0] == f"Trace {TRACE_ID}"
     assert many[-1] == "… and 2 more (all with --json)"

@@ -17,7 +17,7 @@ from palaver.gateway.upstream.auth import Client
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS
 from palaver.runtime.http.middleware import header_of
 from palaver.runtime.printable import printable
-from palaver.runtime.telemetry.log_context import note_fact
+from palaver.runtime.telemetry.log_context import bind_field
 
 # JWS compact form (RFC 7515 §7.1). The library behind the verifier passes over other characters in the
 # signature, and those would break the headers that carry the token on.
@@ -52,7 +52,7 @@ class AccessToken(SecurityBase):
         claims = services.verifier.verify_known(token) or await services.verifier.verify(token)
         if services.revocations.is_ended(claims.session_id):
             raise PalaverError(SESSION_REVOKED)
-        note_fact("user_id", text_from_id(claims.user_id))
+        bind_field("user_id", text_from_id(claims.user_id))
         return Caller(claims.user_id, claims.session_id, token)
 
 

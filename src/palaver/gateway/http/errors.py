@@ -12,7 +12,7 @@ from palaver.contracts.errors import PalaverError
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.runtime.http.errors import FieldError, well_formed
 from palaver.runtime.http.exception_handlers import render_exception
-from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.telemetry.tracing import current_span
 
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
@@ -27,8 +27,8 @@ class ErrorResponses:
         """The response to a request for `path` that ended with `error`."""
         if not fields and error.field:
             fields = (FieldError(well_formed(error.field), well_formed(error.message)),)
-        work = current_work()
-        answer = self._generations.owner_of(path).errors(error, fields, work.trace_id if work else "")
+        span = current_span()
+        answer = self._generations.owner_of(path).errors(error, fields, span.trace_id if span else "")
         response = Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
         if error.retry_after > 0 or error.kind.http in (429, 503):
             response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))

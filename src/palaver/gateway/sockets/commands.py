@@ -6,38 +6,41 @@ from palaver.contracts.errors import PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEvent, SentReply, TypingEvent
 from palaver.gateway.upstream.pending_sends import PendingSend
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext, parse_own_traceparent
 
 
 class MoveReceipt:
     """Move the user's receipt of a chat; 0: no news."""
 
-    __slots__ = ("chat_id", "read_seq", "received_seq", "traceparent")
+    __slots__ = ("chat_id", "read_seq", "received_seq", "trace")
 
-    def __init__(self, chat_id: bytes, received_seq: int, read_seq: int, traceparent: str = "") -> None:
+    def __init__(
+        self, chat_id: bytes, received_seq: int, read_seq: int, trace: TraceContext = NO_TRACE
+    ) -> None:
         self.chat_id = chat_id
         self.received_seq = received_seq
         self.read_seq = read_seq
-        self.traceparent = traceparent
+        self.trace = trace
 
 
 class Type:
     """Show that the user is typing."""
 
-    __slots__ = ("chat_id", "traceparent")
+    __slots__ = ("chat_id", "trace")
 
-    def __init__(self, chat_id: bytes, traceparent: str = "") -> None:
+    def __init__(self, chat_id: bytes, trace: TraceContext = NO_TRACE) -> None:
         self.chat_id = chat_id
-        self.traceparent = traceparent
+        self.trace = trace
 
 
 class ResumeChats:
     """Deliver what came behind the last seqs seen."""
 
-    __slots__ = ("cursors", "traceparent")
+    __slots__ = ("cursors", "trace")
 
-    def __init__(self, cursors: dict[bytes, int], traceparent: str = "") -> None:
+    def __init__(self, cursors: dict[bytes, int], trace: TraceContext = NO_TRACE) -> None:
         self.cursors = cursors
-        self.traceparent = traceparent
+        self.trace = trace
 
 
 class Answer:
@@ -67,7 +70,7 @@ class OutboundMessages:
         "ids",
         "sender_id",
         "texts",
-        "trace_id",
+        "trace",
     )
 
     def __init__(self, delivery: Delivery, send: PendingSend | None) -> None:
@@ -85,7 +88,7 @@ class OutboundMessages:
         self.changed = delivery.changed
         self.edited_at = delivery.edited_at
         self.deleted_at = delivery.deleted_at
-        self.trace_id = known.traceparent[3:35]
+        self.trace = parse_own_traceparent(delivery.traceparent) if send is None else send.trace
 
 
 class FrameCodec(Protocol):

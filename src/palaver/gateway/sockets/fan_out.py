@@ -8,7 +8,7 @@ from palaver.contracts.errors import CATALOGUE, RESTARTING, UNAUTHENTICATED
 from palaver.contracts.messenger_pb2 import Delivery, MessengerBatch, SentReply, SocketOpen, SocketOpened
 from palaver.gateway import metrics
 from palaver.gateway.sockets.commands import FrameCodec, OutboundMessages
-from palaver.gateway.sockets.message_spans import DeliverySpan, is_sampled, keep_delivered, keep_received
+from palaver.gateway.sockets.message_spans import DeliverySpan, record_delivered, record_received
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.resume_filter import advance
 from palaver.gateway.sockets.socket import NO_COMMITS, Socket
@@ -110,8 +110,8 @@ class FanOut:
                 self._registry.refuse(socket, error, send)
         elif socket is not None:
             socket.write(socket.generation.stored(reply, send))
-        if code or is_sampled(send.traceparent):
-            keep_received(send, socket, None, code)
+        if code or send.trace.sampled:
+            record_received(send, socket, None, code)
 
     def handle_delivery(self, delivery: Delivery, send: PendingSend | None, *, delivered_seq: int) -> None:
         """See `StreamHandler`."""
@@ -130,10 +130,8 @@ class FanOut:
             sender.write(sender.generation.sent(messages))
             advance(sender, messages)
         self._received_at = send.received_at
-        if is_sampled(send.traceparent) or (
-            tracer.is_on and time.time_ns() - send.received_at >= tracer.slow_ns
-        ):
-            keep_received(send, sender, messages)
+        if send.trace.sampled or (tracer.is_on and time.time_ns() - send.received_at >= tracer.slow_ns):
+            record_received(send, sender, messages)
 
     def _deliver(self, delivery: Delivery, messages: OutboundMessages) -> list[Socket]:
         """Queues messages for the sockets that get them. Returns those."""
@@ -172,13 +170,12 @@ class FanOut:
                 if socket.resume_span is not None:
                     socket.resume_span.add(messages)
             return
-        traceparent = delivery.traceparent if send is None else send.traceparent
-        if traceparent and not is_sampled(traceparent) and send is None:
+        trace = messages.trace
+        if trace.trace_id and not trace.sampled and send is None:
             # From the journal, which does not know whether the message was sampled
-            place = tracer.begin(traceparent, is_edge=True)
-            traceparent = place.traceparent if place is not None else ""
-        if is_sampled(traceparent):
-            self._traced.append(DeliverySpan(messages, traceparent[3:35], time.time_ns(), sockets))
+            trace = tracer.begin(trace, is_edge=True)
+        if trace.sampled:
+            self._traced.append(DeliverySpan(messages, trace.trace_id, time.time_ns(), sockets))
 
     def handle_batch(self, batch: MessengerBatch) -> None:
         """See `StreamHandler`."""
@@ -226,7 +223,7 @@ class FanOut:
             self._received_at = 0
         traced, self._traced = self._traced, []
         for delivered in traced:
-            keep_delivered(delivered)
+            record_delivered(delivered)
         for socket in resumed:
             if socket.resume_span is not None:
                 socket.resume_span.end()

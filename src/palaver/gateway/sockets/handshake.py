@@ -22,7 +22,7 @@ from palaver.gateway.sockets.socket import SocketHandler
 from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_response
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.tracing import Work, tracer
+from palaver.runtime.telemetry.tracing import ActiveSpan, tracer
 from palaver.runtime.tokens import Claims, TokenVerifier
 
 
@@ -64,7 +64,7 @@ class Handshakes:
         codec = self._generations.codec_at(request.path)
         route = request.path if codec is not None else UNKNOWN
         user_id = ""
-        with tracer.serve(f"GET {route}", request.headers.get("traceparent", ""), {}, is_edge=True) as work:
+        with tracer.serve(f"GET {route}", request.headers.get("traceparent", ""), {}, is_edge=True) as span:
             decision: WebSocket | bytes
             try:
                 if codec is None:
@@ -79,8 +79,8 @@ class Handshakes:
                 if not isinstance(error, PalaverError):
                     log.exception("upgrade_failed")
                 known = error if isinstance(error, PalaverError) else PalaverError(INTERNAL)
-                decision = self._refuse(request, known, work)
-            self._record(request, route, status_of(decision), time.perf_counter() - began, user_id, work)
+                decision = self._refuse(request, known, span)
+            self._record(request, route, status_of(decision), time.perf_counter() - began, user_id, span)
         return decision
 
     async def _upgrade_elsewhere(self, request: HandshakeRequest) -> WebSocket | bytes:
@@ -99,22 +99,28 @@ class Handshakes:
             raise PalaverError(RATE_LIMITED, "too many open sockets", retry_after=10.0)
         return claims
 
-    def _refuse(self, request: HandshakeRequest, error: PalaverError, work: Work) -> bytes:
+    def _refuse(self, request: HandshakeRequest, error: PalaverError, span: ActiveSpan) -> bytes:
         metrics.UPGRADES_REFUSED.labels(error.kind.code).inc()
         if error.kind.http >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            work.error = error.kind.code
+            span.error = error.kind.code
         shown = self._generations.owner_of(request.path).errors(error, (), "")
         return http_response(
-            shown.status, shown.body, shown.content_type, error.retry_after, work.traceparent
+            shown.status, shown.body, shown.content_type, error.retry_after, span.traceparent
         )
 
     def _record(
-        self, request: HandshakeRequest, route: str, status: int, seconds: float, user_id: str, work: Work
+        self,
+        request: HandshakeRequest,
+        route: str,
+        status: int,
+        seconds: float,
+        user_id: str,
+        span: ActiveSpan,
     ) -> None:
         name = self._generations.name_of(request.path)
         agent = request.headers.get("user-agent", "")[:AGENT_CHARACTERS]
         count(route, "GET", status, name, seconds)
-        work.attributes.update(
+        span.attributes.update(
             {
                 "http.request.method": "GET",
                 "http.route": route,
@@ -126,7 +132,7 @@ class Handshakes:
             }
         )
         if user_id:
-            work.attributes["user.id"] = user_id
+            span.attributes["user.id"] = user_id
         if self._access_log:
             log.info(
                 "request",

@@ -2,9 +2,10 @@
 
 import time
 
+from palaver.contracts.ids import span_id_of_message
 from palaver.gateway.sockets.commands import OutboundMessages
-from palaver.runtime.telemetry.spans import Attributes, Event, Link, Span
-from palaver.runtime.telemetry.trace_context import Trace, new_span_id
+from palaver.runtime.telemetry.spans import Attributes, Event, Link
+from palaver.runtime.telemetry.trace_context import TraceContext
 from palaver.runtime.telemetry.tracing import tracer
 
 # Messages that are named one by one at most
@@ -14,10 +15,10 @@ MOST_EVENTS = 256
 class ResumeSpan:
     """What a sampled resume delivers, with links to its messages' traces. `attributes`: the socket's."""
 
-    __slots__ = ("_attributes", "_began", "_events", "_links", "_messages", "_place")
+    __slots__ = ("_attributes", "_began", "_events", "_links", "_messages", "_trace")
 
-    def __init__(self, place: Trace, attributes: Attributes) -> None:
-        self._place = place
+    def __init__(self, trace: TraceContext, attributes: Attributes) -> None:
+        self._trace = trace
         self._attributes = attributes
         self._began = time.time_ns()
         self._links: list[Link] = []
@@ -25,34 +26,19 @@ class ResumeSpan:
         self._messages = 0
 
     def add(self, messages: OutboundMessages) -> None:
-        """Notes messages that were delivered."""
+        """Adds messages that were delivered."""
         self._messages += len(messages.ids)
         if len(self._events) >= MOST_EVENTS:
             return
-        place: Attributes = {"palaver.chat_id": messages.chat_text, "palaver.seq": messages.first_seq}
-        self._events.append(Event("told", time.time_ns(), {**place, **self._attributes}))
-        if messages.trace_id:
-            self._links.append(Link(messages.trace_id, span_of_message(messages.ids[0])))
+        about: Attributes = {"palaver.chat_id": messages.chat_text, "palaver.seq": messages.first_seq}
+        self._events.append(Event("told", time.time_ns(), {**about, **self._attributes}))
+        if messages.trace.trace_id:
+            self._links.append(Link(messages.trace.trace_id, span_id_of_message(messages.ids[0])))
 
     def end(self) -> None:
-        """Keeps the span: all that was missed has been delivered."""
+        """Records the span: all that was missed has been delivered."""
         attributes = {**self._attributes, "messaging.batch.message_count": self._messages}
-        tracer.put(
-            Span(
-                "resume",
-                "server",
-                self._place.trace_id,
-                new_span_id(),
-                self._place.span_id,
-                self._began,
-                time.time_ns(),
-                attributes,
-                links=self._links,
-                events=self._events,
-            )
+        context, parent_id = self._trace.child(), self._trace.span_id
+        tracer.record(
+            "resume", "server", context, parent_id, self._began, attributes, "", self._links, self._events
         )
-
-
-def span_of_message(message_id: bytes) -> str:
-    """The id of the span in which the messenger journalled a message."""
-    return message_id[8:].hex()

@@ -9,7 +9,7 @@ from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.sockets.commands import Answer, Command, MoveReceipt, ResumeChats, Type
 from palaver.gateway.sockets.fan_out import FanOut, opening_of
 from palaver.gateway.sockets.handshake import EndedSessions, Handshakes
-from palaver.gateway.sockets.message_spans import begin_message, begin_resume, keep_frame, keep_received
+from palaver.gateway.sockets.message_spans import begin_message, begin_resume, record_frame, record_received
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.socket import Socket
 from palaver.gateway.sockets.websocket import UpgradeProtocol
@@ -115,7 +115,7 @@ class SocketServer:
             case Answer():
                 socket.write(command.frame)
             case MoveReceipt():
-                keep_frame("receive receipt", command.traceparent, socket, command.chat_id)
+                record_frame("receive receipt", command.trace, socket, command.chat_id)
                 self._stream.move_receipt(socket, command.chat_id, command.received_seq, command.read_seq)
             case ResumeChats():
                 self._resume(socket, command)
@@ -123,13 +123,13 @@ class SocketServer:
                 self._type(socket, command)
 
     def _send(self, socket: Socket, send: PendingSend) -> None:
-        traceparent, parent_id = begin_message(send.traceparent)
-        send.accept(socket, time.time_ns(), traceparent, parent_id)
+        trace, parent_id = begin_message(send.trace)
+        send.accept(socket, time.time_ns(), trace, parent_id)
         try:
             self._stream.send(send)
         except PalaverError as error:
             self._registry.refuse(socket, error, send)
-            keep_received(send, socket, None, error_code(error))
+            record_received(send, socket, None, error_code(error))
             return
         self._registry.accepted[socket.generation.name] += len(send.texts)
 
@@ -137,13 +137,13 @@ class SocketServer:
         if socket.resuming is not None:
             raise PalaverError(RATE_LIMITED, "a resume is under way", field="cursors", retry_after=1.0)
         socket.resuming = dict(command.cursors)
-        socket.resume_span = begin_resume(command.traceparent, socket)
+        socket.resume_span = begin_resume(command.trace, socket)
         # Otherwise it is requested when the messenger has opened the socket, and not before that too
         if socket.attached:
             self._fan_out.request_resume(socket)
 
     def _type(self, socket: Socket, command: Type) -> None:
         if socket.may_type(command.chat_id, asyncio.get_running_loop().time()):
-            keep_frame("receive typing", command.traceparent, socket, command.chat_id)
+            record_frame("receive typing", command.trace, socket, command.chat_id)
             self._outbox.batch.typings.add(socket=socket.number, chat_id=command.chat_id)
             self._outbox.wake()

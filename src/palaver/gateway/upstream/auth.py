@@ -19,7 +19,7 @@ from palaver.contracts.accounts import (
     UserPage,
 )
 from palaver.runtime.http.rest_client import RestClient
-from palaver.runtime.telemetry.log_context import note_fact
+from palaver.runtime.telemetry.log_context import bind_field
 
 M = TypeVar("M", bound=Model)
 
@@ -130,5 +130,5 @@ class AuthClient:
 
 def noted(pair: TokenPair) -> TokenPair:
     """The pair. Its user is noted for the request's span and lines."""
-    note_fact("user_id", str(pair.user_id))
+    bind_field("user_id", str(pair.user_id))
     return pair

@@ -12,8 +12,8 @@ from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.runtime.grpc.errors import error_from_rpc, wire_error_of
-from palaver.runtime.grpc.instrumentation import RETRIES, calling, note_answer
-from palaver.runtime.telemetry.log_context import note_fact
+from palaver.runtime.grpc.instrumentation import RETRIES, client_span, set_status
+from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.telemetry.tracing import trace_metadata
 
 DEADLINE_SECONDS = 10.0
@@ -85,13 +85,13 @@ class MessengerClient:
     async def list_messages(self, token: str, request: pb.ListMessagesRequest) -> pb.MessagePage:
         """Messages of a chat by seq, ascending. Raises `not_found`."""
         note_chat(request)
-        with calling(SERVICE, "ListMessages") as work:
+        with client_span(SERVICE, "ListMessages") as span:
             try:
-                page = await self._reads.list_messages(token, request, work.traceparent)
+                page = await self._reads.list_messages(token, request, span.traceparent)
             except PalaverError as error:
-                note_answer(work, grpc.StatusCode[error.kind.grpc])
+                set_status(span, grpc.StatusCode[error.kind.grpc])
                 raise
-            note_answer(work, grpc.StatusCode.OK)
+            set_status(span, grpc.StatusCode.OK)
             return page
 
     async def send_messages(
@@ -141,14 +141,14 @@ class MessengerClient:
         self, method: Callable[..., Awaitable[A]], name: str, token: str, request: Any, **options: Any
     ) -> A:
         """One call, in a span of its own. Raises `AioRpcError`."""
-        with calling(SERVICE, name) as work:
+        with client_span(SERVICE, name) as span:
             metadata = (("authorization", f"Bearer {token}"), *trace_metadata())
             try:
                 answer = await method(request, metadata=metadata, **options)
             except grpc.aio.AioRpcError as error:
-                note_answer(work, error.code())
+                set_status(span, error.code())
                 raise
-            note_answer(work, grpc.StatusCode.OK)
+            set_status(span, grpc.StatusCode.OK)
             return answer
 
 
@@ -156,7 +156,7 @@ def note_chat(request: Any) -> None:
     """Names the chat of a request, if it has one, on the request's span and in its lines."""
     chat_id = getattr(request, "chat_id", b"")
     if chat_id:
-        note_fact("chat_id", text_from_id(chat_id))
+        bind_field("chat_id", text_from_id(chat_id))
 
 
 def is_worth_repeating(error: grpc.aio.AioRpcError, meant: PalaverError) -> bool:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from palaver.contracts.errors import OVERLOADED, PalaverError
 from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 
 
 class Sender(Protocol):
@@ -34,7 +35,7 @@ class Sender(Protocol):
 class PendingSend:
     """Messages to a chat, all of them or none. A frame codec makes it, and a socket's `accept` sends it off.
 
-    `traceparent`: its place in a trace, below the client's span `parent_id`, if it has one. `received_at`:
+    `trace`: its place in a trace, below the client's span `parent_id`, if it has one. `received_at`:
     nanoseconds since the epoch. `size`: about how many bytes it takes in a batch.
     """
 
@@ -46,7 +47,7 @@ class PendingSend:
         "sender",
         "size",
         "texts",
-        "traceparent",
+        "trace",
     )
 
     sender: Sender
@@ -55,18 +56,20 @@ class PendingSend:
     size: int
 
     def __init__(
-        self, chat_id: bytes, client_ids: list[bytes], texts: list[str], traceparent: str = ""
+        self, chat_id: bytes, client_ids: list[bytes], texts: list[str], trace: TraceContext = NO_TRACE
     ) -> None:
         self.chat_id = chat_id
         self.client_ids = client_ids
         self.texts = texts
-        self.traceparent = traceparent
+        self.trace = trace
 
-    def accept(self, sender: Sender, received_at: int, traceparent: str = "", parent_id: str = "") -> None:
+    def accept(
+        self, sender: Sender, received_at: int, trace: TraceContext = NO_TRACE, parent_id: str = ""
+    ) -> None:
         """The frame was checked: from here on the send has a sender, and a place in the gateway's trace."""
         self.sender = sender
         self.received_at = received_at
-        self.traceparent = traceparent
+        self.trace = trace
         self.parent_id = parent_id
         texts = self.texts
         self.size = 100 + 2 * (len(texts[0]) if len(texts) == 1 else sum(map(len, texts)))
@@ -143,5 +146,5 @@ def add_send(batch: GatewayBatch, request: int, send: PendingSend, *, retry: boo
         client_ids=send.client_ids,
         texts=send.texts,
         retry=retry,
-        traceparent=send.traceparent,
+        traceparent=send.trace.traceparent,
     )

@@ -12,7 +12,7 @@ from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, Palave
 from palaver.messenger import metrics
 from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.realtime.fair_queue import FairQueue
-from palaver.messenger.realtime.message_spans import keep_batch
+from palaver.messenger.realtime.message_spans import record_batch
 from palaver.messenger.store.journal import Journal, ReceiptKey, Writes
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
@@ -109,7 +109,7 @@ class Committer:
             log.exception("batch_not_delivered")
         self._writing_since = 0.0
         measure(writes, ended - began)
-        keep_batch(writes.sends, began, ended, writes.error)
+        record_batch(writes.sends, began, ended, writes.error)
 
 
 def measure(writes: Writes, nanoseconds: int) -> None:

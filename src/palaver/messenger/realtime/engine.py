@@ -17,7 +17,7 @@ from palaver.messenger.realtime.bus import Bus, Published
 from palaver.messenger.realtime.bus_handler import BusHandler
 from palaver.messenger.realtime.committer import Committer
 from palaver.messenger.realtime.followed import Delivery, FollowedPositions
-from palaver.messenger.realtime.gateway_connection import GatewayConnection, Socket
+from palaver.messenger.realtime.gateway_connection import GatewayConnection, GatewayReply, Socket
 from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.log_follower import LogFollower
 from palaver.messenger.realtime.memberships import CachedChat, Found, Memberships
@@ -32,7 +32,7 @@ from palaver.messenger.store.opening import Store
 from palaver.runtime.rate_limits import RateLimiter
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -129,7 +129,7 @@ class Engine:
         texts: Sequence[str],
         *,
         retry: bool,
-        trace_id: str = "",
+        trace: TraceContext = NO_TRACE,
     ) -> list[StoredKey]:
         """Where the messages are, after they are on disk and on their way to members' sockets.
 
@@ -138,8 +138,6 @@ class Engine:
         `restarting`.
         """
         reply = CallReply()
-        work = current_work()
-        traceparent = work.traceparent if work is not None and work.sampled else ""
         came_at = time.time_ns()
 
         def admit(chat: Found) -> None:
@@ -149,8 +147,7 @@ class Engine:
             if isinstance(chat, PalaverError):
                 reply.refuse(chat)
                 return
-            send = PendingSend(chat.membership, sender_id, client_ids, texts, reply, retry, trace_id)
-            send.traceparent, send.came_at = traceparent, came_at
+            send = PendingSend(chat.membership, sender_id, client_ids, texts, reply, retry, trace, came_at)
             self.admit(chat, send)
 
         self.memberships.for_member(chat_id, sender_id, admit)
@@ -275,6 +272,11 @@ class Engine:
             send.reply.refuse(send.error)
             return
         send.reply.store(send)
+        if send.stored is not None and isinstance(send.reply, GatewayReply):
+            for one in send.stored:
+                # Another replica stored it; its sender must not receive it as somebody's message
+                if one.id not in send.ids and one.seq > chat.delivery.delivered_seq:
+                    chat.delivery.answered[one.seq] = send.reply
         if not send.ids:
             return
         if len(send.membership.members) > EXACT_ACTIVITY_MEMBERS:

@@ -7,7 +7,7 @@ from palaver.messenger.events import Position, PresenceChanged, ReceiptMoved
 from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.protobuf import fill_new_messages, fill_stored_message
 from palaver.messenger.realtime.gateway_connection import ENTRY_BYTES, GatewayConnection, GatewayReply, Socket
-from palaver.messenger.realtime.message_spans import traceparent_of_message, traceparent_of_send
+from palaver.messenger.realtime.message_spans import trace_of_message, trace_of_send
 
 Numbers = dict[GatewayConnection, list[int]]
 
@@ -74,10 +74,11 @@ class Hub:
         message: Message,
         only: GatewayConnection | None = None,
         commit: Position | None = None,
+        sender: GatewayReply | None = None,
     ) -> None:
         """Delivers a message that was read from the store to members. `commit`: what wrote it, where it was
-        missed."""
-        for gateway, numbers in self._numbers_of_members(membership, message.seq, only).items():
+        missed. `sender`: who has sent it, and knows that it is stored."""
+        for gateway, numbers in self._numbers_of_members(membership, message.seq, only, sender).items():
             add_stored(gateway, message, numbers, commit=commit, missed=only is not None)
 
     def deliver_change(
@@ -155,12 +156,18 @@ class Hub:
         return numbers
 
     def _numbers_of_members(
-        self, membership: Membership, seq: int, only: GatewayConnection | None
+        self,
+        membership: Membership,
+        seq: int,
+        only: GatewayConnection | None,
+        sender: GatewayReply | None,
     ) -> Numbers:
         numbers: Numbers = {}
         for user_id in membership.members:
             for socket in self.online.get(user_id, ()):
                 if only is not None and socket.gateway is not only:
+                    continue
+                if sender is not None and socket.gateway is sender.gateway and socket.number == sender.socket:
                     continue
                 if socket.floors and socket.passes_over(membership.chat_id, seq):
                     continue
@@ -172,9 +179,7 @@ class Hub:
 
 def add_new(send: PendingSend, gateway: GatewayConnection, numbers: list[int]) -> None:
     """Adds a send's new messages to a gateway's outbox: all of them at once, as they were sent."""
-    delivery = gateway.live.deliveries.add(
-        sockets=numbers, traceparent=traceparent_of_send(send) if send.traceparent else ""
-    )
+    delivery = gateway.live.deliveries.add(sockets=numbers, traceparent=trace_of_send(send).traceparent)
     gateway.wake(ENTRY_BYTES + 8 * len(numbers) + fill_new_messages(delivery, send))
 
 
@@ -191,7 +196,10 @@ def add_stored(
     """Adds one stored message to a gateway's outbox; a missed one before those that are held."""
     outbox = gateway.outbox if missed else gateway.live
     delivery = outbox.deliveries.add(
-        sockets=numbers, changed=changed, resumed=resumed, traceparent=traceparent_of_message(message)
+        sockets=numbers,
+        changed=changed,
+        resumed=resumed,
+        traceparent=trace_of_message(message).traceparent,
     )
     fill_stored_message(delivery, message)
     if commit is not None:

@@ -9,6 +9,7 @@ from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.messenger.domain import Membership, no_such_chat
 from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.realtime.followed import Delivery, FollowedPositions
+from palaver.messenger.realtime.gateway_connection import GatewayReply
 from palaver.messenger.store.members import read_memberships
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
@@ -22,7 +23,7 @@ class DeliveryState:
     client ids of own sends that are not answered yet.
     """
 
-    __slots__ = ("delivered_seq", "held", "is_filling", "unsettled", "waiting", "wanted_seq")
+    __slots__ = ("answered", "delivered_seq", "held", "is_filling", "unsettled", "waiting", "wanted_seq")
 
     def __init__(self, delivered_seq: int) -> None:
         self.delivered_seq = self.wanted_seq = delivered_seq
@@ -30,6 +31,7 @@ class DeliveryState:
         self.held: dict[int, tuple[PendingSend, Delivery]] = {}
         self.waiting: list[tuple[int, Delivery]] = []
         self.unsettled: set[bytes] = set()
+        self.answered: dict[int, GatewayReply] = {}
 
 
 class CachedChat:

@@ -96,7 +96,8 @@ class OrderedDelivery:
                 # An own send that is on disk, and whose outcome is on its way to the event loop
                 return False
             else:
-                self._hub.deliver_stored(chat.membership, message)
+                sender = state.answered.pop(message.seq, None)
+                self._hub.deliver_stored(chat.membership, message, sender=sender)
                 state.delivered_seq = message.seq
         finish_reached(state)
         return state.delivered_seq > before

@@ -1,65 +1,34 @@
-"""What the journal knows of one message, for operators: all but its text. Reads SQLite's file itself, so that
-it needs no running messenger, and none of the libraries that one needs."""
+"""What the store has of one message and its chat's members, for operators: all but the text."""
 
-import sqlite3
-from typing import NamedTuple
+from sqlalchemy import Connection, bindparam, select
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
-from palaver.messenger.domain import Member
-from palaver.runtime.settings import Settings
-from palaver.runtime.sql.read_only import reading
-from palaver.runtime.sql.url import database_file
+from palaver.messenger.domain import Member, MessageInspection
+from palaver.messenger.store.messages import read_at
+from palaver.messenger.store.schema import GROUP, chats, members
 
-
-class JournalledMessage(NamedTuple):
-    """A message without its text. Ids are 16 bytes, times microseconds since the epoch (0: never).
-
-    `members`: all present and former members of its chat, in the order in which they joined.
-    """
-
-    chat_id: bytes
-    seq: int
-    id: bytes
-    client_id: bytes
-    sender_id: bytes
-    created_at: int
-    edited_at: int
-    deleted_at: int
-    trace_id: str
-    is_group: bool
-    members: list[Member]
-
-
-_MESSAGE = """
-    SELECT m.chat_id, m.seq, m.id, m.client_id, m.sender_id, m.created_at, coalesce(m.edited_at, 0),
-        coalesce(m.deleted_at, 0), m.trace_id, c.kind = 2
-    FROM messages m JOIN chats c ON c.id = m.chat_id
-    WHERE m.chat_id = ? AND m.seq = ?
-"""
-_MEMBERS = """
-    SELECT user_id, joined_at, left_seq, received_seq, read_seq
-    FROM members WHERE chat_id = ? ORDER BY joined_at, user_id
-"""
-_LAST_SEQ = "SELECT last_seq FROM chats WHERE id = ?"
-
-
-def inspect_message(settings: Settings, chat_id: bytes, seq: int) -> JournalledMessage:
-    """A message. Raises `not_found`, and `StartError` where the journal cannot be read."""
-    file = database_file(
-        settings.messenger.database_url, settings.data_dir / "messenger.db", "messenger.database_url"
+_chat = select(chats.c.kind, chats.c.last_seq).where(chats.c.id == bindparam("chat_id"))
+_members = (
+    select(
+        members.c.user_id,
+        members.c.joined_at,
+        members.c.left_seq,
+        members.c.received_seq,
+        members.c.read_seq,
     )
-    with reading(file) as connection:
-        return find_message(connection, chat_id, seq)
+    .where(members.c.chat_id == bindparam("chat_id"))
+    .order_by(members.c.joined_at, members.c.user_id)
+)
 
 
-def find_message(connection: sqlite3.Connection, chat_id: bytes, seq: int) -> JournalledMessage:
-    """A message. Raises `not_found`."""
-    row = connection.execute(_MESSAGE, (chat_id, seq)).fetchone()
-    if row is None:
-        chat = connection.execute(_LAST_SEQ, (chat_id,)).fetchone()
-        if chat is None:
-            raise PalaverError(NOT_FOUND, "the journal has no such chat", field="chat_id")
-        reason = f"the journal has no message {seq} of this chat, whose last seq is {chat[0]}"
+def inspect_message(connection: Connection, chat_id: bytes, seq: int) -> MessageInspection:
+    """A message, whoever its members are. Raises `not_found`, naming what is not there."""
+    chat = connection.execute(_chat, {"chat_id": chat_id}).first()
+    if chat is None:
+        raise PalaverError(NOT_FOUND, "the journal has no such chat", field="chat_id")
+    message = read_at(connection, [(chat_id, seq)]).get((chat_id, seq))
+    if message is None:
+        reason = f"the journal has no message {seq} of this chat, whose last seq is {chat.last_seq}"
         raise PalaverError(NOT_FOUND, reason, field="seq")
-    members = [Member(*member) for member in connection.execute(_MEMBERS, (chat_id,))]
-    return JournalledMessage._make((*row[:-1], bool(row[-1]), members))
+    found = [Member(*member) for member in connection.execute(_members, {"chat_id": chat_id})]
+    return MessageInspection(message._replace(text=""), chat.kind == GROUP, found)

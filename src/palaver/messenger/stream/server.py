@@ -20,12 +20,12 @@ from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.realtime.engine import Engine, ReceiptOrigin
 from palaver.messenger.realtime.gateway_connection import GatewayConnection, GatewayReply, Socket
 from palaver.messenger.realtime.memberships import CachedChat, Found
-from palaver.messenger.realtime.message_spans import is_sampled
 from palaver.messenger.store.opening import Store
 from palaver.messenger.stream.catch_up import catch_up
 from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.resume import hold_back, resume
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.trace_context import parse_own_traceparent
 from palaver.runtime.tokens import TokenVerifier
 
 ID_BYTES = 16
@@ -243,20 +243,17 @@ def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> No
 
 def pending_send(send: Send, socket: Socket, chat: CachedChat) -> PendingSend:
     """A gateway's send, on its way to the journal."""
-    # Each look at a text of a batch makes it anew
-    traceparent = send.traceparent
-    pending = PendingSend(
+    trace = parse_own_traceparent(send.traceparent)
+    return PendingSend(
         chat.membership,
         socket.user_id,
         list(send.client_ids),
         list(send.texts),
         GatewayReply(socket.gateway, socket.number, send.request),
         send.retry,
-        traceparent[3:35],
+        trace,
+        time.time_ns() if trace.sampled else 0,
     )
-    if is_sampled(traceparent):
-        pending.traceparent, pending.came_at = traceparent, time.time_ns()
-    return pending
 
 
 def is_well_formed(send: Send) -> bool:

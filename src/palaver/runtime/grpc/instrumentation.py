@@ -1,4 +1,4 @@
-"""gRPC calls in traces, logs and metrics, on both ends (OpenTelemetry's RPC conventions)."""
+"""Spans, log lines and metrics of gRPC calls, on both ends (OpenTelemetry's RPC conventions)."""
 
 import time
 from collections.abc import Awaitable
@@ -10,7 +10,7 @@ from prometheus_client import Counter, Histogram
 from palaver.contracts.errors import INTERNAL, PalaverError
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.spans import Attributes
-from palaver.runtime.telemetry.tracing import Work, error_code, tracer
+from palaver.runtime.telemetry.tracing import ActiveSpan, error_code, tracer
 
 CALLS = Counter(
     "palaver_grpc_calls",
@@ -32,7 +32,7 @@ A = TypeVar("A")
 
 
 class Method:
-    """One method of a service, as the process that serves it sees it."""
+    """The instrumentation of one method, in the process that serves it."""
 
     def __init__(self, service: str, name: str) -> None:
         self._service = service
@@ -40,50 +40,50 @@ class Method:
         self._seconds = SECONDS.labels(name)
         self._ok = CALLS.labels(name, "ok")
 
-    async def serve(self, traceparent: str, answer: Awaitable[A]) -> A:
-        """What `answer` gives, in a span of the caller's trace. Raises what it raises, counted and logged."""
+    async def serve(self, traceparent: str, response: Awaitable[A]) -> A:
+        """Awaits `response` in a span of the caller's trace. Raises what it raises, counted and logged."""
         began = time.perf_counter()
         attributes = attributes_of(self._service, self._name)
         try:
             with tracer.serve(
                 f"{self._service}/{self._name}", traceparent, attributes, is_edge=False
-            ) as work:
+            ) as span:
                 try:
-                    given = await answer
+                    found = await response
                 except BaseException as error:
-                    self._note(work, error)
+                    self._record_error(span, error)
                     raise
                 attributes["rpc.grpc.status_code"] = _OK
                 self._ok.inc()
-                return given
+                return found
         finally:
             self._seconds.observe(time.perf_counter() - began)
 
-    def _note(self, work: Work, error: BaseException) -> None:
-        """Notes how a call failed. What is no `Exception` cancels it: its caller is gone, or has given up."""
+    def _record_error(self, span: ActiveSpan, error: BaseException) -> None:
+        """What is no `Exception` cancels a call: its caller is gone, or waits no more."""
         if not isinstance(error, Exception):
             CALLS.labels(self._name, "cancelled").inc()
-            work.attributes["rpc.grpc.status_code"] = grpc.StatusCode.CANCELLED.value[0]
+            span.attributes["rpc.grpc.status_code"] = grpc.StatusCode.CANCELLED.value[0]
             return
         kind = error.kind if isinstance(error, PalaverError) else INTERNAL
         CALLS.labels(self._name, kind.code).inc()
-        work.attributes["rpc.grpc.status_code"] = grpc.StatusCode[kind.grpc].value[0]
+        span.attributes["rpc.grpc.status_code"] = grpc.StatusCode[kind.grpc].value[0]
         if kind.http >= 500:
-            work.attributes["error.type"] = error_code(error)
+            span.attributes["error.type"] = error_code(error)
         if not isinstance(error, PalaverError):
             log.error("call_failed", method=self._name, exc_info=error)
         elif kind.http >= 500:
             log.warning("call_refused", method=self._name, code=kind.code, debug=error.debug)
 
 
-def calling(service: str, method: str) -> Work:
-    """The span of a call to another service: `with calling(…) as work`. Nothing where there is no trace."""
+def client_span(service: str, method: str) -> ActiveSpan:
+    """The span of a call to another service: `with client_span(…) as span`. Empty where no trace is."""
     return tracer.span(f"{service}/{method}", "client", attributes_of(service, method))
 
 
-def note_answer(work: Work, status: Any) -> None:
-    """Notes the `grpc.StatusCode` with which a call ended."""
-    work.attributes["rpc.grpc.status_code"] = status.value[0]
+def set_status(span: ActiveSpan, status: Any) -> None:
+    """Records the `grpc.StatusCode` with which a call ended."""
+    span.attributes["rpc.grpc.status_code"] = status.value[0]
 
 
 def attributes_of(service: str, method: str) -> Attributes:

@@ -20,7 +20,7 @@ from palaver.contracts.errors import (
     error_to_wire,
 )
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_failure
+from palaver.runtime.telemetry.log_context import mark_failed
 
 _KINDS_OF_STATUS = {
     kind.http: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE, UNSUPPORTED_DATA)
@@ -65,7 +65,7 @@ def log_refusal(error: PalaverError, path: str) -> None:
     """Logs a failure of ours as an error, and what is away or full as a warning; clients' mistakes not."""
     if error.kind.http < HTTPStatus.INTERNAL_SERVER_ERROR:
         return
-    note_failure(error.kind.code)
+    mark_failed(error.kind.code)
     if error.kind is INTERNAL:
         log.error("request_failed", path=path, debug=error.debug)
     else:

@@ -1,4 +1,4 @@
-"""HTTP requests in traces, logs and metrics: each has a server span, a line and a count.
+"""Spans, log lines and metrics of HTTP requests: each has a server span, a line and a count.
 
 Plain ASGI, around all else that a service does: a request costs it 30 microseconds with everything on.
 """
@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palaver.runtime.printable import printable
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_failure
+from palaver.runtime.telemetry.log_context import mark_failed
 from palaver.runtime.telemetry.spans import Attributes
-from palaver.runtime.telemetry.tracing import Work, tracer
+from palaver.runtime.telemetry.tracing import ActiveSpan, tracer
 
 REQUESTS = Counter("palaver_http_requests", "Requests answered.", ["route", "method", "status", "generation"])
 SECONDS = Histogram(
@@ -41,8 +41,8 @@ def no_generation(_path: str) -> str:
     return "none"
 
 
-class Requests:
-    """An ASGI app whose every request is traced, counted and written down.
+class RequestInstrumentation:
+    """ASGI middleware that traces, counts and logs every request.
 
     `is_edge`: it decides which traces are sampled, as the public door does. `generation_of(path)` names the
     public API that a path belongs to. `quiet_paths` are requested by machines, all the time.
@@ -73,8 +73,8 @@ class Requests:
             return
         is_edge = self._is_edge and scope["path"] not in self._quiet_paths
         traceparent = text_of_header(scope, b"traceparent")
-        with tracer.serve("", traceparent, attributes_of(scope), is_edge=is_edge) as work:
-            await self._serve(scope, receive, ResponseStart(send, work))
+        with tracer.serve("", traceparent, attributes_of(scope), is_edge=is_edge) as span:
+            await self._serve(scope, receive, ResponseStart(send, span))
 
     async def _serve(self, scope: Scope, receive: Receive, response: "ResponseStart") -> None:
         IN_PROGRESS.inc()
@@ -82,19 +82,19 @@ class Requests:
         try:
             await self._app(scope, receive, response.send)
         except Exception as error:
-            note_failure(type(error).__name__)
+            mark_failed(type(error).__name__)
             raise
         finally:
             IN_PROGRESS.dec()
             # The server responds for an app that ends without a response
-            self._record(scope, response.status or 500, time.perf_counter() - began, response.work)
+            self._record(scope, response.status or 500, time.perf_counter() - began, response.span)
 
-    def _record(self, scope: Scope, status: int, seconds: float, work: Work | None) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, span: ActiveSpan | None) -> None:
         path, method = scope["path"], scope["method"]
         route, generation = route_of(scope), self._generation_of(path)
         count(route, method if method in METHODS else "other", status, generation, seconds)
-        if work is not None:
-            finish_span(work, route, method, status)
+        if span is not None:
+            finish_span(span, route, method, status)
         if self._access_log:
             write = log.debug if path in self._quiet_paths else log.info
             write(
@@ -111,19 +111,19 @@ class Requests:
 class ResponseStart:
     """The response to one request, on its way out. `status`: 0 until it has begun."""
 
-    __slots__ = ("_send", "status", "work")
+    __slots__ = ("_send", "span", "status")
 
-    def __init__(self, send: Send, work: Work | None) -> None:
+    def __init__(self, send: Send, span: ActiveSpan | None) -> None:
         self._send = send
         self.status = 0
-        self.work = work
+        self.span = span
 
     async def send(self, message: Message) -> None:
         """Passes a part of it on; its head with `traceresponse` (W3C Trace Context level 2, §4)."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self.work is not None and self.work.trace_id:
-                header = (b"traceresponse", self.work.traceparent.encode())
+            if self.span is not None and self.span.trace_id:
+                header = (b"traceresponse", self.span.traceparent.encode())
                 message["headers"] = [*message.get("headers", ()), header]
         await self._send(message)
 
@@ -148,19 +148,19 @@ def attributes_of(scope: Scope) -> Attributes:
     return attributes
 
 
-def finish_span(work: Work, route: str, method: str, status: int) -> None:
+def finish_span(span: ActiveSpan, route: str, method: str, status: int) -> None:
     """Names a span by its route, and notes how the request ended. Only a failure of ours is an error."""
     verb = method if method in METHODS else "HTTP"
     if route == UNKNOWN:
-        work.name = verb
+        span.name = verb
     else:
-        work.name = f"{verb} {route}"
-        work.attributes["http.route"] = route
-    work.attributes["http.response.status_code"] = status
-    if status >= 500 and not work.error:
-        work.error = str(status)
-    if work.error:
-        work.attributes["error.type"] = work.error
+        span.name = f"{verb} {route}"
+        span.attributes["http.route"] = route
+    span.attributes["http.response.status_code"] = status
+    if status >= 500 and not span.error:
+        span.error = str(status)
+    if span.error:
+        span.attributes["error.type"] = span.error
 
 
 def count(route: str, method: str, status: int, generation: str, seconds: float) -> None:

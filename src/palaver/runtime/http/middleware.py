@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from palaver.contracts.errors import INTERNAL, TOO_LARGE, PalaverError
 from palaver.runtime.http.errors import Render, log_refusal
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_failure
+from palaver.runtime.telemetry.log_context import mark_failed
 
 # More digits would be more bytes than there are
 _LENGTH_DIGITS = 18
@@ -40,7 +40,7 @@ class ErrorBoundary:
             await self._render(error, path, ())(scope, receive, send)
         except Exception as error:
             log.error("request_failed", path=path, method=scope["method"], exc_info=error)
-            note_failure(type(error).__name__)
+            mark_failed(type(error).__name__)
             if has_begun:
                 raise
             await self._render(PalaverError(INTERNAL), path, ())(scope, receive, send)

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from palaver.runtime.sql.database import BusyError, P, T, Work
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.spans import Attributes
-from palaver.runtime.telemetry.tracing import current_work, tracer
+from palaver.runtime.telemetry.tracing import current_span, tracer
 
 BUSY_SECONDS = 30.0
 # Pages of the write-ahead log after which it is copied into the database (4 KiB each).
@@ -95,7 +95,7 @@ class SqliteDatabase:
 
     def _span(self, work: Callable[..., object], operation: str) -> AbstractContextManager[object]:
         """Of one transaction, with its wait for a thread, if it is part of a request that is traced."""
-        above = current_work()
+        above = current_span()
         if above is None or not above.trace_id:
             return _UNTRACED
         attributes: Attributes = {

@@ -10,8 +10,8 @@ import structlog
 
 from palaver.runtime.settings import TelemetrySettings
 from palaver.runtime.startup import StartError
-from palaver.runtime.telemetry.exporters import SpanFile, SpanSink
-from palaver.runtime.telemetry.log_lines import Lines, StandardHandler, terminal_text, write_to
+from palaver.runtime.telemetry.exporters import SpanFile, SpoolExporter
+from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text, write_to
 from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.runtime.telemetry.spool import Spool
 from palaver.runtime.telemetry.tracing import Sampler, tracer
@@ -25,11 +25,11 @@ OTLP_SLICE = 64
 # How long a service that ends waits for what is not written yet
 CLOSE_SECONDS = 0.8
 
-# Levels of libraries that would tell operators what is no matter of theirs
+# Levels of libraries whose lines are no matter of operators
 QUIET_LOGGERS = {
     # Clients that break the protocol: their sockets are closed, and counted
     "picows": logging.CRITICAL,
-    # What Alembic could do; what it does is told
+    # What Alembic could do; what it does is logged
     "alembic.runtime.plugins": logging.WARNING,
 }
 
@@ -39,33 +39,36 @@ _spools: list[Spool] = []
 
 
 def configure_telemetry(service: str, settings: TelemetrySettings, data_dir: Path) -> None:
-    """Sends this process's log lines and spans where the settings say. `close_telemetry` ends it.
+    """Sends this process's log lines and spans where the settings name. `close_telemetry` ends it.
 
-    Every line has `time, level, service, event, trace_id, span_id`; bind more with `structlog.contextvars`.
+    Every line has `time, level, service, event, trace_id, span_id`, and `instance` where it has a name.
     Raises `StartError` where a file can't be written, or a collector can't be meant.
     """
+    instance = instance_of(service, settings)
     to_collector: Spool | None = None
-    sink: SpanSink | None = None
+    sink: SpoolExporter | None = None
     if settings.otlp_endpoint:
         from palaver.runtime.telemetry.otlp import open_collectors
 
-        spans, lines = open_collectors(service, settings.otlp_endpoint)
+        spans, lines = open_collectors(service, instance, settings.otlp_endpoint)
         to_collector = Spool("logs", lines.write, OTLP_SPOOL_BYTES, OTLP_SLICE, lines.stop)
         _spools.append(to_collector)
         if settings.traces:
-            sink = SpanSink(Spool("spans", spans.write, OTLP_SPOOL_BYTES, OTLP_SLICE, spans.stop))
+            sink = SpoolExporter(Spool("spans", spans.write, OTLP_SPOOL_BYTES, OTLP_SLICE, spans.stop))
     elif settings.traces:
-        file = open_file(data_dir / "traces" / f"{service}.jsonl", settings)
-        sink = SpanSink(Spool("spans", SpanFile(service, file).write, FILE_SPOOL_BYTES, FILE_SLICE))
+        file = open_file(data_dir / "traces" / f"{instance}.jsonl", settings)
+        sink = SpoolExporter(
+            Spool("spans", SpanFile(names_of(service, instance), file).write, FILE_SPOOL_BYTES, FILE_SLICE)
+        )
     if sink is not None:
         _spools.append(sink.spool)
-    configure_lines(service, settings, data_dir, to_collector)
+    configure_lines(service, instance, settings, data_dir, to_collector)
     sampler = Sampler(settings.sample_ratio, settings.sample_per_second)
     tracer.configure(sink, sampler, settings.slow_seconds)
 
 
 def close_telemetry() -> None:
-    """Writes what waits, for `CLOSE_SECONDS` at most. Lines go on as before; of spans there are no more."""
+    """Writes what waits, for `CLOSE_SECONDS` at most. Log lines go on; of spans there are no more."""
     tracer.configure(None, Sampler(0.0, 0), 0.0)
     until = time.monotonic() + CLOSE_SECONDS
     for spool in _spools:
@@ -75,12 +78,24 @@ def close_telemetry() -> None:
     _spools.clear()
 
 
-def configure_lines(service: str, settings: TelemetrySettings, data_dir: Path, spool: Spool | None) -> None:
+def instance_of(service: str, settings: TelemetrySettings) -> str:
+    """The name of this process among all services': what several processes must not share is named by it."""
+    own = settings.instance.removeprefix(f"{service}-")
+    return f"{service}-{own}" if own not in ("", service) else service
+
+
+def names_of(service: str, instance: str) -> dict[str, str]:
+    """The fields of every line and span that name its process."""
+    return {"service": service} if instance == service else {"service": service, "instance": instance}
+
+
+def configure_lines(
+    service: str, instance: str, settings: TelemetrySettings, data_dir: Path, spool: Spool | None
+) -> None:
     """Sends structlog's and the standard library's lines to one place."""
     is_shown = settings.log_to == "stdout" and sys.stdout.isatty()
-    lines = Lines(
-        service, line_writer(service, settings, data_dir), spool, terminal_text() if is_shown else None
-    )
+    writer = line_writer(data_dir / "logs" / f"{instance}.log", settings)
+    lines = LogWriter(names_of(service, instance), writer, spool, terminal_text() if is_shown else None)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     structlog.configure(
         processors=[lines.render],
@@ -93,11 +108,11 @@ def configure_lines(service: str, settings: TelemetrySettings, data_dir: Path, s
         logging.getLogger(name).setLevel(least)
 
 
-def line_writer(service: str, settings: TelemetrySettings, data_dir: Path) -> Callable[[bytes], None]:
-    """What writes a line to stdout, or to the service's file. Raises `StartError`."""
+def line_writer(path: Path, settings: TelemetrySettings) -> Callable[[bytes], None]:
+    """What writes a line to stdout, or to a file. Raises `StartError`."""
     if settings.log_to == "stdout":
         return write_to(sys.stdout.fileno())
-    return open_file(log_file(service, data_dir), settings).write
+    return open_file(path, settings).write
 
 
 def open_file(path: Path, settings: TelemetrySettings) -> RotatingFile:
@@ -106,8 +121,3 @@ def open_file(path: Path, settings: TelemetrySettings) -> RotatingFile:
         return RotatingFile(path, settings.file_bytes, settings.files)
     except OSError as error:
         raise StartError(f"cannot write {path}: {error.strerror}") from None
-
-
-def log_file(service: str, data_dir: Path) -> Path:
-    """The file of a service's lines under the data directory."""
-    return data_dir / "logs" / f"{service}.log"

@@ -1,6 +1,6 @@
-"""From spans to the lines that a spool holds, and from there into a file."""
+"""Exporters of spans: encoded into a spool at once, and from there into a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -12,31 +12,31 @@ from palaver.runtime.telemetry.spool import Spool
 _encode = msgspec.json.Encoder().encode
 
 
-class SpanSink:
-    """Takes kept spans (`traces.Sink`). They are encoded at once: what waits is small, and is not changed any
-    more by whoever goes on with a span's attributes."""
+class SpoolExporter:
+    """A `tracing.SpanExporter` into a spool. Encodes spans at once: what waits is small, and is not changed
+    any more by whoever goes on with a span's attributes."""
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
 
-    def put_span(self, span: Span) -> None:
-        """Leaves a span to the spool, or drops and counts it."""
+    def export(self, span: Span) -> None:
+        """Puts a span into the spool, or drops and counts it."""
         if not self.spool.has_room():
             return
         try:
             line = _encode(span)
         except Exception:
-            # Text that is no Unicode, say: not worth a user's request
+            # Text that is no Unicode, for example: not worth a user's request
             self.spool.drop()
             return
         self.spool.put(line)
 
 
 class SpanFile:
-    """Writes spans to a file, one JSON object a line: the span's fields, and the service."""
+    """Writes spans to a file, one JSON object a line: `names` of the service and the span's fields."""
 
-    def __init__(self, service: str, file: RotatingFile) -> None:
-        self._head = b'{"service":%s,' % msgspec.json.encode(service)
+    def __init__(self, names: Mapping[str, str], file: RotatingFile) -> None:
+        self._head = msgspec.json.encode(names)[:-1] + b","
         self._file = file
 
     def write(self, lines: Sequence[bytes]) -> None:

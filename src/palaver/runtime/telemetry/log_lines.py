@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,28 +15,28 @@ from structlog.processors import format_exc_info
 from palaver.runtime.telemetry.masking import mask
 from palaver.runtime.telemetry.rotating_file import write_all
 from palaver.runtime.telemetry.spool import DROPPED, Spool
-from palaver.runtime.telemetry.tracing import current_work
+from palaver.runtime.telemetry.tracing import current_span
 
 Fields = MutableMapping[str, Any]
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
-class Lines:
-    """Makes log lines, and writes each directly: a process that dies has written what it said.
+class LogWriter:
+    """Renders log lines, and writes each at once: none is lost where the process dies.
 
-    `write` takes a whole line, and may raise `OSError`. `spool` gets each as JSON, for a collector. `show`
-    makes text for a terminal, in JSON's place.
+    `names`: fields of each line that name the process. `write` takes a whole line, and may raise `OSError`.
+    `spool` gets each as JSON, for a collector. `show` makes text for a terminal, in JSON's place.
     """
 
     def __init__(
         self,
-        service: str,
+        names: Mapping[str, str],
         write: Callable[[bytes], None],
         spool: Spool | None = None,
         show: Callable[[Fields], str] | None = None,
     ) -> None:
-        self._service = service
+        self._names = names
         self._write = write
         self._spool = spool
         self._show = show
@@ -45,7 +45,7 @@ class Lines:
         """structlog's processor: from an event to its line."""
         if "exc_info" in given:
             given = format_exc_info(None, method, given)
-        fields = complete(self._service, method, given)
+        fields = complete(self._names, method, given)
         line = b""
         if self._show is None or self._spool is not None:
             line = mask(encode(fields))
@@ -68,9 +68,9 @@ class Lines:
 
 
 class StandardHandler(logging.Handler):
-    """Makes lines of what libraries log by the standard library."""
+    """Writes what libraries log by the standard library."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: LogWriter) -> None:
         super().__init__()
         self._lines = lines
 
@@ -85,18 +85,18 @@ class StandardHandler(logging.Handler):
             self.handleError(record)
 
 
-def complete(service: str, level: str, given: Fields) -> Fields:
+def complete(names: Mapping[str, str], level: str, given: Fields) -> Fields:
     """An event's fields in their order: those of every line, what is bound to the task, and its own."""
-    work = current_work()
+    span = current_span()
     always = {
         "time": datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z",
         "level": level,
-        "service": service,
+        **names,
         "event": given.get("event", ""),
-        "trace_id": "" if work is None else work.trace_id,
-        "span_id": "" if work is None else work.span_id,
+        "trace_id": "" if span is None else span.trace_id,
+        "span_id": "" if span is None else span.span_id,
     }
-    # Twice: the first says where they stand, the second that nothing takes their names
+    # Twice: first for their order, then so that nothing else takes their names
     return {**always, **get_contextvars(), **given, **always}
 
 
@@ -106,10 +106,10 @@ def encode(fields: Fields) -> bytes:
         return _encode(fields)
     except Exception:
         # Half of a surrogate pair, a repr() that fails: better a line that is hard to read than none
-        return _encode({ascii(key).strip("'"): shown(value) for key, value in fields.items()})
+        return _encode({ascii(key).strip("'"): encodable(value) for key, value in fields.items()})
 
 
-def shown(value: Any) -> str:
+def encodable(value: Any) -> str:
     """Any value as text that can be encoded."""
     try:
         return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else ascii(value)

@@ -61,30 +61,30 @@ _decode_span = msgspec.json.Decoder(Span).decode
 
 
 class ExportError(Exception):
-    """The collector did not take what it was given; the text says why."""
+    """The collector did not take what it was given; the text is its reason."""
 
 
 class Collector:
     """One signal's way to the collector: JSON lines are converted to the SDK's records and exported."""
 
-    def __init__(self, exporter: Any, convert: Callable[[bytes], Any], words: "LastWords") -> None:
+    def __init__(self, exporter: Any, convert: Callable[[bytes], Any], failure: "LastFailure") -> None:
         self._exporter = exporter
         self._convert = convert
-        self._words = words
+        self._failure = failure
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Exports them. Raises `ExportError`, after `EXPORT_SECONDS` at the latest."""
         result = self._exporter.export([self._convert(line) for line in lines])
         if result.name != "SUCCESS":
-            raise ExportError(self._words.take())
+            raise ExportError(self._failure.take())
 
     def stop(self) -> None:
         """Ends an export under way, and all others."""
         self._exporter.shutdown()
 
 
-class LastWords(logging.Handler):
-    """Keeps what the SDK says of a failed export, for the one line that we write. Each thread has its own."""
+class LastFailure(logging.Handler):
+    """Keeps the SDK's reason of a failed export, for the one line that we write. Each thread has its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,19 +92,19 @@ class LastWords(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Remembers one record."""
-        self._own.words = record.getMessage()
+        self._own.reason = record.getMessage()
 
     def take(self) -> str:
         """The last one."""
-        return str(getattr(self._own, "words", "the export failed"))
+        return str(getattr(self._own, "reason", "the export failed"))
 
 
-def open_collectors(service: str, endpoint: str) -> tuple[Collector, Collector]:
+def open_collectors(service: str, instance: str, endpoint: str) -> tuple[Collector, Collector]:
     """Where spans and where lines go. Does not connect yet. Raises `StartError`.
 
-    `OTEL_EXPORTER_OTLP_…` variables say what is not ours to set: headers, certificates, compression.
+    `OTEL_EXPORTER_OTLP_…` variables set the rest: headers, certificates, compression.
     """
-    resource = resource_of(service)
+    resource = resource_of(service, instance)
     # Its stubs know texts alone as values of options
     options: Any = _CHANNEL_OPTIONS
     try:
@@ -116,39 +116,40 @@ def open_collectors(service: str, endpoint: str) -> tuple[Collector, Collector]:
         )
     except Exception as error:
         raise StartError(f"cannot export to {endpoint}: {error}") from error
-    words = silence_sdk()
+    failure = silence_sdk()
     return (
-        Collector(spans, lambda line: readable_span(_decode_span(mask_spans(line)), resource), words),
-        Collector(lines, lambda line: readable_line(msgspec.json.decode(line), resource), words),
+        Collector(spans, lambda line: readable_span(_decode_span(mask_spans(line)), resource), failure),
+        Collector(lines, lambda line: readable_line(msgspec.json.decode(line), resource), failure),
     )
 
 
-def silence_sdk() -> LastWords:
+def silence_sdk() -> LastFailure:
     """Keeps the SDK's lines out of the log, which would get one for each failed export."""
-    words = LastWords()
+    failure = LastFailure()
     logger = logging.getLogger("opentelemetry")
-    logger.handlers = [words]
+    logger.handlers = [failure]
     logger.propagate = False
     # Its filter against repetitions takes a failed export of spans and one of lines for the same
     logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").filters.clear()
-    return words
+    return failure
 
 
-def resource_of(service: str) -> Resource:
-    """Who sends (OpenTelemetry's resource conventions). `OTEL_RESOURCE_ATTRIBUTES` may say more."""
+def resource_of(service: str, instance: str) -> Resource:
+    """The process (OpenTelemetry's resource conventions). `OTEL_RESOURCE_ATTRIBUTES` may add to it."""
     return Resource.create(
         {
             "service.name": service,
             "service.namespace": "palaver",
             "service.version": palaver.__version__,
-            "service.instance.id": str(uuid4()),
+            # A process whose instance has no name of its own is a new one at each start
+            "service.instance.id": str(uuid4()) if instance == service else instance,
             "host.name": socket.gethostname(),
         }
     )
 
 
 def readable_span(span: Span, resource: Resource) -> ReadableSpan:
-    """A span as the SDK knows it."""
+    """A span as a record of the SDK."""
     is_remote = span.kind in ("server", "consumer")
     return ReadableSpan(
         span.name,
@@ -167,16 +168,17 @@ def readable_span(span: Span, resource: Resource) -> ReadableSpan:
 
 
 def context_of(trace_id: str, span_id: str, is_remote: bool = False) -> SpanContext:
-    """A place in a trace as the SDK knows it."""
+    """A place in a trace as a record of the SDK."""
     return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, _SAMPLED)
 
 
 def readable_line(fields: dict[str, Any], resource: Resource) -> ReadableLogRecord:
-    """A log line as the SDK knows it: what the data model has no place for is an attribute."""
+    """A log line as a record of the SDK: what the data model has no place for is an attribute."""
     level, event = fields.pop("level"), fields.pop("event")
     trace_id, span_id = fields.pop("trace_id"), fields.pop("span_id")
     written = (datetime.fromisoformat(fields.pop("time")) - _EPOCH) // _MICROSECOND * 1000
     del fields["service"]
+    fields.pop("instance", None)
     place = None
     if trace_id and span_id:
         place = set_span_in_context(NonRecordingSpan(context_of(trace_id, span_id)))

@@ -44,3 +44,13 @@ class Span(msgspec.Struct, omit_defaults=True, gc=False):
     error: str = ""
     links: list[Link] | None = None
     events: list[Event] | None = None
+
+
+def messaging_attributes(operation: str, messages: int, chat_id: str) -> Attributes:
+    """What every span of messages of one chat has (OpenTelemetry's messaging conventions)."""
+    return {
+        "messaging.system": "palaver",
+        "messaging.operation.name": operation,
+        "messaging.batch.message_count": messages,
+        "palaver.chat_id": chat_id,
+    }

@@ -57,12 +57,12 @@ class Spool:
         # Counted without a lock: the interpreter does not change threads within such a statement
         self._size = 0
         self._dropped = 0
-        self._dropped_told = 0
+        self._dropped_counted = 0
         self._failures = 0
         self._is_idle = True
         # Not an Event: the garbage collector may make asyncio log in the middle of a put, and a SimpleQueue
         # can be put to again then
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"spool-{signal}", daemon=True)
         self._thread.start()
@@ -79,22 +79,22 @@ class Spool:
         if self.has_room():
             self._size += len(line)
             self._waiting.append(line)
-            self._ring()
+            self._wake()
 
     def drop(self) -> None:
-        """Counts one that is lost. The thread tells Prometheus, whose locks may be held here."""
+        """Counts one that is lost. The thread adds it to the metric, whose lock may be held here."""
         self._dropped += 1
-        self._ring()
+        self._wake()
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         if self._is_idle:
             self._is_idle = False
-            self._bell.put(None)
+            self._wakeups.put(None)
 
     def begin_closing(self) -> None:
-        """Says that what waits now is the last. Waits for nothing."""
+        """Takes what waits now for the last. Returns at once."""
         self._closing.set()
-        self._bell.put(None)
+        self._wakeups.put(None)
 
     def close(self, until: float) -> None:
         """Returns when all is written; at `until` (monotonic seconds) what is not is given up."""
@@ -106,9 +106,9 @@ class Spool:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._bell.get()
+            self._wakeups.get()
             self._closing.wait(PAUSE_SECONDS)
-            # Before the lines are taken: one that comes meanwhile rings again
+            # Before the lines are taken: one that comes meanwhile wakes it again
             self._is_idle = True
             self._write_waiting()
         self._write_waiting()
@@ -121,7 +121,7 @@ class Spool:
             left -= len(lines)
             self._size -= sum(map(len, lines))
             self._write_slice(lines)
-        self._tell_dropped()
+        self._count_dropped()
 
     def _write_slice(self, lines: Sequence[bytes]) -> None:
         if self._closing.is_set() and self._failures:
@@ -143,7 +143,7 @@ class Spool:
             log.warning("telemetry_not_written", signal=self._signal, reason=str(error))
         wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**self._failures)
         self._failures = min(self._failures + 1, 10)
-        self._tell_dropped()
+        self._count_dropped()
         self._closing.wait(wait)
 
     def _note_success(self, lines: int) -> None:
@@ -151,11 +151,11 @@ class Spool:
             SPANS_KEPT.inc(lines)
         if self._failures:
             self._failures = 0
-            self._tell_dropped()
+            self._count_dropped()
             log.info("telemetry_written_again", signal=self._signal, dropped=self._dropped)
 
-    def _tell_dropped(self) -> None:
+    def _count_dropped(self) -> None:
         dropped = self._dropped
-        if dropped != self._dropped_told:
-            DROPPED.labels(self._signal).inc(dropped - self._dropped_told)
-            self._dropped_told = dropped
+        if dropped != self._dropped_counted:
+            DROPPED.labels(self._signal).inc(dropped - self._dropped_counted)
+            self._dropped_counted = dropped

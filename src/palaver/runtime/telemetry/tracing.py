@@ -1,29 +1,35 @@
-"""Traces: what a request or a message did in this process, under the ids of W3C trace context.
+"""Tracing: spans of the requests and messages of this process, under the ids of W3C trace context.
 
 A span is a plain record, made when its work has ended: what is not kept costs a few microseconds, and a
 message on its hot path nothing at all unless it is sampled. Which requests are sampled the edge decides
-(`Sampler`), and says so to the services behind it; each process keeps besides what failed or was slow.
+(`Sampler`) and passes on to the services behind it; each process keeps besides what failed or was slow.
 """
 
 import random
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
 from palaver.contracts.errors import PalaverError
 from palaver.runtime.telemetry.spans import Attributes, Event, Kind, Link, Span
-from palaver.runtime.telemetry.trace_context import Trace, new_span_id, new_trace_id, read_traceparent
+from palaver.runtime.telemetry.trace_context import (
+    NO_TRACE,
+    TraceContext,
+    new_trace_id,
+    parse_traceparent,
+)
 
 # Spans below one request that are kept at most; a use case that needs more is a fault of its own
 MOST_BELOW = 200
 
 
-class Sink(Protocol):
+class SpanExporter(Protocol):
     """Where kept spans go. Must not wait, and must not raise."""
 
-    def put_span(self, span: Span) -> None:
+    def export(self, span: Span) -> None:
         """Takes one span, or drops and counts it."""
         ...
 
@@ -59,117 +65,116 @@ class Tracer:
     def __init__(self) -> None:
         self.is_on = False
         self.slow_ns = 0
-        self._sink: Sink | None = None
+        self._sink: SpanExporter | None = None
         self._sampler = Sampler(0.0, 0)
 
-    def configure(self, sink: Sink | None, sampler: Sampler, slow_seconds: float) -> None:
-        """Says where spans go, which traces begun here are sampled, and from when on work is slow."""
+    def configure(self, sink: SpanExporter | None, sampler: Sampler, slow_seconds: float) -> None:
+        """Sets where spans go, which traces begun here are sampled, and from when on work is slow."""
         self._sink = sink
         self._sampler = sampler
         self.slow_ns = int(slow_seconds * 1e9)
         self.is_on = sink is not None
 
-    def begin(self, traceparent: str = "", *, is_edge: bool) -> Trace | None:
-        """The place at which work goes on that came with `traceparent`: its sender's, or that of a new trace,
-        whose span id is nobody's and empty. None where traces are off.
+    def begin(self, parent: TraceContext, *, is_edge: bool) -> TraceContext:
+        """The context in which work goes on: its sender's, or that of a new trace, whose span id is empty.
+        `NO_TRACE` where traces are off.
 
-        At the edge a trace is sampled where its client asks, or else by the sampler; behind it, where the
-        edge said so.
+        At the edge a trace is sampled where its client wants that, or else by the sampler; behind it, where
+        it is at the edge.
         """
         if not self.is_on:
-            return None
-        parent = read_traceparent(traceparent) if traceparent else None
-        if not is_edge:
-            return parent or Trace(new_trace_id(), "", False)
-        if parent is not None and parent.sampled:
+            return NO_TRACE
+        if parent.sampled:
             return parent
-        sampled = self._sampler.decide(time.monotonic())
-        return parent._replace(sampled=sampled) if parent else Trace(new_trace_id(), "", sampled)
+        sampled = is_edge and self._sampler.decide(time.monotonic())
+        return TraceContext(parent.trace_id or new_trace_id(), parent.span_id, sampled)
 
-    def begin_message(self) -> str:
-        """The traceparent of a message with which a trace begins, at the edge; empty where traces are off.
-        The same as `begin`, for the hot path: one number holds both ids, one text is made of them."""
+    def begin_message(self) -> TraceContext:
+        """The context of a message with which a trace begins, at the edge; `NO_TRACE` where traces are off.
+
+        The same as `begin` and a span id, for the hot path: one random number holds both ids.
+        """
         if not self.is_on:
-            return ""
+            return NO_TRACE
         ids = f"{random.getrandbits(192) or 1:048x}"
-        flags = "01" if self._sampler.decide(time.monotonic()) else "00"
-        return f"00-{ids[:32]}-{ids[32:]}-{flags}"
+        return TraceContext(ids[:32], ids[32:], self._sampler.decide(time.monotonic()))
 
-    def serve(self, name: str, traceparent: str, attributes: Attributes, *, is_edge: bool) -> "Work":
-        """The work of one request from another process: `with tracer.serve(…) as work`."""
-        return Work(self, name, "server", attributes, self.begin(traceparent, is_edge=is_edge), None)
+    def serve(self, name: str, traceparent: str, attributes: Attributes, *, is_edge: bool) -> "ActiveSpan":
+        """The span of one request from another process: `with tracer.serve(…) as span`."""
+        parent = parse_traceparent(traceparent) if self.is_on else NO_TRACE
+        return ActiveSpan(self, name, "server", attributes, self.begin(parent, is_edge=is_edge), None)
 
-    def span(self, name: str, kind: Kind = "internal", attributes: Attributes | None = None) -> "Work":
-        """A part of the work under way: `with tracer.span(…)`. Nothing where none is."""
+    def span(self, name: str, kind: Kind = "internal", attributes: Attributes | None = None) -> "ActiveSpan":
+        """The span of a part of the work under way: `with tracer.span(…)`. Nothing where none is."""
         above = _current.get()
-        place = None if above is None or not above.trace_id else above.place
-        return Work(self, name, kind, {} if attributes is None else attributes, place, above)
+        parent = NO_TRACE if above is None else above.context
+        root = above if above is None or above._root is None else above._root
+        return ActiveSpan(self, name, kind, {} if attributes is None else attributes, parent, root)
+
+    def record(
+        self,
+        name: str,
+        kind: Kind,
+        context: TraceContext,
+        parent_id: str,
+        start: int,
+        attributes: Attributes,
+        error: str = "",
+        links: list[Link] | None = None,
+        events: list[Event] | None = None,
+    ) -> None:
+        """Keeps a span that ends now. `start`: nanoseconds since the epoch."""
+        trace_id, span_id, end = context.trace_id, context.span_id, time.time_ns()
+        self.put(Span(name, kind, trace_id, span_id, parent_id, start, end, attributes, error, links, events))
 
     def put(self, span: Span) -> None:
         """Keeps a span."""
         if self._sink is not None:
-            self._sink.put_span(span)
+            self._sink.export(span)
 
 
-class Work:
+@dataclass(slots=True, eq=False)
+class ActiveSpan:
     """A span under way. `attributes`, `error`, `links` and `events` may be changed until it ends.
 
-    All spans of one request are held until the request ends, and then kept or forgotten together.
+    `parent` is the context that it is below, `context` the one of work that it causes. All spans of one
+    request are held until the request ends, and then kept or forgotten together.
     """
 
-    __slots__ = (
-        "_below",
-        "_is_kept",
-        "_root",
-        "_token",
-        "_tracer",
-        "attributes",
-        "error",
-        "events",
-        "kind",
-        "links",
-        "name",
-        "parent_id",
-        "sampled",
-        "span_id",
-        "start",
-        "trace_id",
-    )
+    _tracer: Tracer
+    name: str
+    kind: Kind
+    attributes: Attributes
+    parent: TraceContext
+    # None: it is the request's own. Not itself, which only the garbage collector could clear away
+    _root: "ActiveSpan | None"
+    context: TraceContext = field(init=False)
+    start: int = 0
+    error: str = ""
+    links: list[Link] | None = None
+    events: list[Event] | None = None
+    _below: list[Span] = field(default_factory=list)
+    # None: not decided yet
+    _is_kept: bool | None = None
+    _token: "Token[ActiveSpan | None] | None" = None
 
-    def __init__(
-        self,
-        tracer: Tracer,
-        name: str,
-        kind: Kind,
-        attributes: Attributes,
-        place: Trace | None,
-        above: "Work | None",
-    ) -> None:
-        self._tracer = tracer
-        # None: it is the request's own. Not itself, which only the garbage collector could clear away
-        self._root: Work | None = above if above is None or above._root is None else above._root
-        self._below: list[Span] = []
-        self._is_kept: bool | None = None
-        self._token: Token[Work | None] | None = None
-        self.name = name
-        self.kind = kind
-        self.attributes = attributes
-        self.trace_id, self.parent_id, self.sampled = place or ("", "", False)
-        self.span_id = new_span_id() if place else ""
-        self.start = 0
-        self.error = ""
-        self.links: list[Link] | None = None
-        self.events: list[Event] | None = None
+    def __post_init__(self) -> None:
+        self.context = self.parent.child()
 
     @property
-    def place(self) -> Trace:
-        """Where work that this one causes belongs."""
-        return Trace(self.trace_id, self.span_id, self.sampled)
+    def trace_id(self) -> str:
+        """Empty where traces are off, or nothing is traced."""
+        return self.context.trace_id
+
+    @property
+    def span_id(self) -> str:
+        """As `trace_id`."""
+        return self.context.span_id
 
     @property
     def traceparent(self) -> str:
-        """What is said to the next process; empty where traces are off."""
-        return self.place.traceparent if self.trace_id else ""
+        """The header's value for the next process; empty where traces are off."""
+        return self.context.traceparent
 
     def __enter__(self) -> Self:
         self.start = time.time_ns()
@@ -184,31 +189,21 @@ class Work:
         self._token = None
         if error is not None and not self.error:
             self.error = error_code(error)
-        if self.trace_id:
+        if self.context.trace_id:
             self._end(time.time_ns())
 
     def _end(self, end: int) -> None:
-        span = Span(
-            self.name,
-            self.kind,
-            self.trace_id,
-            self.span_id,
-            self.parent_id,
-            self.start,
-            end,
-            self.attributes,
-            self.error,
-            self.links,
-            self.events,
-        )
+        ids = (self.context.trace_id, self.context.span_id, self.parent.span_id)
+        own, error = self.attributes, self.error
+        span = Span(self.name, self.kind, *ids, self.start, end, own, error, self.links, self.events)
         if self._root is not None:
             self._root._take(span)
             return
         is_slow = end - self.start >= self._tracer.slow_ns
-        self._is_kept = self.sampled or bool(self.error) or is_slow
+        self._is_kept = self.context.sampled or bool(self.error) or is_slow
         if not self._is_kept:
             return
-        if not self.sampled:
+        if not self.context.sampled:
             span.attributes["palaver.kept"] = "error" if self.error else "slow"
         for one in (*self._below, span):
             self._tracer.put(one)
@@ -219,31 +214,31 @@ class Work:
             if len(self._below) < MOST_BELOW:
                 self._below.append(span)
         elif self._is_kept:
-            # Work that the request left behind
+            # A part that the request left behind
             self._tracer.put(span)
 
 
 def error_code(error: BaseException) -> str:
-    """What a span says of an error: nothing of one that is the caller's own mistake."""
+    """The `error` of a span; empty for one that is the caller's own mistake."""
     if isinstance(error, PalaverError):
         return error.kind.code if error.kind.http >= 500 else ""
     return type(error).__name__
 
 
-_current: ContextVar[Work | None] = ContextVar("palaver_work", default=None)
+_current: ContextVar[ActiveSpan | None] = ContextVar("palaver_span", default=None)
 
 tracer = Tracer()
 
 
-def current_work() -> Work | None:
-    """The innermost work under way in this task."""
+def current_span() -> ActiveSpan | None:
+    """The innermost active span of this task."""
     return _current.get()
 
 
 def trace_headers() -> Mapping[str, str]:
     """The header that carries the trace on by HTTP; none where there is no trace."""
-    work = _current.get()
-    return {"traceparent": work.traceparent} if work is not None and work.trace_id else {}
+    span = _current.get()
+    return {"traceparent": span.traceparent} if span is not None and span.trace_id else {}
 
 
 def trace_metadata() -> tuple[tuple[str, str], ...]:

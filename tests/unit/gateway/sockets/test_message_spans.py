@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest_asyncio
 
-from palaver.contracts.ids import new_id, text_from_id
-from palaver.messenger.realtime.message_spans import span_of_message
+from palaver.contracts.ids import new_id, span_id_of_message, text_from_id
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import Gateway, running_gateway, serving_replica
 from tests.harness.tracing import recording_spans
@@ -68,7 +67,7 @@ async def test_a_message_is_followed_from_the_clients_frame_to_the_recipients_so
     assert {span.trace_id for span in (received, journalled, delivered)} == {TRACE} == {message.trace_id}
     assert received.parent_id == CLIENT
     assert journalled.parent_id == received.span_id
-    assert delivered.parent_id == journalled.span_id == span_of_message(message.id)
+    assert delivered.parent_id == journalled.span_id == span_id_of_message(message.id)
     assert received.start <= journalled.start <= journalled.end <= received.end
     assert received.attributes["palaver.seq"] == 1
     assert received.attributes["palaver.generation"] == "v2"
@@ -120,7 +119,7 @@ async def test_a_resume_is_linked_to_the_messages_that_it_delivers(house: House)
         bob = await house.open(BOB)
         bob.send({"type": "resume", "cursors": {house.chat: 0}, "traceparent": SAMPLED})
         await eventually(lambda: recorded.named("resume"), "span")
-        ids = [span_of_message(message.id) for message in house.messenger_db.history(house.chat_id)]
+        ids = [span_id_of_message(message.id) for message in house.messenger_db.history(house.chat_id)]
     (resumed,) = recorded.named("resume")
     assert (resumed.trace_id, resumed.parent_id) == (TRACE, CLIENT)
     assert resumed.links == list(zip(trace_ids, ids, strict=True))

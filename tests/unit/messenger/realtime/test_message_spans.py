@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from palaver.contracts.ids import new_id, text_from_id
-from palaver.messenger.realtime.message_spans import span_of_message
+from palaver.contracts.ids import new_id, span_id_of_message, text_from_id
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.gateway_stream import gateway_stream
 from tests.harness.messenger_database import MessengerDatabase
@@ -45,7 +44,7 @@ async def test_a_sampled_message_is_followed_from_the_stream_to_the_disk(
         (batch,) = recorded.named("commit batch")
         first = messenger_db.history(chat_id)[0]
     assert (journalled.trace_id, journalled.parent_id) == (TRACE, CALLER)
-    assert journalled.span_id == span_of_message(first.id)
+    assert journalled.span_id == span_id_of_message(first.id)
     assert journalled.attributes["messaging.message.id"] == text_from_id(first.id)
     assert journalled.attributes["palaver.seq"] == 1
     assert journalled.attributes["messaging.batch.message_count"] == 2
@@ -72,7 +71,7 @@ async def test_a_message_of_a_call_is_below_the_call(replica: Replica, chat_id: 
     """A message that was sent by REST could not be followed beyond the messenger's door."""
     with recording_spans() as recorded:
         with tracer.serve("a call", SAMPLED, {}, is_edge=False) as work:
-            await replica.engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False, trace_id=work.trace_id)
+            await replica.engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False, trace=work.context)
         await eventually(lambda: recorded.named("commit batch"), "spans")
     (journalled,) = recorded.named("journal message")
     assert (journalled.trace_id, journalled.parent_id) == (TRACE, work.span_id)
@@ -100,7 +99,7 @@ async def test_deliveries_carry_the_trace(
         await eventually(lambda: other.seqs(bob) == [1, 2], "told")
         other.write(resumes=[{"socket": bob, "chat_ids": [chat_id], "after_seqs": [0]}])
         await eventually(lambda: other.all("resumed"), "resumed")
-        ids = [span_of_message(message.id) for message in messenger_db.history(chat_id)]
+        ids = [span_id_of_message(message.id) for message in messenger_db.history(chat_id)]
         assert [told.traceparent for told in other.deliveries_to(bob)] == [
             f"00-{TRACE}-{ids[0]}-01",
             "",

@@ -1,7 +1,5 @@
 """What the journal knows of one message."""
 
-from pathlib import Path
-
 import pytest
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
@@ -9,31 +7,22 @@ from palaver.contracts.ids import new_id
 from palaver.messenger.store.chats import remove_member
 from palaver.messenger.store.inspection import inspect_message
 from palaver.messenger.store.messages import delete_message, edit_message
-from palaver.runtime.settings import Settings
-from palaver.runtime.startup import StartError
 from tests.harness.journal_rows import move_receipt, write_messages
 from tests.harness.messenger_database import MessengerDatabase
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Settings that name the test's database."""
-    return Settings(data_dir=tmp_path)
-
-
-def test_a_message_is_found_without_its_text(messenger_db: MessengerDatabase, settings: Settings) -> None:
+def test_a_message_is_found_without_its_text(messenger_db: MessengerDatabase) -> None:
     """An operator could not say who sent a message, or would read it."""
     chat_id = messenger_db.group([ALICE, BOB, CAROL])
     messenger_db.write(write_messages, chat_id, ALICE, ["a secret", "another"], 100)
     messenger_db.write(move_receipt, chat_id, BOB, 2, 1)
     messenger_db.write(remove_member, chat_id, ALICE, CAROL)
-    found = inspect_message(settings, chat_id, 2)
+    found = messenger_db.write(inspect_message, chat_id, 2)
     written = messenger_db.history(chat_id)[1]
-    assert (found.id, found.client_id, found.sender_id) == (written.id, written.client_id, ALICE)
-    assert (found.chat_id, found.seq, found.created_at, found.is_group) == (chat_id, 2, 100, True)
-    assert (found.edited_at, found.deleted_at, found.trace_id) == (0, 0, "")
+    assert found.message == written._replace(text="")
+    assert (found.message.sender_id, found.message.created_at, found.is_group) == (ALICE, 100, True)
     members = {
         member.user_id: (member.left_seq, member.received_seq, member.read_seq) for member in found.members
     }
@@ -41,32 +30,22 @@ def test_a_message_is_found_without_its_text(messenger_db: MessengerDatabase, se
     assert "another" not in repr(found)
 
 
-def test_changes_are_told(messenger_db: MessengerDatabase, settings: Settings) -> None:
+def test_changes_are_told(messenger_db: MessengerDatabase) -> None:
     """An operator would wonder why a client shows nothing."""
     chat_id = messenger_db.direct(ALICE, BOB)
     messenger_db.write(write_messages, chat_id, ALICE, ["one"], 100)
     messenger_db.write(edit_message, chat_id, ALICE, 1, "two", 200)
     messenger_db.write(delete_message, chat_id, ALICE, 1, 300)
-    found = inspect_message(settings, chat_id, 1)
-    assert (found.edited_at, found.deleted_at, found.is_group) == (200, 300, False)
+    found = messenger_db.write(inspect_message, chat_id, 1)
+    assert (found.message.edited_at, found.message.deleted_at, found.is_group) == (200, 300, False)
 
 
-def test_what_is_not_there_is_named(messenger_db: MessengerDatabase, settings: Settings) -> None:
+def test_what_is_not_there_is_named(messenger_db: MessengerDatabase) -> None:
     """An operator would not know whether the chat or the seq is wrong."""
     chat_id = messenger_db.direct(ALICE, BOB)
     messenger_db.write(write_messages, chat_id, ALICE, ["one"])
     with pytest.raises(PalaverError, match="no message 2 of this chat, whose last seq is 1") as caught:
-        inspect_message(settings, chat_id, 2)
+        messenger_db.write(inspect_message, chat_id, 2)
     assert caught.value.kind is NOT_FOUND
     with pytest.raises(PalaverError, match="no such chat"):
-        inspect_message(settings, new_id(), 1)
-
-
-def test_a_journal_elsewhere_is_told(tmp_path: Path) -> None:
-    """An operator would read a traceback."""
-    with pytest.raises(StartError, match="there is no database"):
-        inspect_message(Settings(data_dir=tmp_path), new_id(), 1)
-    settings = Settings(data_dir=tmp_path)
-    settings.messenger.database_url = "mysql://somewhere"
-    with pytest.raises(StartError, match=r"messenger\.database_url"):
-        inspect_message(settings, new_id(), 1)
+        messenger_db.write(inspect_message, new_id(), 1)

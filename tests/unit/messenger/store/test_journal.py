@@ -16,6 +16,7 @@ from palaver.messenger.store.journal import Journal, Writes
 from palaver.messenger.store.journal_sqlite import SqliteJournal
 from palaver.messenger.store.schema import chats, commit_log, members, message_keys, messages, presence
 from palaver.runtime.sql.sqlite import SqliteDatabase
+from palaver.runtime.telemetry.trace_context import TraceContext
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.noted_replies import NotedReply
 
@@ -58,7 +59,12 @@ async def test_what_is_written_is_there_for_every_connection(
 ) -> None:
     """An acknowledged message could be one that nobody ever reads (promise P1)."""
     chat_id = messenger_db.direct(ALICE, BOB)
-    asked = request(chat_id, "one", "two\N{PILE OF POO}", trace_id="0af7651916cd43dd8448eb211c80319c")
+    asked = request(
+        chat_id,
+        "one",
+        "two\N{PILE OF POO}",
+        trace=TraceContext("0af7651916cd43dd8448eb211c80319c", "", False),
+    )
     await journal.write(Writes([asked]))
     assert [(one.seq, one.id, one.created_at) for one in messenger_db.history(chat_id)] == stored_keys(asked)
     assert [(one.client_id, one.text) for one in messenger_db.history(chat_id)] == new_texts(asked)

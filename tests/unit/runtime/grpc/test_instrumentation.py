@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from palaver.contracts.errors import NOT_FOUND, UNAVAILABLE, PalaverError
-from palaver.runtime.grpc.instrumentation import CALLS, SECONDS, Method, calling, note_answer
+from palaver.runtime.grpc.instrumentation import CALLS, SECONDS, Method, client_span, set_status
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_fact
+from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, recording
 
@@ -19,7 +19,7 @@ SERVICE = "test.Service"
 
 async def answer() -> str:
     """A call that goes well."""
-    note_fact("user_id", "bob")
+    bind_field("user_id", "bob")
     log.info("answered")
     return "yes"
 
@@ -101,9 +101,9 @@ async def test_a_caller_notes_what_it_heard() -> None:
     with (
         recording() as recorded,
         tracer.serve("request", SAMPLED, {}, is_edge=True) as work,
-        calling(SERVICE, "Ask") as call,
+        client_span(SERVICE, "Ask") as call,
     ):
-        note_answer(call, grpc.StatusCode.UNAVAILABLE)
+        set_status(call, grpc.StatusCode.UNAVAILABLE)
     span = recorded.span("test.Service/Ask")
     assert (span.kind, span.parent_id) == ("client", work.span_id)
     assert span.attributes["rpc.grpc.status_code"] == 14

@@ -6,13 +6,13 @@ import aiohttp
 from starlette.applications import Starlette
 
 from palaver.runtime.http.health import health_routes
-from palaver.runtime.http.instrumentation import Requests
+from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import serving_http
 
 
 async def get(checks: Any, path: str) -> tuple[int, Any]:
     """Status and body of one request."""
-    app = Requests(Starlette(routes=health_routes(checks)), is_edge=False, access_log=False)
+    app = RequestInstrumentation(Starlette(routes=health_routes(checks)), is_edge=False, access_log=False)
     async with (
         serving_http(app, "127.0.0.1", 0) as server,
         aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client,

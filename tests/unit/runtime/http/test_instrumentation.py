@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from palaver.runtime.http.instrumentation import REQUESTS, Requests
+from palaver.runtime.http.instrumentation import REQUESTS, RequestInstrumentation
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.telemetry.log_context import note_fact, note_failure
+from palaver.runtime.telemetry.log_context import bind_field, mark_failed
 from tests.harness.tracing import PARENT, SAMPLED, TRACE, UNSAMPLED, Recorded, recording
 
 SECRET = "very.secret.token"
@@ -21,7 +21,7 @@ SECRET = "very.secret.token"
 
 async def greet(name: str) -> Response:
     """A route with a template."""
-    note_fact("user_id", name)
+    bind_field("user_id", name)
     log.info("greeted")
     return PlainTextResponse(name)
 
@@ -35,7 +35,7 @@ async def meet(request: Request) -> Response:
 
 async def fail() -> Response:
     """A route that fails in a way that is foreseen."""
-    note_failure("unavailable")
+    mark_failed("unavailable")
     return PlainTextResponse("away", 503)
 
 
@@ -44,7 +44,7 @@ async def break_down() -> Response:
     raise LookupError(SECRET)
 
 
-def app_of(**options: Any) -> Requests:
+def app_of(**options: Any) -> RequestInstrumentation:
     """An app with those routes."""
     app = FastAPI()
     app.get("/greet/{name}")(greet)
@@ -52,7 +52,7 @@ def app_of(**options: Any) -> Requests:
     app.get("/fail")(fail)
     app.get("/break")(break_down)
     app.get("/healthz")(meet)
-    return Requests(app, **{"is_edge": True, "access_log": True, **options})
+    return RequestInstrumentation(app, **{"is_edge": True, "access_log": True, **options})
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ class Connection:
 
 
 @contextlib.asynccontextmanager
-async def connected(app: Requests) -> AsyncIterator[Connection]:
+async def connected(app: RequestInstrumentation) -> AsyncIterator[Connection]:
     """A connection to a server of the app."""
     async with serving_http(app, "127.0.0.1", 0) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

@@ -73,6 +73,22 @@ def test_lines_go_to_a_file_where_that_is_set(tmp_path: Path) -> None:
     assert [line["event"] for line in lines] == ["in_request", "WebSocket /ws?token=***"]
 
 
+@pytest.mark.parametrize("instance", ["2", "auth-2"])
+def test_an_instance_has_files_of_its_own(tmp_path: Path, instance: str) -> None:
+    """Two processes of one service would rotate each other's files, and nobody could tell them apart."""
+    run(tmp_path, REQUEST, log_to="file")
+    run(tmp_path, REQUEST, log_to="file", instance=instance)
+    for directory, ending in (("logs", "log"), ("traces", "jsonl")):
+        assert {path.name for path in (tmp_path / directory).iterdir()} == {
+            f"auth.{ending}",
+            f"auth-2.{ending}",
+        }
+        for one in json_lines((tmp_path / directory / f"auth-2.{ending}").read_text()):
+            assert (one["service"], one["instance"]) == ("auth", "auth-2")
+        for one in json_lines((tmp_path / directory / f"auth.{ending}").read_text()):
+            assert "instance" not in one
+
+
 def test_without_traces_nothing_is_written_of_them(tmp_path: Path) -> None:
     """Who switches traces off would still pay for them."""
     (line, _) = json_lines(run(tmp_path, REQUEST, traces=False))
@@ -189,5 +205,5 @@ def test_with_a_collector_nothing_goes_to_files(tmp_path: Path) -> None:
     code = """
 print(type(tracer._sink).__name__, TelemetrySettings(otlp_endpoint="http://c:4317").writes_files)
 """
-    assert run(tmp_path, code, otlp_endpoint="http://127.0.0.1:1") == "SpanSink False\n"
+    assert run(tmp_path, code, otlp_endpoint="http://127.0.0.1:1") == "SpoolExporter False\n"
     assert list(tmp_path.iterdir()) == []

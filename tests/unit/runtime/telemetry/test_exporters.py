@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from palaver.runtime.telemetry.exporters import SpanFile, SpanSink
+from palaver.runtime.telemetry.exporters import SpanFile, SpoolExporter
 from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.runtime.telemetry.spans import Event, Link, Span
 from palaver.runtime.telemetry.spool import Spool
@@ -18,10 +18,10 @@ START = 1_795_478_741_210_579_056
 def write_spans(path: Path, spans: Sequence[Span]) -> list[dict[str, object]]:
     """What the file holds of spans that were kept."""
     file = RotatingFile(path, 1_000_000, 3)
-    spool = Spool("spans", SpanFile("messenger", file).write, 1_000_000, 10)
-    sink = SpanSink(spool)
+    spool = Spool("spans", SpanFile({"service": "messenger"}, file).write, 1_000_000, 10)
+    sink = SpoolExporter(spool)
     for span in spans:
-        sink.put_span(span)
+        sink.export(span)
     spool.close(time.monotonic() + 20)
     file.close()
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -80,9 +80,9 @@ def test_what_is_empty_takes_no_place(tmp_path: Path) -> None:
 def test_a_span_is_written_as_it_was_when_it_ended(tmp_path: Path) -> None:
     """What a caller does later with its attributes would change what is kept, or break it."""
     file = RotatingFile(tmp_path / "a.jsonl", 1_000_000, 3)
-    spool = Spool("spans", SpanFile("auth", file).write, 1_000_000, 10)
+    spool = Spool("spans", SpanFile({"service": "auth"}, file).write, 1_000_000, 10)
     span = Span("x", "internal", "a" * 32, "b" * 16, "", 1, 2, {"then": 1})
-    SpanSink(spool).put_span(span)
+    SpoolExporter(spool).export(span)
     span.attributes.clear()
     spool.close(time.monotonic() + 20)
     file.close()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from structlog.contextvars import bound_contextvars
 
-from palaver.runtime.telemetry.log_lines import Lines, StandardHandler, terminal_text, write_to
+from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text, write_to
 from palaver.runtime.telemetry.spool import Spool
 from palaver.runtime.telemetry.tracing import Sampler, Tracer
 
@@ -27,11 +27,11 @@ TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 class Nowhere:
     """Takes spans."""
 
-    def put_span(self, span: object) -> None:
-        """See `traces.Sink`."""
+    def export(self, span: object) -> None:
+        """See `tracing.SpanExporter`."""
 
 
-def logger_of(lines: Lines) -> Any:
+def logger_of(lines: LogWriter) -> Any:
     """A logger as services have it, of its own."""
     return structlog.wrap_logger(
         lines,
@@ -49,14 +49,14 @@ def written() -> list[bytes]:
 @pytest.fixture
 def log(written: list[bytes]) -> Any:
     """A logger that writes them."""
-    return logger_of(Lines("auth", written.append))
+    return logger_of(LogWriter({"service": "auth"}, written.append))
 
 
 @pytest.fixture
 def library(written: list[bytes]) -> Iterator[logging.Logger]:
     """A library's logger."""
     logger = logging.getLogger("tests.library")
-    handler = StandardHandler(Lines("auth", written.append))
+    handler = StandardHandler(LogWriter({"service": "auth"}, written.append))
     logger.addHandler(handler)
     logger.propagate = False
     logger.setLevel(logging.INFO)
@@ -196,7 +196,7 @@ def test_secrets_are_masked(log: Any, library: logging.Logger, written: list[byt
 async def test_what_asyncio_says_is_masked(written: list[bytes]) -> None:
     """An exception that nobody awaits would bring its token into the log."""
     logger = logging.getLogger("asyncio")
-    handler = StandardHandler(Lines("gateway", written.append))
+    handler = StandardHandler(LogWriter({"service": "gateway"}, written.append))
     logger.addHandler(handler)
     logger.propagate = False
     try:
@@ -220,7 +220,7 @@ def test_a_line_that_cannot_be_written_is_counted() -> None:
         raise OSError("No space left on device")
 
     before = dropped()
-    logger_of(Lines("auth", fail)).info("lost")
+    logger_of(LogWriter({"service": "auth"}, fail)).info("lost")
     assert dropped() == before + 1
 
 
@@ -228,7 +228,7 @@ def test_a_collector_gets_what_is_written(written: list[bytes]) -> None:
     """The collector's lines would not be those that an operator sees here; a token among them."""
     taken: list[bytes] = []
     spool = Spool("logs", taken.extend, 10_000, 10)
-    logger_of(Lines("auth", written.append, spool)).info("x", path="?token=abcdef")
+    logger_of(LogWriter({"service": "auth"}, written.append, spool)).info("x", path="?token=abcdef")
     spool.close(time.monotonic() + 20)
     assert [line + b"\n" for line in taken] == written
 
@@ -241,7 +241,7 @@ def shown(
     monkeypatch.setenv("TERM", "xterm")
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    tell(logger_of(Lines("auth", written.append, None, terminal_text())))
+    tell(logger_of(LogWriter({"service": "auth"}, written.append, None, terminal_text())))
     return b"".join(written).decode()
 
 

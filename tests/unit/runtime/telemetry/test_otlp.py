@@ -11,7 +11,7 @@ import pytest
 
 import palaver
 from palaver.runtime.startup import StartError
-from palaver.runtime.telemetry.otlp import Collector, ExportError, open_collectors
+from palaver.runtime.telemetry.otlp import Collector, ExportError, open_collectors, resource_of
 from palaver.runtime.telemetry.spans import Event, Link, Span
 from tests.harness.otlp_receiver import Receiver, running_receiver, values_of
 
@@ -32,7 +32,7 @@ def collectors(receiver: Receiver) -> Iterator[tuple[Collector, Collector]]:
     """The ways of spans and of lines to an empty collector."""
     receiver.spans.clear()
     receiver.lines.clear()
-    opened = open_collectors("messenger", receiver.endpoint)
+    opened = open_collectors("messenger", "messenger-2", receiver.endpoint)
     yield opened
     for each in opened:
         each.stop()
@@ -93,7 +93,9 @@ def test_a_collector_is_told_who_speaks(receiver: Receiver, collectors: tuple[Co
     assert resource["service.name"] == "messenger"
     assert resource["service.version"] == palaver.__version__
     assert resource["host.name"] == socket.gethostname()
-    assert len(resource["service.instance.id"]) == 36
+    assert resource["service.instance.id"] == "messenger-2"
+    # Of a process without a name of its own: new at each start
+    assert len(str(resource_of("auth", "auth").attributes["service.instance.id"])) == 36
 
 
 def test_all_of_a_line_arrives(receiver: Receiver, collectors: tuple[Collector, Collector]) -> None:
@@ -145,7 +147,7 @@ def test_a_dead_collector_is_one_quick_error(signal: int, caplog: pytest.LogCapt
     """The exporter would try for minutes, and write a line for each time."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        opened = open_collectors("auth", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        opened = open_collectors("auth", "auth", f"http://127.0.0.1:{nobody.getsockname()[1]}")
     lines = [
         encoded(Span("x", "server", TRACE_ID, SPAN_ID, "", 1, 2, {})),
         b'{"time":"2026-11-24T00:05:41Z","level":"info","service":"a","event":"x","trace_id":"","span_id":""}',
@@ -169,4 +171,4 @@ def test_wrong_variables_stop_the_start(monkeypatch: pytest.MonkeyPatch, variabl
     """A service would die with a traceback, or run without telemetry."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(StartError, match=f"cannot export to http://127.0.0.1:1: .*{variable}"):
-        open_collectors("auth", "http://127.0.0.1:1")
+        open_collectors("auth", "auth", "http://127.0.0.1:1")

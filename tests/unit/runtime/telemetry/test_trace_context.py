@@ -6,7 +6,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from palaver.runtime.telemetry.trace_context import Trace, new_span_id, new_trace_id, read_traceparent
+from palaver.runtime.telemetry.trace_context import (
+    NO_TRACE,
+    TraceContext,
+    new_span_id,
+    new_trace_id,
+    parse_own_traceparent,
+    parse_traceparent,
+)
 
 HEX = "0123456789abcdef"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -18,28 +25,29 @@ def ids(size: int) -> st.SearchStrategy[str]:
     return st.text(HEX, min_size=size, max_size=size).filter(lambda text: text.strip("0") != "")
 
 
-def rule(text: str) -> Trace | None:
+def rule(text: str) -> TraceContext:
     """W3C Trace Context §3.2 once more, written as its text goes and not for speed."""
     parts = text.split("-")
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
-        return None
+        return NO_TRACE
     if any(letter not in HEX for part in parts[:4] for letter in part):
-        return None
+        return NO_TRACE
     version, trace_id, span_id, flags = parts[:4]
     if version == "ff" or set(trace_id) == {"0"} or set(span_id) == {"0"}:
-        return None
+        return NO_TRACE
     # Version 00 ends here; a later one may go on after another dash
     if version == "00" and len(text) != 55:
-        return None
-    return Trace(trace_id, span_id, int(flags, 16) % 2 == 1)
+        return NO_TRACE
+    return TraceContext(trace_id, span_id, int(flags, 16) % 2 == 1)
 
 
 @given(ids(32), ids(16), st.booleans())
 def test_a_place_survives_the_way(trace_id: str, span_id: str, sampled: bool) -> None:
     """The trace would end at the border between two services."""
-    place = Trace(trace_id, span_id, sampled)
+    place = TraceContext(trace_id, span_id, sampled)
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", place.traceparent)
-    assert read_traceparent(place.traceparent) == place
+    assert parse_traceparent(place.traceparent) == place
+    assert parse_own_traceparent(place.traceparent) == place
 
 
 @given(
@@ -71,14 +79,20 @@ def test_a_place_survives_the_way(trace_id: str, span_id: str, sampled: bool) ->
 @example(f"00-{TRACE_ID}-{SPAN_ID}-fe")
 def test_what_the_standard_allows_is_read_and_nothing_else(text: str) -> None:
     """A client's trace would be lost; or a header that is none would break its request."""
-    assert read_traceparent(text) == rule(text)
+    assert parse_traceparent(text) == rule(text)
+
+
+def test_work_of_no_trace_names_none() -> None:
+    """A service behind would take an empty id for a trace, or refuse the request."""
+    assert NO_TRACE.traceparent == ""
+    assert parse_traceparent("") is parse_own_traceparent("") is NO_TRACE
+    assert not NO_TRACE.sampled
 
 
 @given(st.text(HEX, min_size=2, max_size=2))
 def test_only_the_sampled_bit_counts(flags: str) -> None:
     """Clients of a later standard, which knows more flags, would be taken for sampled or not by accident."""
-    found = read_traceparent(f"00-{TRACE_ID}-{SPAN_ID}-{flags}")
-    assert found is not None
+    found = parse_traceparent(f"00-{TRACE_ID}-{SPAN_ID}-{flags}")
     assert found.sampled == bool(int(flags, 16) & 1)
 
 

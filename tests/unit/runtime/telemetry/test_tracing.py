@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from palaver.contracts.errors import NOT_FOUND, UNAVAILABLE, PalaverError
 from palaver.runtime.telemetry.spans import Event, Link, Span
-from palaver.runtime.telemetry.trace_context import read_traceparent
+from palaver.runtime.telemetry.trace_context import NO_TRACE, parse_traceparent
 from palaver.runtime.telemetry.tracing import (
     MOST_BELOW,
     Sampler,
     Tracer,
-    current_work,
+    current_span,
     trace_headers,
     trace_metadata,
 )
@@ -31,8 +31,8 @@ class Kept:
     def __init__(self) -> None:
         self.spans: list[Span] = []
 
-    def put_span(self, span: Span) -> None:
-        """See `traces.Sink`."""
+    def export(self, span: Span) -> None:
+        """See `tracing.SpanExporter`."""
         self.spans.append(span)
 
     @property
@@ -53,7 +53,7 @@ def tracer(kept: Kept) -> Iterator[Tracer]:
     made = Tracer()
     made.configure(kept, Sampler(0.0, 0), SLOW_SECONDS)
     yield made
-    assert current_work() is None
+    assert current_span() is None
 
 
 # ---- which traces are sampled ----
@@ -87,35 +87,33 @@ def test_all_or_nothing_is_exact() -> None:
 
 def test_a_client_can_ask_to_be_traced(tracer: Tracer) -> None:
     """Support could not say "send this header and tell me the time"."""
-    place = tracer.begin(PARENT + "01", is_edge=True)
-    assert place == read_traceparent(PARENT + "01")
+    asked = parse_traceparent(PARENT + "01")
+    assert tracer.begin(asked, is_edge=True) == asked
 
 
 def test_the_edge_decides_for_who_does_not_ask(tracer: Tracer, kept: Kept) -> None:
     """A proxy that traces, and samples none, would switch our traces off."""
-    asked = PARENT + "00"
-    assert tracer.begin(asked, is_edge=True) == read_traceparent(asked)
+    asked = parse_traceparent(PARENT + "00")
+    assert tracer.begin(asked, is_edge=True) == asked
     tracer.configure(kept, Sampler(1.0, 0), SLOW_SECONDS)
-    assert tracer.begin(asked, is_edge=True) == read_traceparent(PARENT + "01")
-    new = tracer.begin("nonsense", is_edge=True)
-    assert new is not None
+    assert tracer.begin(asked, is_edge=True) == parse_traceparent(PARENT + "01")
+    new = tracer.begin(NO_TRACE, is_edge=True)
     assert (new.span_id, new.sampled, len(new.trace_id)) == ("", True, 32)
 
 
 def test_services_behind_the_edge_do_as_it_said(tracer: Tracer, kept: Kept) -> None:
     """A request's spans would be kept in one service and missing in the next."""
     tracer.configure(kept, Sampler(1.0, 100), SLOW_SECONDS)
-    assert tracer.begin(PARENT + "00", is_edge=False) == read_traceparent(PARENT + "00")
-    assert tracer.begin(PARENT + "01", is_edge=False) == read_traceparent(PARENT + "01")
-    new = tracer.begin("", is_edge=False)
-    assert new is not None
+    for asked in (parse_traceparent(PARENT + "00"), parse_traceparent(PARENT + "01")):
+        assert tracer.begin(asked, is_edge=False) == asked
+    new = tracer.begin(NO_TRACE, is_edge=False)
     assert not new.sampled
 
 
 def test_nothing_is_made_while_traces_are_off(kept: Kept) -> None:
     """Who switches traces off would pay for them, and get ids that lead nowhere."""
     tracer = Tracer()
-    assert tracer.begin(PARENT + "01", is_edge=True) is None
+    assert tracer.begin(parse_traceparent(PARENT + "01"), is_edge=True) is NO_TRACE
     with tracer.serve("request", PARENT + "01", {}, is_edge=True) as work, tracer.span("part") as part:
         assert (work.trace_id, work.traceparent, part.trace_id) == ("", "", "")
         assert trace_headers() == {}
@@ -236,7 +234,7 @@ async def test_requests_at_once_do_not_mix(tracer: Tracer, kept: Kept) -> None:
         with tracer.serve(f"request {number}", f"00-{number:032x}-{1:016x}-01", {}, is_edge=False) as work:
             for _ in range(3):
                 await asyncio.sleep(0)
-                assert current_work() is work
+                assert current_span() is work
                 with tracer.span(f"part {number}"):
                     await asyncio.sleep(0)
 

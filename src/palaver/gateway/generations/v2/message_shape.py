@@ -115,7 +115,7 @@ def messages_of(page: pb.MessagePage) -> list[Message]:
 
 def frames_of(outbound: OutboundMessages) -> list[frames.Message]:
     """The frames of messages that were committed together, or of a changed one."""
-    chat_id, sender_id, trace_id = outbound.chat_text, outbound.sender_id, outbound.trace_id
+    chat_id, sender_id, trace_id = outbound.chat_text, outbound.sender_id, outbound.trace.trace_id
     client_ids, texts = outbound.client_ids, outbound.texts
     created, edited, deleted = outbound.created_at, outbound.edited_at, outbound.deleted_at
     return [

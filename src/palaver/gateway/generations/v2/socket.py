@@ -27,7 +27,7 @@ from palaver.gateway.sockets.commands import (
 from palaver.gateway.sockets.websocket import text_frame
 from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
-from palaver.runtime.telemetry.trace_context import read_traceparent
+from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext, parse_traceparent
 from palaver.runtime.texts import check_text
 
 MOST_CURSORS = 1_000
@@ -64,7 +64,7 @@ class CodecV2:
         if isinstance(frame, frames.SendReceipt):
             return read_receipt(frame)
         if isinstance(frame, frames.SendTyping):
-            return Type(id_from_text(frame.chat_id, "chat_id"), checked_traceparent(frame))
+            return Type(id_from_text(frame.chat_id, "chat_id"), checked_trace(frame))
         if isinstance(frame, frames.Resume):
             return read_resume(frame)
         return Answer(write(frames.Pong(frame.id)))
@@ -75,7 +75,7 @@ class CodecV2:
             id_from_text(frame.chat_id, "chat_id"),
             [id_from_text(frame.client_id, "client_id")],
             [frame.text],
-            checked_traceparent(frame),
+            checked_trace(frame),
         )
 
     def messages(self, messages: OutboundMessages) -> bytes:
@@ -87,19 +87,19 @@ class CodecV2:
         times = repeat(_committed_at(messages.created_at), len(messages.ids))
         seqs = count(messages.first_seq)
         return acknowledge(
-            messages.chat_text, messages.trace_id, messages.client_ids, seqs, messages.ids, times
+            messages.chat_text, messages.trace.trace_id, messages.client_ids, seqs, messages.ids, times
         )
 
     def stored(self, reply: SentReply, send: PendingSend) -> bytes:
         """See `FrameCodec.stored`."""
-        chat_id, trace_id = text_from_id(send.chat_id), send.traceparent[3:35]
+        chat_id, trace_id = text_from_id(send.chat_id), send.trace.trace_id
         times = map(time_text, reply.created_at)
         return acknowledge(chat_id, trace_id, send.client_ids, reply.seqs, reply.ids, times)
 
     def refused(self, error: PalaverError, send: PendingSend | None, chat_id: bytes) -> bytes:
         """See `FrameCodec.refused`."""
         client_id = text_from_id(send.client_ids[0]) if send else ""
-        trace_id = send.traceparent[3:35] if send else ""
+        trace_id = send.trace.trace_id if send else ""
         return write(error_frame(error, client_id, text_from_id(chat_id) if chat_id else "", trace_id))
 
     def hello(self, user_id: bytes, session_id: bytes, at: int) -> bytes:
@@ -169,7 +169,7 @@ def read_receipt(frame: frames.SendReceipt) -> Command:
         if not 0 <= seq <= LAST_SEQ:
             raise PalaverError(INVALID, f"{field} must be a seq", field=field)
     chat_id = id_from_text(frame.chat_id, "chat_id")
-    return MoveReceipt(chat_id, frame.received_seq, frame.read_seq, checked_traceparent(frame))
+    return MoveReceipt(chat_id, frame.received_seq, frame.read_seq, checked_trace(frame))
 
 
 def read_resume(frame: frames.Resume) -> Command:
@@ -181,14 +181,19 @@ def read_resume(frame: frames.Resume) -> Command:
         if not 0 <= seq <= LAST_SEQ:
             raise PalaverError(INVALID, "a cursor must be a seq", field="cursors")
         cursors[id_from_text(chat_id, "cursors")] = seq
-    return ResumeChats(cursors, checked_traceparent(frame))
+    return ResumeChats(cursors, checked_trace(frame))
 
 
-def checked_traceparent(frame: frames.Send | frames.SendReceipt | frames.SendTyping | frames.Resume) -> str:
-    """The frame's traceparent, or an empty text. Raises `invalid`."""
-    if frame.traceparent and read_traceparent(frame.traceparent) is None:
+def checked_trace(
+    frame: frames.Send | frames.SendReceipt | frames.SendTyping | frames.Resume,
+) -> TraceContext:
+    """The context of the frame's traceparent, if it has one. Raises `invalid`."""
+    if not frame.traceparent:
+        return NO_TRACE
+    trace = parse_traceparent(frame.traceparent)
+    if not trace.trace_id:
         raise PalaverError(INVALID, "traceparent is not one of W3C trace context", field="traceparent")
-    return frame.traceparent
+    return trace
 
 
 def field_of(text: str) -> str:

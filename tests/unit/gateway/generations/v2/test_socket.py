@@ -65,7 +65,11 @@ def test_a_send_names_the_chat_the_message_and_the_trace() -> None:
     """Nobody could write."""
     command = V2.read(send(traceparent=TRACE))
     assert isinstance(command, PendingSend)
-    assert (text_from_id(command.chat_id), command.texts, command.traceparent) == (CHAT, ["hello"], TRACE)
+    assert (text_from_id(command.chat_id), command.texts, command.trace.traceparent) == (
+        CHAT,
+        ["hello"],
+        TRACE,
+    )
     assert [text_from_id(one) for one in command.client_ids] == [CLIENT]
 
 
