@@ -1,5 +1,6 @@
 """A request to send, from its arrival to its answer."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -76,3 +77,22 @@ def new_texts(send: PendingSend) -> list[tuple[bytes, str]]:
     # By id, since a request may name one client id twice
     by_id = {stored.id: pair for stored, pair in reversed(list(zip(send.stored, pairs, strict=True)))}
     return [by_id[one] for one in send.ids]
+
+
+class CallReply:
+    """Answers one send of a unary call, which waits for `outcome`."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[list[StoredKey]] = asyncio.get_running_loop().create_future()
+
+    def store(self, send: PendingSend) -> None:
+        """See `Reply.store`."""
+        if not self.outcome.done():
+            self.outcome.set_result(stored_keys(send))
+
+    def refuse(self, error: Exception) -> None:
+        """See `Reply.refuse`."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)

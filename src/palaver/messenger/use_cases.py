@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import derived_id, new_id
+from palaver.contracts.seqs import LAST_SEQ
 from palaver.contracts.times import now_us
 from palaver.messenger.domain import ChatView, Message, Receipt, ShownChat, ShownChats, ShownInspection
 from palaver.messenger.events import Event, MembersChanged, MessageChanged
@@ -22,8 +23,6 @@ TITLE_CHARACTERS = 200
 KEY_CHARACTERS = 255
 # Most chats or messages of a page
 MOST_ENTRIES = 1_000
-# The largest seq or offset that the database's integers hold
-LAST = 2**63 - 1
 
 
 class UseCases:
@@ -90,7 +89,9 @@ class UseCases:
         behind = chat_lists.position_of(cursor)
         more = None
         if offset:
-            found = await self._database.read(chat_lists.list_chats_from, user_id, limit, min(offset, LAST))
+            found = await self._database.read(
+                chat_lists.list_chats_from, user_id, limit, min(offset, LAST_SEQ)
+            )
         else:
             found, more = await self._database.read(chat_lists.list_chats, user_id, limit, behind)
         total = await self._database.read(chat_lists.count_chats, user_id) if with_total else 0
@@ -187,7 +188,9 @@ class UseCases:
     async def set_receipt(self, user_id: bytes, chat_id: bytes, received_seq: int, read_seq: int) -> Receipt:
         """The user's receipt as stored."""
         check_id(chat_id, "chat_id")
-        return await self._engine.set_receipt(chat_id, user_id, min(received_seq, LAST), min(read_seq, LAST))
+        return await self._engine.set_receipt(
+            chat_id, user_id, min(received_seq, LAST_SEQ), min(read_seq, LAST_SEQ)
+        )
 
     # ---- for operators ----
 
@@ -195,7 +198,7 @@ class UseCases:
         """A message without its text, and how far the chat's members are. In nobody's name: `not_found` names
         whether the chat or the seq is wrong."""
         check_id(chat_id, "chat_id")
-        found = await self._database.read(inspect_message, chat_id, min(seq, LAST))
+        found = await self._database.read(inspect_message, chat_id, min(seq, LAST_SEQ))
         names = await self._directory.names_of(member.user_id for member in found.members)
         return ShownInspection(found, names)
 

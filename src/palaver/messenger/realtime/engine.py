@@ -4,30 +4,29 @@ them."""
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
-
-from sqlalchemy import Connection
+from typing import Any, ParamSpec, TypeVar
 
 from palaver.contracts.errors import RATE_LIMITED, RESTARTING, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.messenger.domain import Receipt, no_such_chat
+from palaver.messenger.domain import Receipt
 from palaver.messenger.events import Event, MembersChanged, Position, PresenceChanged, Typing
-from palaver.messenger.pending_send import PendingSend, StoredKey, stored_keys
+from palaver.messenger.pending_send import CallReply, PendingSend, StoredKey
 from palaver.messenger.realtime.bus import Bus, Published
 from palaver.messenger.realtime.bus_handler import BusHandler
 from palaver.messenger.realtime.committer import Committer
 from palaver.messenger.realtime.followed import Delivery, FollowedPositions
-from palaver.messenger.realtime.gateway_connection import GatewayConnection, GatewayReply, Socket
+from palaver.messenger.realtime.gateway_connection import GatewayReply, Socket
 from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.log_follower import LogFollower
 from palaver.messenger.realtime.memberships import CachedChat, Found, Memberships
 from palaver.messenger.realtime.ordering import OrderedDelivery
 from palaver.messenger.realtime.presence import Presence
 from palaver.messenger.realtime.presence_updates import PresenceUpdates
+from palaver.messenger.realtime.receipt_waiters import ReceiptWaiter, ReceiptWaiters
 from palaver.messenger.realtime.subscriptions import Subscriptions
 from palaver.messenger.sequencing import EXACT_ACTIVITY_MEMBERS
-from palaver.messenger.store.commit_log import append_commit, read_newest
-from palaver.messenger.store.journal import ReceiptKey, Writes
+from palaver.messenger.store.commit_log import Change, commit_change, read_newest
+from palaver.messenger.store.journal import Writes
 from palaver.messenger.store.opening import Store
 from palaver.runtime.rate_limits import RateLimiter
 from palaver.runtime.settings import MessengerSettings
@@ -36,8 +35,6 @@ from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# A function over a connection that returns its result, and what the transaction touched
-Change = Callable[Concatenate[Connection, P], tuple[T, list[Event]]]
 
 # Receipts that old clients imply, and the activity of large groups, are written this often.
 LAZY_SECONDS = 1.0
@@ -59,7 +56,7 @@ class Engine:
         self._limiter = limiter
         self._replica = new_id()
         self._lazy_activity: dict[bytes, int] = {}
-        self._receipt_waiters: dict[ReceiptKey, list[ReceiptWaiter]] = {}
+        self._receipt_waiters = ReceiptWaiters()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.followed = FollowedPositions()
         self.memberships = Memberships(
@@ -168,11 +165,11 @@ class Engine:
         user_id: bytes,
         received_seq: int,
         read_seq: int,
-        waiter: "ReceiptWaiter | None" = None,
+        waiter: ReceiptWaiter | None = None,
     ) -> None:
         """The same without waiting. `waiter`: gets the outcome."""
         if waiter is not None:
-            self._receipt_waiters.setdefault((chat_id, user_id), []).append(waiter)
+            self._receipt_waiters.add((chat_id, user_id), waiter)
         self.committer.submit_receipt((chat_id, user_id), received_seq, read_seq)
 
     async def commit(self, change: Change[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -243,7 +240,7 @@ class Engine:
             except Exception:
                 log.exception("send_not_delivered")
                 delivery.abandon()
-        self._answer_receipts(writes)
+        self._receipt_waiters.answer(writes)
         self._publish(position, (*writes.appended, *writes.others))
         # Messages were delivered above, as they are in memory
         self._handler.handle(writes.others, delivery)
@@ -288,21 +285,6 @@ class Engine:
         assert chat is not None, "a chat stays in memory as long as it has pending sends"
         chat.pending -= 1
         return chat
-
-    def _answer_receipts(self, writes: Writes) -> None:
-        for key in writes.receipts:
-            for waiter in self._receipt_waiters.pop(key, ()):
-                stored = writes.stored_receipts.get(key)
-                if isinstance(waiter, ReceiptOrigin):
-                    # Where nothing is known to be written, the gateway sends it again on its next stream
-                    if writes.error is None:
-                        waiter.gateway.confirm_receipt(waiter.number)
-                elif waiter.done():
-                    continue
-                elif stored is None:
-                    waiter.set_exception(writes.error or no_such_chat())
-                else:
-                    waiter.set_result(Receipt(key[1], stored.received_seq, stored.read_seq))
 
     # ---- other transactions ----
 
@@ -353,43 +335,3 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-class ReceiptOrigin:
-    """The gateway that sent a receipt, and by which number."""
-
-    __slots__ = ("gateway", "number")
-
-    def __init__(self, gateway: GatewayConnection, number: int) -> None:
-        self.gateway = gateway
-        self.number = number
-
-
-ReceiptWaiter = ReceiptOrigin | asyncio.Future[Receipt]
-
-
-class CallReply:
-    """Answers one send of a unary call, which waits for `outcome`."""
-
-    __slots__ = ("outcome",)
-
-    def __init__(self) -> None:
-        self.outcome: asyncio.Future[list[StoredKey]] = asyncio.get_running_loop().create_future()
-
-    def store(self, send: PendingSend) -> None:
-        """See `Reply.store`."""
-        if not self.outcome.done():
-            self.outcome.set_result(stored_keys(send))
-
-    def refuse(self, error: Exception) -> None:
-        """See `Reply.refuse`."""
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
-
-
-def commit_change(
-    connection: Connection, change: Callable[..., tuple[T, list[Event]]], args: Any, kwargs: Any
-) -> tuple[T, list[Event], Position | None]:
-    """Runs a change, and adds its row to the commit log."""
-    result, events = change(connection, *args, **kwargs)
-    return result, events, append_commit(connection, events)

@@ -4,13 +4,18 @@ A transaction writes its row itself, so that both are there or neither. SQLite l
 a time: all that write to one file are one writer, and the newest row's number plus one is the next.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select
 
 from palaver.messenger.events import Commit, Event, Position, decode_entries, encode_entries
 from palaver.messenger.store.schema import commit_log
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# A function over a connection that returns its result, and what the transaction touched
+Change = Callable[Concatenate[Connection, P], tuple[T, list[Event]]]
 
 # All that is written to one SQLite file
 WRITER = 1
@@ -42,6 +47,14 @@ def append_commit(connection: Connection, entries: Sequence[Event]) -> Position 
         insert(commit_log), {"writer": WRITER, "number": number, "entries": encode_entries(entries)}
     )
     return Position(WRITER, number)
+
+
+def commit_change(
+    connection: Connection, change: Callable[..., tuple[T, list[Event]]], args: Any, kwargs: Any
+) -> tuple[T, list[Event], Position | None]:
+    """Runs a change, and adds its row to the commit log."""
+    result, events = change(connection, *args, **kwargs)
+    return result, events, append_commit(connection, events)
 
 
 def read_newest(connection: Connection) -> dict[int, int]:

@@ -17,9 +17,10 @@ from palaver.contracts.messenger_pb2 import (
 from palaver.contracts.times import now_us
 from palaver.messenger import metrics
 from palaver.messenger.pending_send import PendingSend
-from palaver.messenger.realtime.engine import Engine, ReceiptOrigin
+from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.gateway_connection import GatewayConnection, GatewayReply, Socket
 from palaver.messenger.realtime.memberships import CachedChat, Found
+from palaver.messenger.realtime.receipt_waiters import ReceiptOrigin
 from palaver.messenger.store.opening import Store
 from palaver.messenger.stream.catch_up import catch_up
 from palaver.messenger.stream.reads import Reads
