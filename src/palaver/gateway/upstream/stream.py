@@ -31,6 +31,7 @@ from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads, add_read
 from palaver.gateway.upstream.pending_receipts import PendingReceipts, add_receipt
 from palaver.gateway.upstream.pending_sends import PendingSend, PendingSends, Sender, add_send
+from palaver.runtime.backoff import pause_after
 from palaver.runtime.telemetry.configuration import log
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -132,7 +133,7 @@ class MessengerStream:
     # ---- the stream ----
 
     async def _stay_attached(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        failures = 0
         while True:
             attached_at = asyncio.get_running_loop().time()
             try:
@@ -143,14 +144,20 @@ class MessengerStream:
                 # Whatever it was: a gateway without a stream is of no use
                 log.exception("stream to the messenger failed")
             if self._received_at > attached_at:
-                pause = FIRST_PAUSE_SECONDS
+                failures = 0
             if self._outbox.is_open:
                 metrics.BREAKS.inc()
                 self._outbox.close()
                 self._reads.note_break()
-            # Full jitter: gateways that lost one messenger do not all come back in the same moment
-            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            failures += 1
+            # Gateways that lost one messenger do not all come back in the same moment
+            pause = pause_after(
+                failures,
+                first=FIRST_PAUSE_SECONDS,
+                longest=LONGEST_PAUSE_SECONDS,
+                jitter=random.random(),  # noqa: S311 - no secret
+            )
+            await asyncio.sleep(pause)
 
     async def _attach(self) -> None:
         stream = self._stub.Attach()
