@@ -134,8 +134,13 @@ def fill(data_dir: Path, plants: dict[str, Any], messages: tuple[int, int], chat
 
 def fill_chat(connection: Any, chat_id: bytes, sender: bytes, number: int) -> None:
     """Writes `number` messages of `sender` into an empty chat."""
-    from palaver.messenger.store.schema import chats, members, message_keys, messages
+    from sqlalchemy import MetaData, Table
 
+    from palaver.messenger.store.schema import chats, members, messages
+
+    # As it stands in the file: that of an older version has fewer columns
+    message_keys = Table("message_keys", MetaData(), autoload_with=connection)
+    column_names = [column.name for column in message_keys.columns]
     now = time.time_ns() // 1000
     for first in range(1, number + 1, ROWS):
         rows = [
@@ -143,7 +148,7 @@ def fill_chat(connection: Any, chat_id: bytes, sender: bytes, number: int) -> No
             for seq in range(first, min(first + ROWS, number + 1))
         ]
         connection.execute(messages.insert(), rows)
-        keys = [{name: row[name] for name in ("chat_id", "sender_id", "client_id", "seq")} for row in rows]
+        keys = [{name: row[name] for name in column_names} for row in rows]
         connection.execute(message_keys.insert(), keys)
     connection.execute(chats.update().where(chats.c.id == chat_id).values(last_seq=number, active_at=now))
     connection.execute(members.update().where(members.c.chat_id == chat_id).values(active_at=now))
