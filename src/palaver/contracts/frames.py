@@ -74,8 +74,8 @@ class Sent(FromServer, tag="sent"):
 
 
 class Message(FromServer, tag="message"):
-    """A message that this socket did not send itself. With `edited_at` or `deleted_at` (and an empty text) and a
-    seq that was delivered before: it changed."""
+    """A message that this socket did not send itself. With `edited_at` or `deleted_at` (and an empty text)
+    and a seq that was delivered before: it changed."""
 
     chat_id: str
     seq: int
