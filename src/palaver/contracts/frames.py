@@ -6,11 +6,11 @@ import msgspec
 
 
 class FromClient(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, omit_defaults=True):
-    """A frame that a client sends. An unknown field is refused, so that a misspelt one is not lost."""
+    """A frame that a client sends. An unknown field is refused, so that a misspelt one is not ignored."""
 
 
 class Send(FromClient, tag="send"):
-    """Send one message. Repeating it with the same `client_id` writes nothing and answers the same."""
+    """Sends one message. The same `client_id` again writes nothing and gets the same answer."""
 
     chat_id: str
     client_id: str
@@ -19,7 +19,7 @@ class Send(FromClient, tag="send"):
 
 
 class SendReceipt(FromClient, tag="receipt"):
-    """Say how far the user has received or read a chat. A seq that is behind the known one does nothing."""
+    """Moves the user's receipt of a chat. A seq that is behind the known one does nothing."""
 
     chat_id: str
     received_seq: int = 0
@@ -28,21 +28,21 @@ class SendReceipt(FromClient, tag="receipt"):
 
 
 class SendTyping(FromClient, tag="typing"):
-    """Say that the user is typing; good for 5 seconds."""
+    """Shows that the user is typing; valid for 5 seconds."""
 
     chat_id: str
     traceparent: str = ""
 
 
 class Resume(FromClient, tag="resume"):
-    """Ask for all that came after the last seq seen, for each chat; at most 1,000 chats a frame."""
+    """Requests all messages after the last seq seen, for each chat; at most 1,000 chats a frame."""
 
     cursors: dict[str, int]
     traceparent: str = ""
 
 
 class Ping(FromClient, tag="ping"):
-    """Ask for a `pong`; for clients that can't send protocol pings."""
+    """Requests a `pong`, for clients that cannot send protocol pings."""
 
     id: str = ""
 
@@ -51,11 +51,11 @@ class Ping(FromClient, tag="ping"):
 
 
 class FromServer(msgspec.Struct, tag_field="type", omit_defaults=True):
-    """A frame that the server sends. Clients pass over unknown fields and types: they may be newer."""
+    """A frame that the server sends. Clients ignore unknown fields and types: the server may be newer."""
 
 
 class Hello(FromServer, tag="hello"):
-    """The socket is attached: from now on it is told of everything. `resume` now."""
+    """The socket is attached: from now on it receives everything. Send `resume` now."""
 
     user_id: str
     session_id: str
@@ -63,7 +63,7 @@ class Hello(FromServer, tag="hello"):
 
 
 class Sent(FromServer, tag="sent"):
-    """The message is on disk, at this place of the chat. Operators find what happened by `trace_id`."""
+    """The message is on disk, with this seq. Operators find its trace by `trace_id`."""
 
     client_id: str
     chat_id: str
@@ -74,8 +74,8 @@ class Sent(FromServer, tag="sent"):
 
 
 class Message(FromServer, tag="message"):
-    """A message that the socket's session did not send itself; again, with the same seq, where one was
-    edited (`edited_at`) or deleted (`deleted_at`, and an empty text)."""
+    """A message that this socket did not send itself. With `edited_at` or `deleted_at` (and an empty text)
+    and a seq that was delivered before: it changed."""
 
     chat_id: str
     seq: int
@@ -105,7 +105,7 @@ class Typing(FromServer, tag="typing"):
 
 
 class Presence(FromServer, tag="presence"):
-    """Somebody with whom the user has a direct chat came or went."""
+    """A user with whom this user has a direct chat went online or offline."""
 
     user_id: str
     online: bool
@@ -113,7 +113,7 @@ class Presence(FromServer, tag="presence"):
 
 
 class Resumed(FromServer, tag="resumed"):
-    """Everything that was missed has been told."""
+    """All missed messages have been delivered."""
 
 
 class Error(FromServer, tag="error"):
