@@ -52,7 +52,7 @@ members = Table(
     Column("received_seq", BigInteger, nullable=False, default=0),
     Column("read_seq", BigInteger, nullable=False, default=0),
     # The chat's activity, kept here so that a page of a user's chats is one walk over an index; of a large
-    # group it may lag by a few seconds (see `append.py`)
+    # group it may lag by a few seconds (see `sequencing.py`)
     Column("active_at", BigInteger, nullable=False),
     Index("members_by_activity", "user_id", "active_at", "chat_id"),
     sqlite_with_rowid=False,
