@@ -59,7 +59,8 @@ class Engine:
         self._limiter = limiter
         self._replica = new_id()
         self._lazy_activity: dict[bytes, int] = {}
-        self._receipt_waiters: dict[ReceiptKey, list[ReceiptWaiter]] = {}
+        # With the receipt that each waits for: received seq, read seq
+        self._receipt_waiters: dict[ReceiptKey, list[tuple[int, int, ReceiptWaiter]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.followed = FollowedPositions()
         self.memberships = Memberships(
@@ -172,7 +173,8 @@ class Engine:
     ) -> None:
         """The same without waiting. `waiter`: gets the outcome."""
         if waiter is not None:
-            self._receipt_waiters.setdefault((chat_id, user_id), []).append(waiter)
+            waiting = self._receipt_waiters.setdefault((chat_id, user_id), [])
+            waiting.append((received_seq, read_seq, waiter))
         self.committer.submit_receipt((chat_id, user_id), received_seq, read_seq)
 
     async def commit(self, change: Change[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -290,9 +292,14 @@ class Engine:
         return chat
 
     def _answer_receipts(self, writes: Writes) -> None:
-        for key in writes.receipts:
-            for waiter in self._receipt_waiters.pop(key, ()):
-                stored = writes.stored_receipts.get(key)
+        for key, (received_seq, read_seq) in writes.receipts.items():
+            stored = writes.stored_receipts.get(key)
+            for one in self._receipt_waiters.pop(key, ()):
+                waiter = one[2]
+                if one[0] > received_seq or one[1] > read_seq:
+                    # It came while this batch was written, and is part of the next
+                    self._receipt_waiters.setdefault(key, []).append(one)
+                    continue
                 if isinstance(waiter, ReceiptOrigin):
                     # Where nothing is known to be written, the gateway sends it again on its next stream
                     if writes.error is None:
