@@ -9,12 +9,16 @@ BATCH_BYTES = 4 * 1024 * 1024
 
 
 def split_batch(batch: GatewayBatch) -> Iterator[GatewayBatch]:
-    """The batch in pieces of about `BATCH_BYTES`, its opens first and its closes last."""
+    """The batch in pieces of about `BATCH_BYTES`, its hello and opens first and its closes last."""
     if batch.ByteSize() <= BATCH_BYTES:
         yield batch
         return
-    part = GatewayBatch(opens=batch.opens)
-    del batch.opens[:]
+    # A send before the hello would be delivered before what was missed, which would then count as delivered
+    part = GatewayBatch(opens=batch.opens, reopened=batch.reopened)
+    if batch.HasField("hello"):
+        part.hello.CopyFrom(batch.hello)
+    for field in ("hello", "opens", "reopened"):
+        batch.ClearField(field)
     size = part.ByteSize()
     for field in ("sends", "resumes", "reads"):
         entries = getattr(batch, field)

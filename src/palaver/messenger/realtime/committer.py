@@ -99,6 +99,9 @@ class Committer:
             # Whether it is on disk is unknown; senders repeat with the same client ids, so either is safe
             log.exception("batch_not_written", messages=sum(len(send.texts) for send in writes.sends))
             writes.error = PalaverError(UNAVAILABLE, retry_after=1.0, cause=repr(error))
+            # The commit itself may have failed: the journal had filled in what is undone now
+            writes.position, writes.appended, writes.others = None, (), ()
+            writes.stored_receipts = {}
             for send in writes.sends:
                 send.error = writes.error
         ended = time.time_ns()

@@ -169,7 +169,7 @@ class Engine:
     ) -> None:
         """The same without waiting. `waiter`: gets the outcome."""
         if waiter is not None:
-            self._receipt_waiters.add((chat_id, user_id), waiter)
+            self._receipt_waiters.add((chat_id, user_id), received_seq, read_seq, waiter)
         self.committer.submit_receipt((chat_id, user_id), received_seq, read_seq)
 
     async def commit(self, change: Change[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -261,8 +261,10 @@ def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBat
     if batch.ByteSize() <= most_bytes:
         yield batch
         return
-    part = MessengerBatch(opened=batch.opened)
-    del batch.opened[:]
+    # Sockets that have missed something must be sent away before they get what came after it
+    part = MessengerBatch(opened=batch.opened, log_trimmed=batch.log_trimmed)
+    batch.ClearField("opened")
+    batch.ClearField("log_trimmed")
     size = part.ByteSize()
     for field in ("deliveries", "read_replies"):
         entries = getattr(batch, field)

@@ -607,6 +607,20 @@ def test_a_large_batch_is_split_opens_first_and_closes_last() -> None:
     assert [send.request for part in parts for send in part.sends] == list(range(10))
 
 
+def test_a_large_first_batch_says_hello_before_its_sends() -> None:
+    """What was missed would come behind what is new, count as delivered, and be lost on open sockets."""
+    batch = GatewayBatch(opens=[{"socket": 1}], reopened=True, closes=[1])
+    batch.hello.gateway_id = "gateway"
+    batch.hello.followed.add(writer=1, number=7)
+    for number in range(6):
+        batch.sends.add(request=number, texts=["x" * 1_000_000])
+    first, *rest = split_batch(batch)
+    assert [(one.writer, one.number) for one in first.hello.followed] == [(1, 7)]
+    assert first.reopened
+    assert rest
+    assert not any(part.HasField("hello") or part.reopened for part in rest)
+
+
 def test_many_resumes_and_reads_are_split_too() -> None:
     """Everybody who comes back at once would break the stream that they come back to."""
     batch = GatewayBatch(closes=[1])

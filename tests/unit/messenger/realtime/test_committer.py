@@ -136,6 +136,28 @@ async def test_a_batch_that_fails_is_told_and_the_next_is_written(
     assert (good.error, good.first_seq) == (None, 1)
 
 
+async def test_a_commit_that_fails_leaves_no_outcome(
+    database: SqliteDatabase, membership: Membership, written: list[Writes]
+) -> None:
+    """Gateways would follow a position that is not on disk, and never get what is committed there later;
+    and a receipt would be confirmed, and shown to others, that is lost."""
+
+    class FullDisk:
+        async def write(self, writes: Writes) -> None:
+            await SqliteJournal(database).write(writes)
+            raise OSError("the disk was full when the transaction was committed")
+
+    committer = Committer(FullDisk(), written.append, MessengerSettings())
+    async with running(committer):
+        committer.submit(request(membership, "a"))
+        committer.submit_receipt((membership.chat_id, BOB), 1, 1)
+        await eventually(lambda: written, "the outcome")
+    (writes,) = written
+    assert writes.error is not None
+    assert (writes.position, writes.stored_receipts) == (None, {})
+    assert [*writes.appended, *writes.others] == []
+
+
 async def test_receipts_of_one_member_become_one(
     committer: Committer, membership: Membership, written: list[Writes]
 ) -> None:

@@ -142,6 +142,23 @@ async def test_receipts_are_answered_when_they_are_stored(
     messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
 
 
+async def test_a_receipt_that_comes_during_a_write_is_answered_by_its_own(
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
+) -> None:
+    """A gateway would forget a receipt that is not on disk yet, and a kill would lose it; and a caller would
+    get an older receipt than it has just set."""
+    await send(replica, chat_id, "a", "b")
+    holding = sqlite3.connect(messenger_db.file, isolation_level=None)
+    holding.execute("BEGIN IMMEDIATE")
+    first = asyncio.create_task(replica.engine.set_receipt(chat_id, BOB, 1, 1))
+    await asyncio.sleep(0.05)
+    second = asyncio.create_task(replica.engine.set_receipt(chat_id, BOB, 2, 2))
+    await asyncio.sleep(0.05)
+    holding.execute("ROLLBACK")
+    holding.close()
+    assert ((await first).read_seq, (await second).read_seq) == (1, 2)
+
+
 async def test_deliveries_to_old_clients_become_receipts(
     messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:

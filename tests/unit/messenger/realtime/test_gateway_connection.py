@@ -236,6 +236,15 @@ def test_a_large_batch_is_split_in_order() -> None:
     assert [part.settled for part in parts] == [False] * (len(parts) - 1) + [True]
 
 
+def test_a_trimmed_log_is_named_by_the_first_part() -> None:
+    """Sockets would get new messages behind a hole, then be sent away with cursors beyond the hole."""
+    batch = MessengerBatch(log_trimmed=True)
+    for seq in range(100):
+        batch.deliveries.add(first_seq=seq, texts=["x" * 1_000])
+    parts = list(split_batch(batch, 10_000))
+    assert [part.log_trimmed for part in parts] == [True] + [False] * (len(parts) - 1)
+
+
 def test_many_answers_are_split_too() -> None:
     """Readers of long pages would break the stream that all sockets hang on."""
     batch = MessengerBatch(followed=[{"writer": 1, "number": 9}])
