@@ -68,7 +68,7 @@ class Engine:
         )
         self.hub = Hub()
         self.committer = Committer(store.journal, self._committed, settings)
-        self._subscriptions = Subscriptions(bus, self._replica, store.database)
+        self._subscriptions = Subscriptions(bus, self._replica, store.database, self.memberships)
         self._ordering = OrderedDelivery(self.hub, store.messages)
         self._handler = BusHandler(
             self.memberships,
