@@ -245,10 +245,15 @@ class Engine:
             except Exception:
                 log.exception("send_not_delivered")
                 delivery.abandon()
-        self._answer_receipts(writes)
-        self._publish(position, (*writes.appended, *writes.others))
-        # Messages were delivered above, as they are in memory
-        self._handler.handle(writes.others, delivery)
+        try:
+            self._answer_receipts(writes)
+            self._publish(position, (*writes.appended, *writes.others))
+            # Messages were delivered above, as they are in memory
+            self._handler.handle(writes.others, delivery)
+        except Exception:
+            # Otherwise it would count as under way for ever, and nobody would read it from the log
+            delivery.abandon()
+            raise
 
     def _check_again(self, send: PendingSend) -> None:
         chat_id = send.membership.chat_id
