@@ -262,6 +262,11 @@ class Engine:
 
         def admit(chat: Found) -> None:
             if isinstance(chat, PalaverError):
+                known = self.memberships.get(chat_id)
+                if known is not None:
+                    # Of another replica's message with this client id, its outcome would be waited for
+                    known.delivery.unsettled.difference_update(send.client_ids)
+                    self._ordering.go_on(known)
                 send.reply.refuse(chat)
                 return
             send.membership = chat.membership

@@ -362,3 +362,18 @@ async def test_a_batch_that_cannot_be_published_is_delivered_from_the_log(
         await eventually(lambda: gateway.all("receipts"), "delivered from the log")
         assert [list(one.sockets) for one in gateway.all("receipts")] == [[alice]]
         await eventually(lambda: replica.engine.followed.settled, "followed")
+
+
+async def test_a_refused_send_keeps_nothing_waiting(
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
+) -> None:
+    """A message that another replica has stored with its client id would wait for its outcome for ever, and
+    so would all that comes behind it in the chat."""
+    await send(replica, chat_id, "a")
+    # Through another replica, which this one has not heard of yet
+    messenger_db.write(remove_member, chat_id, ALICE, BOB)
+    late = asyncio.ensure_future(send(replica, chat_id, "late", sender=BOB))
+    assert (await refused(late)).kind is NOT_FOUND
+    chat = replica.engine.memberships.get(chat_id)
+    assert chat is not None
+    assert (chat.pending, chat.delivery.unsettled) == (0, set())
