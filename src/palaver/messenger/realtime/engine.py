@@ -3,7 +3,7 @@ them."""
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
@@ -204,6 +204,13 @@ class Engine:
         """Removes a socket."""
         if self.hub.remove(socket) and not self.committer.is_stopping:
             self._presence_updates.close(socket.user_id)
+
+    def read_members_anew(self, chat_ids: Iterable[bytes]) -> None:
+        """Before somebody gets what was missed in these chats. A replica that has nobody in a chat does not
+        get who leaves it."""
+        for chat_id in chat_ids:
+            if not self._subscriptions.is_followed(chat_id):
+                self.memberships.invalidate(chat_id)
 
     # ---- sends on their way in ----
 

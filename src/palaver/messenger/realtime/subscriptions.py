@@ -57,6 +57,10 @@ class Subscriptions:
             del self._users_in[chat_id]
         await self._bus.unsubscribe(self._replica, [user_id, *unused])
 
+    def is_followed(self, chat_id: bytes) -> bool:
+        """Whether this replica gets all that happens in a chat."""
+        return not self._bus.is_shared or chat_id in self._users_in
+
     def topics_of(self, user_id: bytes) -> set[bytes]:
         """What concerns a user who is here: their chats, through which their companions are reached."""
         return self._chats_of.get(user_id, set())
