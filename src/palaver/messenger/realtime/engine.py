@@ -3,7 +3,7 @@ them."""
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from palaver.contracts.errors import RATE_LIMITED, RESTARTING, PalaverError
@@ -64,7 +64,7 @@ class Engine:
         )
         self.hub = Hub()
         self.committer = Committer(store.journal, self._committed, settings)
-        self._subscriptions = Subscriptions(bus, self._replica, store.database)
+        self._subscriptions = Subscriptions(bus, self._replica, store.database, self.memberships)
         self._ordering = OrderedDelivery(self.hub, store.messages)
         self._handler = BusHandler(
             self.memberships,
@@ -200,6 +200,13 @@ class Engine:
         if self.hub.remove(socket) and not self.committer.is_stopping:
             self._presence_updates.close(socket.user_id)
 
+    def read_members_anew(self, chat_ids: Iterable[bytes]) -> None:
+        """Before somebody gets what was missed in these chats. A replica that has nobody in a chat does not
+        get who leaves it."""
+        for chat_id in chat_ids:
+            if not self._subscriptions.is_followed(chat_id):
+                self.memberships.invalidate(chat_id)
+
     # ---- sends on their way in ----
 
     def admit(self, chat: CachedChat, send: PendingSend) -> None:
@@ -240,10 +247,15 @@ class Engine:
             except Exception:
                 log.exception("send_not_delivered")
                 delivery.abandon()
-        self._receipt_waiters.answer(writes)
-        self._publish(position, (*writes.appended, *writes.others))
-        # Messages were delivered above, as they are in memory
-        self._handler.handle(writes.others, delivery)
+        try:
+            self._receipt_waiters.answer(writes)
+            self._publish(position, (*writes.appended, *writes.others))
+            # Messages were delivered above, as they are in memory
+            self._handler.handle(writes.others, delivery)
+        except Exception:
+            # Otherwise it would count as under way for ever, and nobody would read it from the log
+            delivery.abandon()
+            raise
 
     def _check_again(self, send: PendingSend) -> None:
         chat_id = send.membership.chat_id
@@ -252,6 +264,11 @@ class Engine:
 
         def admit(chat: Found) -> None:
             if isinstance(chat, PalaverError):
+                known = self.memberships.get(chat_id)
+                if known is not None:
+                    # Of another replica's message with this client id, its outcome would be waited for
+                    known.delivery.unsettled.difference_update(send.client_ids)
+                    self._ordering.go_on(known)
                 send.reply.refuse(chat)
                 return
             send.membership = chat.membership

@@ -35,14 +35,16 @@ class DeliveryState:
 
 
 class CachedChat:
-    """One chat in memory. `pending`: its sends that are not answered yet; it stays for so long."""
+    """One chat in memory. `pending`: its sends that are not answered yet; it stays for so long. `is_behind`:
+    what others wrote may not have reached it."""
 
-    __slots__ = ("delivery", "is_stale", "membership", "pending")
+    __slots__ = ("delivery", "is_behind", "is_stale", "membership", "pending")
 
     def __init__(self, membership: Membership, delivered_seq: int) -> None:
         self.membership = membership
         self.delivery = DeliveryState(delivered_seq)
         self.is_stale = False
+        self.is_behind = False
         self.pending = 0
 
 
@@ -127,6 +129,14 @@ class Memberships:
         if chat_id in self._loading:
             self._outdated.add(chat_id)
 
+    def catch_up(self, chat_id: bytes) -> None:
+        """From now on the replica gets what others write to the chat: that was so only if somebody here was
+        in it. It is read anew with how far it has come."""
+        chat = self._known.get(chat_id)
+        if chat is not None:
+            chat.is_behind = True
+        self.invalidate(chat_id)
+
     async def stop(self) -> None:
         """Waits for what is being read."""
         await asyncio.gather(*self._tasks)
@@ -166,6 +176,13 @@ class Memberships:
         if chat is not None:
             chat.membership = membership
             chat.is_stale = False
+            state = chat.delivery
+            if chat.is_behind and membership.chat_id not in self._outdated:
+                chat.is_behind = False
+                if not (state.held or state.waiting or state.is_filling):
+                    # Nobody was here to get what came meanwhile; live it would come as new
+                    state.delivered_seq = max(state.delivered_seq, delivered_seq)
+                    state.wanted_seq = max(state.wanted_seq, state.delivered_seq)
             self._known.move_to_end(membership.chat_id)
             return chat
         chat = self._known[membership.chat_id] = CachedChat(membership, delivered_seq)

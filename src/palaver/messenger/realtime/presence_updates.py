@@ -140,8 +140,11 @@ class PresenceUpdates:
             await self._subscriptions.remove_user(changed.user_id)
 
     async def _announce_lost(self) -> None:
-        """Who is stored as online, and has a socket nowhere, was at a replica that died."""
+        """Who is stored as online, and has a socket nowhere, was at a replica that died. Who has one here and
+        is not stored came in a batch that failed, or another replica took them for lost."""
         stored = await self._database.read(read_online)
+        for user_id in self._hub.online.keys() - stored:
+            self._committer.submit_presence(user_id, True, now_us())
         present = await self._presence.present(stored)
         for user_id in stored:
             if user_id not in present and user_id not in self._hub.online and user_id not in self._leaving:

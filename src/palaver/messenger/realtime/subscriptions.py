@@ -5,6 +5,7 @@ from collections import Counter
 
 from palaver.messenger.events import MembersChanged
 from palaver.messenger.realtime.bus import Bus
+from palaver.messenger.realtime.memberships import Memberships
 from palaver.messenger.store.members import read_chats_of
 from palaver.runtime.sql.database import Database
 
@@ -12,10 +13,11 @@ from palaver.runtime.sql.database import Database
 class Subscriptions:
     """Follows the first and last sockets of users. Where the bus is not shared nothing is read or kept."""
 
-    def __init__(self, bus: Bus, replica: bytes, database: Database) -> None:
+    def __init__(self, bus: Bus, replica: bytes, database: Database, memberships: Memberships) -> None:
         self._bus = bus
         self._replica = replica
         self._database = database
+        self._memberships = memberships
         self._chats_of: dict[bytes, set[bytes]] = {}
         self._users_in: Counter[bytes] = Counter()
         self._ready: dict[bytes, asyncio.Event] = {}
@@ -55,6 +57,10 @@ class Subscriptions:
             del self._users_in[chat_id]
         await self._bus.unsubscribe(self._replica, [user_id, *unused])
 
+    def is_followed(self, chat_id: bytes) -> bool:
+        """Whether this replica gets all that happens in a chat."""
+        return not self._bus.is_shared or chat_id in self._users_in
+
     def topics_of(self, user_id: bytes) -> set[bytes]:
         """What concerns a user who is here: their chats, through which their companions are reached."""
         return self._chats_of.get(user_id, set())
@@ -76,6 +82,9 @@ class Subscriptions:
             # The last socket closed meanwhile
             return
         new = [chat_id for chat_id in chat_ids if chat_id not in known]
+        unfollowed = [chat_id for chat_id in new if not self._users_in[chat_id]]
         known.update(new)
         self._users_in.update(new)
         await self._bus.subscribe(self._replica, new)
+        for chat_id in unfollowed:
+            self._memberships.catch_up(chat_id)

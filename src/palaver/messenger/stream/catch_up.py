@@ -85,6 +85,8 @@ async def deliver_commits(
     missed = Missed(commits)
     for chat_id in missed.members:
         engine.memberships.invalidate(chat_id)
+    touched = (*missed.changed, *missed.receipts)
+    engine.read_members_anew({*missed.appended, *(chat_id for chat_id, _ in touched)})
     for chat_id, ranges in missed.appended.items():
         chat = await chat_of(gateway, chat_id, engine)
         if chat is not None:

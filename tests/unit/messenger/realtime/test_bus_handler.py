@@ -228,3 +228,27 @@ async def test_two_replicas_deliver_one_order(messenger_db: MessengerDatabase) -
         for gateway, socket in ((near, alice), (near, watching), (far, bob)):
             await eventually(lambda g=gateway, s=socket: len(g.seqs(s)) >= 120, "all delivered")
             assert gateway.seqs(socket) == list(range(1, 121))
+
+
+async def test_who_comes_back_gets_nothing_a_second_time(messenger_db: MessengerDatabase) -> None:
+    """A client that connects to a replica on which it was before would get everything since then as new."""
+    chat_id = messenger_db.direct(ALICE, BOB)
+    cluster = Cluster()
+    async with (
+        running_replica(messenger_db, cluster) as one,
+        running_replica(messenger_db, cluster) as two,
+        gateway_stream(two, messenger_db.keys) as far,
+    ):
+        bob = await far.open(BOB)
+        await say(one, chat_id, "a")
+        await eventually(lambda: far.seqs(bob) == [1], "delivered")
+        far.write(closes=[bob])
+        await eventually(lambda: not two.engine.hub.online, "closed")
+        await eventually(lambda: not two.engine._subscriptions._ready, "unsubscribed", seconds=5)
+        for text in "bcd":
+            await say(one, chat_id, text)
+        again = await far.open(BOB)
+        await say(one, chat_id, "e")
+        await eventually(lambda: 5 in far.seqs(again), "delivered")
+        assert far.seqs(again) == [5]
+        assert far.seqs(bob) == [1]

@@ -17,7 +17,7 @@ from palaver.messenger.store.commit_log import read_after, read_newest
 from palaver.messenger.store.schema import chats, messages
 from tests.harness.gateway_stream import gateway_stream
 from tests.harness.messenger_database import MessengerDatabase
-from tests.harness.realtime import Replica, running_replica
+from tests.harness.realtime import Cluster, Replica, running_replica
 from tests.harness.waiting import eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
@@ -336,3 +336,44 @@ async def test_a_change_and_its_entry_of_the_log_are_there_both_or_neither(
     ]
     assert replica.engine.followed.vector == messenger_db.write(read_newest)
     assert replica.engine.followed.settled
+
+
+async def test_a_batch_that_cannot_be_published_is_delivered_from_the_log(
+    messenger_db: MessengerDatabase, chat_id: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Positions would stand still from then on: each gateway that comes back would be sent everything since,
+    and once the log is trimmed, all of its sockets would be closed."""
+    monkeypatch.setattr("palaver.messenger.realtime.log_follower.HOLE_SECONDS", 0.02)
+    cluster = Cluster()
+    publish = cluster.bus.publish
+    async with (
+        running_replica(messenger_db, cluster) as replica,
+        gateway_stream(replica, messenger_db.keys) as gateway,
+    ):
+        alice = await gateway.open(ALICE)
+        await send(replica, chat_id, "a")
+
+        def fail(*_: object) -> None:
+            monkeypatch.setattr(cluster.bus, "publish", publish)
+            raise OSError("the bus is away")
+
+        monkeypatch.setattr(cluster.bus, "publish", fail)
+        await replica.engine.set_receipt(chat_id, BOB, 1, 1)
+        await eventually(lambda: gateway.all("receipts"), "delivered from the log")
+        assert [list(one.sockets) for one in gateway.all("receipts")] == [[alice]]
+        await eventually(lambda: replica.engine.followed.settled, "followed")
+
+
+async def test_a_refused_send_keeps_nothing_waiting(
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
+) -> None:
+    """A message that another replica has stored with its client id would wait for its outcome for ever, and
+    so would all that comes behind it in the chat."""
+    await send(replica, chat_id, "a")
+    # Through another replica, which this one has not heard of yet
+    messenger_db.write(remove_member, chat_id, ALICE, BOB)
+    late = asyncio.ensure_future(send(replica, chat_id, "late", sender=BOB))
+    assert (await refused(late)).kind is NOT_FOUND
+    chat = replica.engine.memberships.get(chat_id)
+    assert chat is not None
+    assert (chat.pending, chat.delivery.unsettled) == (0, set())

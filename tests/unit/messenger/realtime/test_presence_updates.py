@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from palaver.contracts.ids import new_id
 from palaver.messenger.events import PresenceChanged
@@ -194,3 +194,23 @@ async def test_the_users_of_a_replica_that_was_killed_are_gone_with_it(
         ahead = LIFETIME_SECONDS + 1
         await eventually(lambda: states(gateway, alice, BOB)[-1:] == [False], "offline", seconds=5)
         assert stored(messenger_db, ALICE) is True
+
+
+async def test_who_came_while_the_disk_was_away_is_online_soon(
+    messenger_db: MessengerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever connected in a bad moment would be shown as offline until they connect again."""
+    monkeypatch.setattr(module, "RETURN_SECONDS", 0.1)
+    monkeypatch.setattr(module, "REFRESH_SECONDS", 0.1)
+    messenger_db.direct(ALICE, BOB)
+    async with (
+        running_replica(messenger_db) as replica,
+        gateway_stream(replica, messenger_db.keys) as gateway,
+    ):
+        alice = await gateway.open(ALICE)
+        await eventually(lambda: stored(messenger_db, ALICE), "online")
+        messenger_db.write(lambda c: c.execute(text("ALTER TABLE presence RENAME TO away")))
+        await gateway.open(BOB)
+        await asyncio.sleep(0.1)
+        messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO presence")))
+        await eventually(lambda: states(gateway, alice, BOB) == [True], "online", seconds=5)

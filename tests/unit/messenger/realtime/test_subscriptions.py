@@ -8,7 +8,9 @@ import pytest_asyncio
 
 from palaver.contracts.ids import new_id
 from palaver.messenger.events import MembersChanged
-from palaver.messenger.realtime.bus import InProcessBus, LocalBus
+from palaver.messenger.realtime.bus import Bus, InProcessBus, LocalBus
+from palaver.messenger.realtime.followed import FollowedPositions
+from palaver.messenger.realtime.memberships import Memberships
 from palaver.messenger.realtime.subscriptions import Subscriptions
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.messenger_database import MessengerDatabase
@@ -26,6 +28,12 @@ class NotedBus(InProcessBus):
         return self._topics[REPLICA]
 
 
+def new_subscriptions(bus: Bus, database: Any) -> Subscriptions:
+    """Those of a replica that has no chat in memory."""
+    memberships = Memberships(database, FollowedPositions(), 10, is_shared=bus.is_shared)
+    return Subscriptions(bus, REPLICA, database, memberships)
+
+
 @pytest_asyncio.fixture
 async def bus() -> NotedBus:
     """A bus with one replica."""
@@ -40,7 +48,7 @@ async def test_a_users_chats_are_subscribed_to_while_they_are_here(
     """Users would miss what other replicas write, or a replica go on reading for those who have gone."""
     shared, own = messenger_db.direct(ALICE, BOB), messenger_db.group([ALICE, CAROL])
     messenger_db.direct(BOB, CAROL)
-    subscriptions = Subscriptions(bus, REPLICA, database)
+    subscriptions = new_subscriptions(bus, database)
     await subscriptions.add_user(ALICE)
     assert bus.topics == {ALICE, shared, own} == {ALICE, *subscriptions.topics_of(ALICE)}
     await subscriptions.remove_user(ALICE)
@@ -54,7 +62,7 @@ async def test_a_chat_of_two_users_stays_until_both_have_gone(
 ) -> None:
     """Somebody would hear nothing more of a chat whose other side has left this replica."""
     shared = messenger_db.direct(ALICE, BOB)
-    subscriptions = Subscriptions(bus, REPLICA, database)
+    subscriptions = new_subscriptions(bus, database)
     for user_id in (ALICE, BOB, ALICE):
         await subscriptions.add_user(user_id)
     await subscriptions.remove_user(ALICE)
@@ -67,7 +75,7 @@ async def test_a_chat_that_is_joined_is_followed(
     messenger_db: MessengerDatabase, database: SqliteDatabase, bus: NotedBus
 ) -> None:
     """Somebody who is added to a group would hear nothing of it until they connect again."""
-    subscriptions = Subscriptions(bus, REPLICA, database)
+    subscriptions = new_subscriptions(bus, database)
     await subscriptions.add_user(ALICE)
     group = messenger_db.group([BOB, ALICE])
     joined = MembersChanged(group, (ALICE, CAROL))
@@ -104,7 +112,7 @@ async def test_a_chat_that_is_joined_while_chats_are_read_is_followed(
 ) -> None:
     """Somebody who is added to a group while they connect would hear nothing of it."""
     slow = SlowDatabase(database)
-    subscriptions = Subscriptions(bus, REPLICA, slow)  # type: ignore[arg-type] # the port's one method that is used
+    subscriptions = new_subscriptions(bus, slow)
     adding = asyncio.create_task(subscriptions.add_user(ALICE))
     await asyncio.sleep(0.02)
     group = messenger_db.group([BOB, ALICE])
@@ -122,7 +130,7 @@ async def test_a_second_socket_waits_for_the_firsts_subscriptions(
     """Of two sockets that open at once the second would miss what is written until the first is ready."""
     shared = messenger_db.direct(ALICE, BOB)
     slow = SlowDatabase(database)
-    subscriptions = Subscriptions(bus, REPLICA, slow)  # type: ignore[arg-type] # the port's one method that is used
+    subscriptions = new_subscriptions(bus, slow)
     opening = [asyncio.create_task(subscriptions.add_user(ALICE)) for _ in range(2)]
     await asyncio.sleep(0.02)
     assert not any(task.done() for task in opening)
@@ -136,7 +144,7 @@ async def test_alone_nothing_is_read(messenger_db: MessengerDatabase, database: 
     """Each first socket would cost a read that nobody needs."""
     messenger_db.direct(ALICE, BOB)
     slow = SlowDatabase(database)
-    subscriptions = Subscriptions(LocalBus(), REPLICA, slow)  # type: ignore[arg-type] # the port's one method that is used
+    subscriptions = new_subscriptions(LocalBus(), slow)
     await subscriptions.add_user(ALICE)
     await subscriptions.remove_user(ALICE)
     assert slow.reads == 0

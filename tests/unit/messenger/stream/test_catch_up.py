@@ -18,7 +18,7 @@ from palaver.messenger.use_cases import add_members
 from tests.harness.gateway_stream import GatewayStream, gateway_stream
 from tests.harness.journal_rows import write_messages
 from tests.harness.messenger_database import MessengerDatabase
-from tests.harness.realtime import Replica, running_replica
+from tests.harness.realtime import Cluster, Replica, running_replica
 from tests.harness.waiting import eventually
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
@@ -206,6 +206,22 @@ async def test_sockets_of_former_members_are_told_nothing_new(
     async with gateway_stream(replica, messenger_db.keys, followed=followed, opens=opens) as gateway:
         await eventually(lambda: gateway.seqs(2) == [1], "caught up")
         assert gateway.seqs(1) == []
+
+
+async def test_who_left_by_another_replica_gets_nothing_new(messenger_db: MessengerDatabase) -> None:
+    """A gateway that comes back to another replica would let former members read on (promise P5)."""
+    group = messenger_db.group([ALICE, BOB])
+    cluster = Cluster()
+    async with running_replica(messenger_db, cluster) as one, running_replica(messenger_db, cluster) as two:
+        # By a call, so that the other replica knows the members, and has no socket in the group
+        await say(two, group, "before", sender=BOB)
+        await one.use_cases.remove_member(ALICE, group, BOB)
+        followed = stood(messenger_db)
+        await say(one, group, "not for Bob")
+        await one.use_cases.edit_message(ALICE, group, 2, "not for Bob either")
+        async with gateway_stream(two, messenger_db.keys, followed=followed, opens=again(BOB)) as gateway:
+            await caught_up(gateway, messenger_db)
+            assert gateway.deliveries_to(1) == []
 
 
 async def test_new_members_are_told_what_came_since_they_joined(
