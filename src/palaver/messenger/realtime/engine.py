@@ -318,9 +318,11 @@ class Engine:
                     self._receipt_waiters.setdefault(key, []).append(one)
                     continue
                 if isinstance(waiter, ReceiptOrigin):
-                    # Where nothing is known to be written, the gateway sends it again on its next stream
                     if writes.error is None:
                         waiter.gateway.confirm_receipt(waiter.number)
+                    else:
+                        # The gateway sends it again on its next stream, which may be days away
+                        asyncio.get_running_loop().call_later(LAZY_SECONDS, self.submit_receipt, *key, *one)
                 elif waiter.done():
                     continue
                 elif stored is None:
