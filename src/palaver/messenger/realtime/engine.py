@@ -322,7 +322,9 @@ class Engine:
                         waiter.gateway.confirm_receipt(waiter.number)
                     else:
                         # The gateway sends it again on its next stream, which may be days away
-                        asyncio.get_running_loop().call_later(LAZY_SECONDS, self.submit_receipt, *key, *one)
+                        asyncio.get_running_loop().call_later(
+                            LAZY_SECONDS, self.submit_receipt, *key, one[0], one[1], waiter
+                        )
                 elif waiter.done():
                     continue
                 elif stored is None:
