@@ -56,7 +56,7 @@ class Engine:
         self._limiter = limiter
         self._replica = new_id()
         self._lazy_activity: dict[bytes, int] = {}
-        self._receipt_waiters = ReceiptWaiters()
+        self._receipt_waiters = ReceiptWaiters(self.submit_receipt)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.followed = FollowedPositions()
         self.memberships = Memberships(

@@ -14,6 +14,9 @@ from palaver.messenger.store.members import read_memberships
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
 
+# What waits for its chat at a stop is refused after so long.
+STOP_SECONDS = 2.0
+
 
 class DeliveryState:
     """How far a chat's messages have been delivered to this replica's sockets.
@@ -138,8 +141,9 @@ class Memberships:
         self.invalidate(chat_id)
 
     async def stop(self) -> None:
-        """Waits for what is being read."""
-        await asyncio.gather(*self._tasks)
+        """Waits for what is being read, but not for ever: gateways go on to send what must be read."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
 
     def _load(self, chat_id: bytes, then: Then) -> None:
         if not self._loading:

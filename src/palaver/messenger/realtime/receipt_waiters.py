@@ -1,11 +1,15 @@
 """Those who wait until a receipt is on disk."""
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
 from palaver.messenger.domain import Receipt, no_such_chat
 from palaver.messenger.realtime.gateway_connection import GatewayConnection
 from palaver.messenger.store.journal import ReceiptKey, Writes
+
+# Receipts of gateways that could not be written are written again after so long
+RETRY_SECONDS = 1.0
 
 
 class ReceiptOrigin:
@@ -30,9 +34,10 @@ class WaitingFor(NamedTuple):
 
 
 class ReceiptWaiters:
-    """Who waits for which receipts."""
+    """Who waits for which receipts. `submit_again`: as `Engine.submit_receipt`."""
 
-    def __init__(self) -> None:
+    def __init__(self, submit_again: Callable[[bytes, bytes, int, int, ReceiptWaiter], None]) -> None:
+        self._submit_again = submit_again
         self._waiting: dict[ReceiptKey, list[WaitingFor]] = {}
 
     def add(self, key: ReceiptKey, received_seq: int, read_seq: int, waiter: ReceiptWaiter) -> None:
@@ -46,19 +51,22 @@ class ReceiptWaiters:
                 if one.received_seq > received_seq or one.read_seq > read_seq:
                     # It came while this batch was written, and is part of the next
                     self._waiting.setdefault(key, []).append(one)
+                elif isinstance(one.waiter, asyncio.Future):
+                    _answer_call(one.waiter, key, writes)
+                elif writes.error is None:
+                    one.waiter.gateway.confirm_receipt(one.waiter.number)
                 else:
-                    _answer(one.waiter, key, writes)
+                    # The gateway sends it again on its next stream, which may be days away
+                    asyncio.get_running_loop().call_later(
+                        RETRY_SECONDS, self._submit_again, *key, one.received_seq, one.read_seq, one.waiter
+                    )
 
 
-def _answer(waiter: ReceiptWaiter, key: ReceiptKey, writes: Writes) -> None:
+def _answer_call(outcome: asyncio.Future[Receipt], key: ReceiptKey, writes: Writes) -> None:
     stored = writes.stored_receipts.get(key)
-    if isinstance(waiter, ReceiptOrigin):
-        # Where nothing is known to be written, the gateway sends it again on its next stream
-        if writes.error is None:
-            waiter.gateway.confirm_receipt(waiter.number)
-    elif waiter.done():
+    if outcome.done():
         return
-    elif stored is None:
-        waiter.set_exception(writes.error or no_such_chat())
+    if stored is None:
+        outcome.set_exception(writes.error or no_such_chat())
     else:
-        waiter.set_result(Receipt(key[1], stored.received_seq, stored.read_seq))
+        outcome.set_result(Receipt(key[1], stored.received_seq, stored.read_seq))

@@ -159,6 +159,29 @@ async def test_a_receipt_that_comes_during_a_write_is_answered_by_its_own(
     assert ((await first).read_seq, (await second).read_seq) == (1, 2)
 
 
+async def test_a_gateways_receipt_is_written_once_the_disk_is_back(
+    messenger_db: MessengerDatabase,
+    replica: Replica,
+    chat_id: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was read in a bad moment would stay unread for others until the gateway's stream breaks; and after
+    20,000 such receipts the gateway would refuse all others."""
+    monkeypatch.setattr("palaver.messenger.realtime.receipt_waiters.RETRY_SECONDS", 0.1)
+    await send(replica, chat_id, "a")
+    async with gateway_stream(replica, messenger_db.keys) as gateway:
+        bob = await gateway.open(BOB)
+        await asyncio.sleep(0.05)
+        messenger_db.write(lambda c: c.execute(text("ALTER TABLE members RENAME TO away")))
+        gateway.write(
+            receipts=[{"socket": bob, "chat_id": chat_id, "received_seq": 1, "read_seq": 1, "number": 7}]
+        )
+        await asyncio.sleep(0.05)
+        assert gateway.all("stored_receipts") == []
+        messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO members")))
+        await eventually(lambda: gateway.all("stored_receipts") == [7], "stored")
+
+
 async def test_deliveries_to_old_clients_become_receipts(
     messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
 ) -> None:

@@ -161,6 +161,30 @@ async def test_a_chat_that_cannot_be_read_is_not_taken_for_none(
     assert await memberships.chat(group) is not None
 
 
+async def test_a_stop_does_not_wait_for_those_who_go_on(
+    memberships: Memberships, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client that writes to chats which do not exist would keep a messenger from stopping, until it is
+    killed with everybody's sends unanswered."""
+    monkeypatch.setattr("palaver.messenger.realtime.memberships.STOP_SECONDS", 0.1)
+    stopping = True
+
+    def ignore(_found: Found) -> None:
+        pass
+
+    def go_on() -> None:
+        if stopping:
+            memberships.for_member(new_id(), ALICE, ignore)
+            asyncio.get_running_loop().call_soon(go_on)
+
+    go_on()
+    try:
+        async with asyncio.timeout(3):
+            await memberships.stop()
+    finally:
+        stopping = False
+
+
 async def test_a_chat_with_waiting_messages_stays_in_memory(
     messenger_db: MessengerDatabase, database: SqliteDatabase
 ) -> None:
