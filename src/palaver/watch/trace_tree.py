@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from palaver.watch.log_reader import LogLine
 from palaver.watch.terminal import (
@@ -25,6 +25,8 @@ MOST_EVENTS = 12
 MOST_LINKED = 20
 # Deeper spans are indented no further
 MOST_INDENT = 24
+# Attributes that say what the span's name says, or an id that is in the report; all are in the JSON
+HIDDEN = ("messaging.system", "messaging.operation.name", "messaging.message.id", "db.system.name")
 
 
 class Row(NamedTuple):
@@ -115,7 +117,7 @@ def milliseconds(ns: int) -> str:
 
 
 def draw_row(row: Row, start: int, *, is_linked: bool = False) -> str:
-    """What shows a row; of a span all its attributes, under their own names."""
+    """What shows a row; of a span its attributes too."""
     item, length, indent = row.item, "", " " * min(2 * row.depth, MOST_INDENT)
     if isinstance(item, StoredSpan):
         length = milliseconds(max(0, item.end - item.start))
@@ -127,9 +129,14 @@ def draw_row(row: Row, start: int, *, is_linked: bool = False) -> str:
             more["parent"] = item.parent_id
         name = printable_row(item.name)
         text = red(f"{name} error={printable_row(item.error)}") if item.error else name
-        text += pairs({**item.attributes, **more})
+        text += pairs({**shown(item.attributes), **more})
     elif isinstance(item, StoredEvent):
-        text = f"◦ {printable_row(item.name)}{pairs(item.attributes)}"
+        text = f"◦ {printable_row(item.name)}{pairs(shown(item.attributes))}"
     else:
         text = f"· {event_of(item)} {level_text(item)}{pairs(own_fields(item))}"
     return f"{milliseconds(row.at - start):>13} {length:>13}  {service_text(row.service)} {indent}{text}"
+
+
+def shown(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Attributes as a row has them."""
+    return {name.removeprefix("palaver."): value for name, value in attributes.items() if name not in HIDDEN}
