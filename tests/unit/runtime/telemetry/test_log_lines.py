@@ -24,11 +24,8 @@ from palaver.runtime.telemetry.tracing import Sampler, Tracer
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-class Nowhere:
-    """Takes spans."""
-
-    def export(self, span: object) -> None:
-        """See `tracing.SpanExporter`."""
+def forget(_span: object) -> None:
+    """Takes a span."""
 
 
 def logger_of(lines: LogWriter) -> Any:
@@ -94,7 +91,7 @@ def test_levels_are_named(log: Any, library: logging.Logger, written: list[bytes
 def test_lines_say_which_span_they_belong_to(log: Any, written: list[bytes]) -> None:
     """`palaver trace` could not show a request's lines."""
     tracer = Tracer()
-    tracer.configure(Nowhere(), Sampler(0.0, 0), 1.0)
+    tracer.configure(forget, Sampler(0.0, 0), 1.0)
     with tracer.serve("request", TRACEPARENT, {}, is_edge=False) as work:
         log.info("in_request")
         with tracer.span("part") as part:
@@ -260,7 +257,7 @@ def test_a_terminal_shows_the_trace_of_a_request(
 ) -> None:
     """Nobody could copy it to `palaver trace`."""
     tracer = Tracer()
-    tracer.configure(Nowhere(), Sampler(0.0, 0), 1.0)
+    tracer.configure(forget, Sampler(0.0, 0), 1.0)
     with tracer.serve("request", TRACEPARENT, {}, is_edge=False):
         text = shown(monkeypatch, written, lambda log: log.info("x"), NO_COLOR="1")
     assert "trace_id=4bf92f3577b34da6a3ce929d0e0e4736" in text
