@@ -44,7 +44,7 @@ def rows_of(spans: Sequence[StoredSpan], lines: Sequence[LogLine]) -> list[Row]:
     by_id = {span.span_id: span for span in reversed(spans)}
     below: dict[int, list[Row]] = defaultdict(list)
     tops: list[Row] = []
-    # A span's events are below it, as what names it by its id is
+    # Each with the id of the span that it belongs below
     items = [(span.parent_id, Row(span.start, span.service, span)) for span in spans]
     items += [(line.span_id, Row(line.at, line.service, line)) for line in lines]
     items.sort(key=lambda one: one[1].at)

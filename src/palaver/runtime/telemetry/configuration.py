@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -11,8 +12,8 @@ import structlog
 from palaver.runtime.settings import TelemetrySettings
 from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.exporters import export_into, write_spans
-from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text, write_to
-from palaver.runtime.telemetry.rotating_file import RotatingFile
+from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text
+from palaver.runtime.telemetry.rotating_file import RotatingFile, write_all
 from palaver.runtime.telemetry.spool import Spool
 from palaver.runtime.telemetry.tracing import Sampler, tracer
 
@@ -108,7 +109,7 @@ def configure_lines(
 def line_writer(path: Path, settings: TelemetrySettings) -> Callable[[bytes], None]:
     """What writes a line to stdout, or to a file. Raises `StartError`."""
     if settings.log_to == "stdout":
-        return write_to(sys.stdout.fileno())
+        return partial(write_all, sys.stdout.fileno())
     return open_file(path, settings).write
 
 

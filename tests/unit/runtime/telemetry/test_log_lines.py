@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from structlog.contextvars import bound_contextvars
 
-from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text, write_to
+from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text
+from palaver.runtime.telemetry.rotating_file import write_all
 from palaver.runtime.telemetry.spool import Spool
 from palaver.runtime.telemetry.tracing import Sampler, Tracer
 
@@ -280,8 +282,8 @@ def test_lines_go_to_a_file_descriptor_at_once() -> None:
     """A container's log would lose what a process said before it was killed."""
     reading, writing = os.pipe()
     try:
-        write_to(writing)(b"line\n")
-        assert os.read(reading, 100) == b"line\n"
+        logger_of(LogWriter({"service": "auth"}, partial(write_all, writing))).info("x")
+        assert os.read(reading, 1_000).endswith(b"\n")
     finally:
         os.close(reading)
         os.close(writing)
