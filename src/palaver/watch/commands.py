@@ -11,9 +11,9 @@ from palaver.runtime.service_addresses import messenger_target
 from palaver.runtime.settings import Settings
 from palaver.runtime.startup import StartError
 from palaver.watch.log_reader import LogFilter, LogLine, LogReader, ReorderBuffer
-from palaver.watch.terminal import Terminal, log_rows, reader_is_gone, until_nobody_reads
+from palaver.watch.terminal import log_rows, reader_is_gone, until_nobody_reads, write_rows
 from palaver.watch.trace_reader import StoredTrace, find_trace
-from palaver.watch.waterfall import draw_trace
+from palaver.watch.trace_tree import draw_trace
 
 FOLLOW_PAUSE_SECONDS = 0.1
 
@@ -21,13 +21,11 @@ FOLLOW_PAUSE_SECONDS = 0.1
 @until_nobody_reads
 def show_trace(settings: Settings, trace_id: str, *, as_json: bool) -> int:
     """A trace."""
-    terminal = Terminal()
     trace = find_trace(settings.data_dir, trace_id)
     if as_json:
-        terminal.write_text(json_text(trace_fields(trace_id, trace)))
+        write_rows(json_text(trace_fields(trace_id, trace)))
     elif trace.newest:
-        terminal.write(draw_trace(trace_id, trace, terminal.columns))
-    terminal.flush()
+        write_rows(*draw_trace(trace_id, trace))
     if trace.spans:
         return 0
     complain(f"trace {trace_id} has no spans: {reason_of(settings, trace)}")
@@ -40,18 +38,14 @@ def show_message(settings: Settings, chat_id: bytes, seq: int, *, as_json: bool)
     # Imported here: gRPC takes longer to load than a trace takes to draw
     from palaver.watch.message_report import draw_message, inspect_message, report_of
 
-    terminal = Terminal()
     found = inspect_message(messenger_target(settings), chat_id, seq)
     trace_id = found.message.trace_id
     trace = find_trace(settings.data_dir, trace_id) if trace_id else StoredTrace([], [], [])
     report = report_of(found, (*trace.spans, *trace.linked))
     if as_json:
-        terminal.write_text(json_text({"message": report, **trace_fields(trace_id, trace)}))
+        write_rows(json_text({"message": report, **trace_fields(trace_id, trace)}))
     else:
-        terminal.write(draw_message(report))
-        if trace.newest:
-            terminal.write([[], *draw_trace(trace_id, trace, terminal.columns)])
-    terminal.flush()
+        write_rows(*draw_message(report), *(["", *draw_trace(trace_id, trace)] if trace.newest else []))
     if trace_id and not trace.spans:
         complain(f"the message's trace has no spans: {reason_of(settings, trace)}")
     return 0
@@ -59,36 +53,28 @@ def show_message(settings: Settings, chat_id: bytes, seq: int, *, as_json: bool)
 
 @until_nobody_reads
 def show_logs(data_dir: Path, wanted: LogFilter, most: int | None, *, goes_on: bool, as_json: bool) -> int:
-    """The last `most` lines that are wanted and, with `goes_on`, those that come."""
-    terminal = Terminal()
+    """The last `most` lines that are wanted and, with `goes_on`, those that come, by time."""
     with LogReader(data_dir / "logs") as logs:
         check_service(data_dir / "logs", logs, wanted.service)
-        lines = (
+        is_empty = True
+        for line in (
             logs.all_lines(wanted, goes_on=goes_on)
             if most is None
             else logs.last_lines(wanted, most, goes_on=goes_on)
-        )
-        is_empty = True
-        for line in lines:
-            write_line(terminal, line, as_json=as_json)
+        ):
+            write_line(line, as_json=as_json)
             is_empty = False
-        terminal.flush()
-        if goes_on:
-            follow(terminal, logs, wanted, as_json=as_json)
-        elif is_empty:
+        if is_empty and not goes_on:
             complain("no such line is kept")
+        held = ReorderBuffer()
+        while goes_on:
+            sys.stdout.flush()
+            if reader_is_gone(FOLLOW_PAUSE_SECONDS):
+                break
+            held.add(logs.new_lines(wanted), time.monotonic())
+            for line in held.take(time.monotonic()):
+                write_line(line, as_json=as_json)
     return 0
-
-
-def follow(terminal: Terminal, logs: LogReader, wanted: LogFilter, *, as_json: bool) -> None:
-    """Writes new lines, by time, until nobody reads stdout any more."""
-    held = ReorderBuffer()
-    while not reader_is_gone(FOLLOW_PAUSE_SECONDS):
-        now = time.monotonic()
-        held.add(logs.new_lines(), now)
-        for line in filter(wanted.matches, held.take(now)):
-            write_line(terminal, line, as_json=as_json)
-        terminal.flush()
 
 
 def check_service(directory: Path, logs: LogReader, service: str) -> None:
@@ -103,14 +89,14 @@ def check_service(directory: Path, logs: LogReader, service: str) -> None:
         raise StartError(f"there is no log of {service} in {directory}, but of {known}")
 
 
-def write_line(terminal: Terminal, line: LogLine, *, as_json: bool) -> None:
+def write_line(line: LogLine, *, as_json: bool) -> None:
     """Writes a log line: readable, or the JSON that the service wrote."""
     if not as_json:
-        terminal.write(log_rows(line))
+        write_rows(*log_rows(line))
         return
     text = line.raw.decode(errors="replace")
     # Text between the events is made JSON, so that a program that reads this meets nothing else
-    terminal.write_text(text if line.fields else json_text({"service": line.service, "text": text}))
+    write_rows(text if line.fields else json_text({"service": line.service, "text": text}))
 
 
 def trace_fields(trace_id: str, trace: StoredTrace) -> dict[str, Any]:
@@ -139,4 +125,5 @@ def json_text(fields: Any) -> str:
 
 def complain(reason: str) -> None:
     """One line on stderr, behind what was printed."""
+    sys.stdout.flush()
     sys.stderr.write(f"palaver: {reason}\n")

@@ -5,34 +5,24 @@ The part before the dot names an instance of a service: `gateway`, `gateway-2`.
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from palaver.runtime.startup import StartError
 
-READ_BYTES = 1_048_576
 # Device and inode: they stay when a file is renamed
 Identity = tuple[int, int]
 
 
 class LogFile:
-    """An open file, read forwards from `position`. It stays open, so that it is known by its inode whatever
-    its name becomes.
+    """An open file, read on from where reading ended. It is known by its inode whatever its name becomes."""
 
-    `at`: the time of the last event read, in nanoseconds; `is_cut`: reading did not begin at its beginning.
-    """
-
-    def __init__(self, instance: str, file: BinaryIO) -> None:
-        stat = os.fstat(file.fileno())
+    def __init__(self, instance: str, path: Path) -> None:
+        # Unbuffered: it is read as a whole, and grows meanwhile
+        self._file = path.open("rb", buffering=0)
+        stat = os.fstat(self._file.fileno())
         self.instance = instance
         self.service = instance.partition("-")[0]
-        self.identity = (stat.st_dev, stat.st_ino)
-        self.position = 0
-        self.at = 0
-        self.is_cut = False
-        self._file = file
-        self._unfinished = b""
+        self.identity: Identity = (stat.st_dev, stat.st_ino)
 
     @property
     def modified_at(self) -> int:
@@ -44,38 +34,26 @@ class LogFile:
         """Whether it has no name any more. By the file itself: a rotation can hide a name for a moment."""
         return os.fstat(self._file.fileno()).st_nlink == 0
 
-    def lines(self, needle: bytes = b"") -> Iterator[bytes]:
-        """Whole lines behind `position` that are not empty, without line ends; with `needle` those that
-        contain it: what is far from any is not even split into lines."""
-        if os.fstat(self._file.fileno()).st_size < self.position:
+    def lines(self, needle: bytes = b"", *, is_final: bool = False) -> list[bytes]:
+        """Lines not read yet that are not empty, without line ends; with `needle` those that contain it.
+
+        The last one may be under way: without a line end it is left for the next call, unless `is_final`.
+        """
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
             # Somebody truncated it
-            self.position, self._unfinished = 0, b""
-        while block := os.pread(self._file.fileno(), READ_BYTES, self.position):
-            self.position += len(block)
-            whole, end, self._unfinished = (self._unfinished + block).rpartition(b"\n")
-            if end and needle in whole:
-                yield from (line for line in whole.split(b"\n") if line and needle in line)
+            self._file.seek(0)
+        text = self._file.read()
+        if not is_final:
+            whole = text.rfind(b"\n") + 1
+            self._file.seek(whole - len(text), os.SEEK_CUR)
+            text = text[:whole]
+        # Most files do not contain an id: these are not even split into lines
+        return [line for line in text.split(b"\n") if line and needle in line] if needle in text else []
 
-    def last_line(self, needle: bytes = b"") -> Iterator[bytes]:
-        """The line at the end that has no line end, and gets none any more."""
-        line, self._unfinished = self._unfinished, b""
-        if line and needle in line:
-            yield line
-
-    def rewind(self, size: int) -> int:
-        """Goes back to the first line that begins in the last `size` bytes; returns how many these are."""
-        end = os.fstat(self._file.fileno()).st_size
-        start = max(0, end - max(0, size))
-        self.position, self.at, self.is_cut, self._unfinished = start, 0, start > 0, b""
-        while self.is_cut and (block := os.pread(self._file.fileno(), READ_BYTES, self.position - 1)):
-            found = block.find(b"\n")
-            if found >= 0:
-                self.position += found
-                break
-            self.position = min(end, self.position + len(block))
-            if self.position == end:
-                break
-        return end - start
+    def skip(self) -> None:
+        """Passes over what is there, where nothing of it was read."""
+        if not self._file.tell():
+            self._file.seek(0, os.SEEK_END)
 
     def close(self) -> None:
         """Closes it."""
@@ -107,8 +85,7 @@ def open_files(directory: Path, ending: str, opened: dict[Identity, LogFile]) ->
     """
     for instance, path in list_files(directory, ending):
         try:
-            # Unbuffered: it is read in large pieces, and grows meanwhile
-            file = LogFile(instance, path.open("rb", buffering=0))
+            file = LogFile(instance, path)
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -1,14 +1,13 @@
 """The log lines of all services: those that are there, and those that come, across rotations and restarts."""
 
 import heapq
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,8 +16,6 @@ from palaver.watch.log_files import Identity, LogFile, open_files
 LEVELS = ("debug", "info", "warning", "error", "critical")
 # A file may have been written to so long after its last event, by a clock that was set back
 CLOCK_SLACK_NS = 5_000_000_000
-# How far back of each instance the last lines are looked for at first
-TAIL_BYTES = 262_144
 # Services write their lines a little late, and not at the same moment: lines wait so long for earlier ones
 HOLD_SECONDS = 0.4
 
@@ -30,7 +27,7 @@ class LogLine(NamedTuple):
     """One line. `at`: nanoseconds since the epoch.
 
     `fields` is None for text that is no event of a service, such as a crash's traceback; its time is that of
-    the line before it, its `service` that of its file, or the instance.
+    the event before it, or in its file the first, its `service` that of its file, or the instance.
     """
 
     at: int
@@ -65,13 +62,6 @@ class LogFilter:
         """What every wanted line contains, if there is such a thing."""
         return (self.trace_id or self.user_id or self.chat_id).encode()
 
-    @property
-    def words(self) -> tuple[bytes, ...]:
-        """One of these is in every wanted event, unless there are none. Only for levels that are rare: the
-        others are in nearly every line."""
-        rare = LEVELS[LEVELS.index(self.level) :] if self.level in LEVELS[2:] else ()
-        return tuple(f'"{level}"'.encode() for level in rare)
-
     def matches(self, line: LogLine) -> bool:
         """Whether a line is wanted. Text that is no event is about nobody and of any level; an event that was
         cut is of none. A service is named by its name or by its instance's."""
@@ -86,7 +76,7 @@ class LogFilter:
         )
 
 
-class LogReader:
+class LogReader(AbstractContextManager["LogReader"]):
     """All log files of all services: `with LogReader(directory) as logs`. Raises `StartError`.
 
     All files of an instance are read on, not the newest alone: a process that was started before a rotation
@@ -98,13 +88,9 @@ class LogReader:
         self._files: dict[Identity, LogFile] = {}
         open_files(directory, "log", self._files)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_error: object) -> None:
-        with ExitStack() as closing:
-            for file in self._files.values():
-                closing.callback(file.close)
+        for file in self._files.values():
+            file.close()
 
     @property
     def services(self) -> set[str]:
@@ -114,44 +100,41 @@ class LogReader:
     def all_lines(self, wanted: LogFilter, *, goes_on: bool = False) -> Iterator[LogLine]:
         """The wanted lines that are there, by time. With `goes_on`, a line that has no end yet is left for
         `new_lines`."""
-        for file in self._files.values():
-            file.rewind(sys.maxsize)
-        streams = [oldest_first(files, wanted, goes_on) for files in self._by_instance()]
+        streams = [
+            chain.from_iterable(oldest_first(file, wanted, not goes_on) for file in reversed(files))
+            for files in self._by_instance()
+        ]
         return heapq.merge(*streams, key=lambda line: line.at)
 
     def last_lines(self, wanted: LogFilter, most: int, *, goes_on: bool = False) -> list[LogLine]:
-        """The last `most` of the wanted lines, by time, read from no further back than is needed."""
-        size = TAIL_BYTES
-        while True:
-            streams: list[list[LogLine]] = []
-            is_enough = True
-            for files in self._by_instance():
-                left = size
-                for file in files:
-                    left -= file.rewind(left)
-                streams.append(list(oldest_first(files, wanted, goes_on)))
-                is_enough &= left > 0 or len(streams[-1]) >= most
-            if is_enough:
-                lines = list(heapq.merge(*streams, key=lambda line: line.at))
-                return lines[max(0, len(lines) - most) :]
-            size *= 8
+        """The last `most` of them. Parses no more than is needed."""
+        streams = [
+            chain.from_iterable(newest_first(file, wanted, not goes_on) for file in files)
+            for files in self._by_instance()
+        ]
+        lines = heapq.merge(*streams, key=lambda line: line.at, reverse=True)
+        # At least one, so that each newest file is read: what comes is behind that
+        found = list(islice(lines, max(most, 1)))[:most]
+        for files in self._by_instance():
+            for file in files[1:]:
+                file.skip()
+        return found[::-1]
 
-    def new_lines(self) -> list[LogLine]:
-        """What was written since the last call, by time. Raises `StartError`."""
+    def new_lines(self, wanted: LogFilter) -> list[LogLine]:
+        """The wanted lines that were written since the last call, by time. Raises `StartError`."""
         open_files(self._directory, "log", self._files)
         lines: list[LogLine] = []
         for identity, file in list(self._files.items()):
             is_deleted = file.is_deleted
-            lines += parse_lines(file, file.lines())
+            lines += oldest_first(file, wanted, is_deleted)
             if is_deleted:
-                lines += parse_lines(file, file.last_line())
                 file.close()
                 del self._files[identity]
         return sorted(lines, key=lambda line: line.at)
 
     def _by_instance(self) -> list[list[LogFile]]:
         """Each instance's files, newest first."""
-        return [list(files) for _name, files in groupby(self._files.values(), lambda file: file.instance)]
+        return [list(files) for _, files in groupby(self._files.values(), lambda file: file.instance)]
 
 
 class ReorderBuffer:
@@ -174,50 +157,28 @@ class ReorderBuffer:
         return ready
 
 
-def oldest_first(files: Sequence[LogFile], wanted: LogFilter, goes_on: bool) -> Iterator[LogLine]:
-    """One instance's wanted lines, from its oldest file to its newest, given newest first; not those of files
-    that are too old."""
-    at, is_cut = 0, False
-    for file in reversed(files):
-        # Text at the beginning of a file comes after the events of the file before
-        file.at = at
-        file.is_cut = is_cut = file.is_cut or is_cut
-        if file.modified_at < wanted.since - CLOCK_SLACK_NS:
-            file.rewind(0)
-            at = file.modified_at
-            continue
-        raws = file.lines(wanted.needle)
-        if not goes_on:
-            raws = chain(raws, file.last_line(wanted.needle))
-        yield from filter(wanted.matches, parse_lines(file, raws, wanted.words))
-        at = file.at
+def oldest_first(file: LogFile, wanted: LogFilter, is_final: bool) -> list[LogLine]:
+    """A file's new lines that are wanted."""
+    return list(newest_first(file, wanted, is_final))[::-1]
 
 
-def parse_lines(file: LogFile, raws: Iterator[bytes], words: Sequence[bytes] = ()) -> Iterator[LogLine]:
-    """A file's lines; events without any of the words may be left out. Text whose time is not known, because
-    reading began in the middle, is left out."""
-    skipped = b""
-    for raw in raws:
-        if words and raw.startswith(b"{") and not any(word in raw for word in words):
-            # To parse it takes most of the time
-            skipped = raw
-            continue
+def newest_first(file: LogFile, wanted: LogFilter, is_final: bool) -> Iterator[LogLine]:
+    """A file's new lines that are wanted, from its end. Those of a file that is too old are passed over."""
+    at = file.modified_at
+    # Text whose time is not known yet: that of the event before it
+    text: list[bytes] = []
+    if at < wanted.since - CLOCK_SLACK_NS:
+        file.skip()
+    for raw in reversed(file.lines(wanted.needle, is_final=is_final)):
         line = parse_event(file.service, raw)
-        if line is not None:
-            file.at = line.at
-            yield line
-        else:
-            file.at = time_of(skipped) or file.at
-            if file.at or not file.is_cut:
-                yield LogLine(file.at or file.modified_at, file.instance, None, raw)
-        skipped = b""
-    file.at = time_of(skipped) or file.at
-
-
-def time_of(raw: bytes) -> int:
-    """An event's time; 0 for other text."""
-    line = parse_event("", raw)
-    return 0 if line is None else line.at
+        if line is None:
+            text.append(raw)
+            continue
+        at = line.at
+        found = [*(LogLine(at, file.instance, None, one) for one in text), line]
+        yield from filter(wanted.matches, found)
+        text.clear()
+    yield from filter(wanted.matches, (LogLine(at, file.instance, None, one) for one in text))
 
 
 def parse_event(service: str, raw: bytes) -> LogLine | None:

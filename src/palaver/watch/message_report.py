@@ -4,7 +4,7 @@ A report is the plain data that `--json` prints too: the message as the messenge
 and `told`, one entry a socket that it was delivered to. Ids are text, times RFC 3339.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -16,7 +16,7 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.contracts.times import rfc3339
 from palaver.runtime.grpc.errors import error_from_rpc, wire_error_of
 from palaver.runtime.startup import StartError
-from palaver.watch.terminal import Line, Piece, printable_row, service_piece
+from palaver.watch.terminal import bold, first_rows, printable_row
 from palaver.watch.trace_reader import StoredEvent, StoredSpan
 
 # Of a large group; all are in the JSON
@@ -98,7 +98,15 @@ def progress(member: pb.InspectedMember, message: pb.Message) -> dict[str, bool]
 def deliveries_of(spans: Iterable[StoredSpan], chat_id: str, seq: int) -> list[dict[str, Any]]:
     """When one message was written to which sockets, in the order of time. `at`: nanoseconds."""
     found = [
-        delivery_of(span, event)
+        {
+            "at": event.at,
+            "service": span.service,
+            "socket": number(event.attributes, "palaver.socket", 0),
+            "generation": str(event.attributes.get("palaver.generation", "")),
+            "user_id": str(event.attributes.get("user.id", "")),
+            "session_id": str(event.attributes.get("session.id", "")),
+            "on_resume": span.name == RESUME,
+        }
         for span in spans
         for event in span.events
         if event.name == DELIVERED and holds_message(span, event, chat_id, seq)
@@ -110,24 +118,9 @@ def holds_message(span: StoredSpan, event: StoredEvent, chat_id: str, seq: int) 
     """Whether that message is among what was delivered. A resume delivers many chats: its events name theirs
     themselves."""
     fields = event.attributes if "palaver.seq" in event.attributes else span.attributes
-    first = fields.get("palaver.seq")
-    if fields.get("palaver.chat_id") != chat_id or not isinstance(first, int):
-        return False
-    return first <= seq < first + number(fields, "messaging.batch.message_count", 1)
-
-
-def delivery_of(span: StoredSpan, event: StoredEvent) -> dict[str, Any]:
-    """Which socket an event names."""
-    fields = event.attributes
-    return {
-        "at": event.at,
-        "service": span.service,
-        "socket": number(fields, "palaver.socket", 0),
-        "generation": str(fields.get("palaver.generation", "")),
-        "user_id": str(fields.get("user.id", "")),
-        "session_id": str(fields.get("session.id", "")),
-        "on_resume": span.name == RESUME,
-    }
+    first = number(fields, "palaver.seq", seq + 1)
+    count = number(fields, "messaging.batch.message_count", 1)
+    return fields.get("palaver.chat_id") == chat_id and first <= seq < first + count
 
 
 def number(fields: dict[str, Any], name: str, default: int) -> int:
@@ -139,7 +132,7 @@ def number(fields: dict[str, Any], name: str, default: int) -> int:
 # ---- drawing ----
 
 
-def draw_message(report: Report) -> list[Line]:
+def draw_message(report: Report) -> list[str]:
     """The rows of a message's report. There is no text in it."""
     rows = [
         ("id", report["id"]),
@@ -150,10 +143,21 @@ def draw_message(report: Report) -> list[Line]:
         ("deleted", report["deleted_at"]),
         ("trace", report["trace_id"] or "none: traces were off when it was sent"),
     ]
-    head = f"Message {report['seq']} of the {report['kind']} chat {report['chat_id']}"
-    drawn: list[Line] = [[Piece(head, "bold")]]
-    drawn += [[Piece(f"  {name:<11} ", "dim"), Piece(value)] for name, value in rows if value]
-    return [*drawn, *draw_members(report["members"]), *draw_deliveries(report["told"])]
+    members, told = report["members"], report["told"]
+    others = [member for member in members if not member["is_sender"] and not member["left_before"]]
+    received = sum(member["received"] for member in others)
+    read = sum(member["read"] for member in others)
+    sockets = f"{len(told):,} socket{'' if len(told) == 1 else 's'}"
+    return [
+        bold(f"Message {report['seq']} of the {report['kind']} chat {report['chat_id']}"),
+        *(f"  {name:<11} {value}" for name, value in rows if value),
+        "",
+        f"{bold('Members')} received by {received:,}, read by {read:,} of {len(others):,} others",
+        *first_rows([f"  {standing(member):<14} {label(member)}" for member in members], MOST_MEMBERS),
+        "",
+        f"{bold('Told to')} {sockets if told else 'no socket, as far as spans are kept'}",
+        *first_rows([delivery_row(one) for one in told], MOST_DELIVERIES),
+    ]
 
 
 def label(one: dict[str, Any]) -> str:
@@ -161,50 +165,20 @@ def label(one: dict[str, Any]) -> str:
     return f"{printable_row(one['name'])} ({one['user_id']})" if one["name"] else str(one["user_id"])
 
 
-def draw_members(members: Sequence[dict[str, Any]]) -> list[Line]:
-    """Who has received and read it."""
-    others = [member for member in members if not member["is_sender"] and not member["left_before"]]
-    received = sum(member["received"] for member in others)
-    read = sum(member["read"] for member in others)
-    head = f"received by {received:,}, read by {read:,} of {len(others):,} others"
-    drawn: list[Line] = [[], [Piece("Members ", "bold"), Piece(head)]]
-    for member in members[:MOST_MEMBERS]:
-        word, style = standing(member)
-        drawn.append([Piece(f"  {word:<14} ", style), Piece(label(member))])
-    return [*drawn, *draw_rest(len(members) - MOST_MEMBERS)]
+def standing(member: dict[str, Any]) -> str:
+    """What a member is to the message."""
+    words = {
+        "is_sender": "sender",
+        "left_before": "had left",
+        "joined_later": "joined later",
+        "read": "has read",
+        "received": "has received",
+    }
+    return next((word for flag, word in words.items() if member[flag]), "not received")
 
 
-def standing(member: dict[str, Any]) -> tuple[str, str]:
-    """What a member is to the message, and its style."""
-    if member["is_sender"]:
-        return "sender", "cyan"
-    if member["left_before"]:
-        return "had left", "dim"
-    if member["joined_later"]:
-        return "joined later", "dim"
-    if member["read"]:
-        return "has read", "green"
-    return ("has received", "yellow") if member["received"] else ("not received", "red")
-
-
-def draw_deliveries(deliveries: Sequence[dict[str, Any]]) -> list[Line]:
-    """Which sockets got it, and when."""
-    sockets = "socket" if len(deliveries) == 1 else "sockets"
-    head = f"{len(deliveries):,} {sockets}" if deliveries else "no socket, as far as spans are kept"
-    drawn: list[Line] = [[], [Piece("Told to ", "bold"), Piece(head)]]
-    drawn += [
-        [
-            Piece(f"  {one['at']} "),
-            service_piece(one["service"]),
-            Piece(f"socket {one['socket']} ({printable_row(one['generation'])}) of {label(one)}"),
-            Piece(f" session {printable_row(one['session_id'])}", "dim"),
-            Piece(" on resume" if one["on_resume"] else "", "yellow"),
-        ]
-        for one in deliveries[:MOST_DELIVERIES]
-    ]
-    return [*drawn, *draw_rest(len(deliveries) - MOST_DELIVERIES)]
-
-
-def draw_rest(more: int) -> list[Line]:
-    """How many rows were left out."""
-    return [[Piece(f"  … and {more:,} more (all with --json)", "dim")]] if more > 0 else []
+def delivery_row(one: dict[str, Any]) -> str:
+    """Which socket got it, and when."""
+    socket = f"socket {one['socket']} ({printable_row(one['generation'])}) of {label(one)}"
+    session = f"session {printable_row(one['session_id'])}{' on resume' if one['on_resume'] else ''}"
+    return f"  {one['at']} {printable_row(one['service'])} {socket} {session}"

@@ -1,77 +1,36 @@
-"""Output: coloured rows on a terminal, plain ones into pipes and files; and how values look in them."""
+"""Output: rows of text, coloured on a terminal alone, and how values look in them."""
 
 import functools
-import io
 import json
 import os
 import select
-import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, ParamSpec, TextIO
+from typing import Any, ParamSpec
+
+import click
 
 from palaver.runtime.printable import printable
 from palaver.watch.log_reader import LogLine
 
-# Columns where they are not known
-COLUMNS = 120
-SERVICE_STYLES = {"gateway": "cyan", "messenger": "blue", "auth": "magenta"}
-LEVEL_STYLES = {
-    "debug": "dim",
-    "info": "green",
-    "warning": "yellow",
-    "error": "red",
-    "critical": "bold red",
-}
+SERVICE_COLOURS = {"gateway": "cyan", "messenger": "blue", "auth": "magenta"}
+LEVEL_COLOURS = {"debug": "white", "info": "green", "warning": "yellow", "error": "red", "critical": "red"}
 # Fields that have a place of their own in a row
 PLACED_FIELDS = ("time", "level", "service", "event", "trace_id", "span_id", "exception", "stack")
 
 P = ParamSpec("P")
 
-
-class Piece(NamedTuple):
-    """A part of a row. `style`: as rich writes it, e.g. `bold red`; empty: none."""
-
-    text: str
-    style: str = ""
+bold = functools.partial(click.style, bold=True)
+dim = functools.partial(click.style, dim=True)
+red = functools.partial(click.style, fg="red")
 
 
-Line = Sequence[Piece]
-
-
-class Terminal:
-    """Writes rows to a stream. `is_coloured`: by default, whether it is a terminal."""
-
-    def __init__(self, stream: TextIO | None = None, is_coloured: bool | None = None) -> None:
-        self._stream = stream or sys.stdout
-        if isinstance(self._stream, io.TextIOWrapper):
-            # A terminal that knows no Unicode is no reason to fail
-            self._stream.reconfigure(errors="replace")
-        self._console: Any = None
-        if self._stream.isatty() if is_coloured is None else is_coloured:
-            from rich.console import Console
-
-            self._console = Console(file=self._stream, highlight=False, markup=False, emoji=False)
-        self.columns = shutil.get_terminal_size((COLUMNS, 24)).columns
-
-    def write(self, lines: Iterable[Line]) -> None:
-        """Writes rows. Raises `BrokenPipeError`."""
-        for line in lines:
-            if self._console is None:
-                self.write_text("".join(piece.text for piece in line).rstrip())
-            else:
-                from rich.text import Text
-
-                self._console.print(Text.assemble(*line), soft_wrap=True)
-
-    def write_text(self, text: str) -> None:
-        """Writes a row as it is. Raises `BrokenPipeError`."""
-        self._stream.write(text + "\n")
-
-    def flush(self) -> None:
-        """Sends what was written. Raises `BrokenPipeError`."""
-        self._stream.flush()
+def write_rows(*rows: str) -> None:
+    """Writes rows to stdout, without their colours where it is no terminal. Raises `BrokenPipeError`."""
+    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for row in rows:
+        sys.stdout.write((row if is_coloured else click.unstyle(row).rstrip()) + "\n")
 
 
 def until_nobody_reads(show: Callable[P, int]) -> Callable[P, int]:
@@ -79,6 +38,8 @@ def until_nobody_reads(show: Callable[P, int]) -> Callable[P, int]:
 
     @functools.wraps(show)
     def run(*args: P.args, **options: P.kwargs) -> int:
+        # A terminal that knows no Unicode is no reason to fail
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # only where a test replaced it
         try:
             code = show(*args, **options)
             sys.stdout.flush()
@@ -107,12 +68,10 @@ def reader_is_gone(seconds: float) -> bool:
 def quoted(value: Any) -> str:
     """A value as `key=value` shows it: quoted where it has spaces, and without anything that a terminal could
     take for a command."""
-    if not isinstance(value, str):
-        text = json.dumps(value, ensure_ascii=False)
-        return text if text.isprintable() else json.dumps(value)
-    if value and value.isprintable() and not set(value) & {" ", '"', "="}:
+    if isinstance(value, str) and value and value.isprintable() and not set(value) & {" ", '"', "="}:
         return value
-    return json.dumps(value, ensure_ascii=not value.isprintable())
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
 
 
 def printable_row(text: str) -> str:
@@ -120,17 +79,20 @@ def printable_row(text: str) -> str:
     return printable(text.rstrip("\r").expandtabs(), instead="\N{REPLACEMENT CHARACTER}")
 
 
-def pairs(fields: dict[str, Any]) -> list[Piece]:
+def pairs(fields: dict[str, Any]) -> str:
     """`key=value`, each with a space before it."""
-    both = [
-        (Piece(f" {printable_row(name)}=", "dim"), Piece(quoted(value))) for name, value in fields.items()
-    ]
-    return [piece for pair in both for piece in pair]
+    return "".join(f" {dim(printable_row(name) + '=')}{quoted(value)}" for name, value in fields.items())
 
 
-def service_piece(service: str, columns: int = 0) -> Piece:
-    """A service's name in its colour, and a space."""
-    return Piece(f"{printable_row(service):<{columns}} ", SERVICE_STYLES.get(service, ""))
+def service_text(service: str) -> str:
+    """A service's name in its colour, as a column."""
+    return click.style(f"{printable_row(service):<9}", fg=SERVICE_COLOURS.get(service))
+
+
+def first_rows(rows: Sequence[str], most: int) -> list[str]:
+    """The first rows, and how many more there are."""
+    more = [dim(f"  … and {len(rows) - most:,} more (all with --json)")] if len(rows) > most else []
+    return [*rows[:most], *more]
 
 
 def clock(at: int) -> str:
@@ -146,19 +108,19 @@ def clock(at: int) -> str:
 # ---- log lines ----
 
 
-def log_rows(line: LogLine) -> list[Line]:
+def log_rows(line: LogLine) -> list[str]:
     """The rows that show a line: time, level, service, event, fields; an exception below."""
-    head = [
-        Piece(f"{clock(line.at)} ", "dim"),
-        Piece(f"{printable_row(line.level):<8} ", LEVEL_STYLES.get(line.level, "")),
-        service_piece(line.service, 9),
-    ]
+    head = f"{dim(clock(line.at))} {level_text(line, 8)} {service_text(line.service)}"
     if line.fields is None:
-        return [[*head, Piece(printable_row(line.raw.decode(errors="replace")), "dim")]]
+        return [f"{head} {dim(printable_row(line.raw.decode(errors='replace')))}"]
     trace_id = line.fields.get("trace_id")
     named = {"trace_id": trace_id} if trace_id else {}
-    first = [*head, Piece(event_of(line), "bold"), *pairs({**own_fields(line), **named})]
-    return [first, *exception_rows(line)]
+    return [f"{head} {bold(event_of(line))}{pairs({**own_fields(line), **named})}", *exception_rows(line)]
+
+
+def level_text(line: LogLine, columns: int = 0) -> str:
+    """A line's level in its colour."""
+    return click.style(f"{printable_row(line.level):<{columns}}", fg=LEVEL_COLOURS.get(line.level))
 
 
 def event_of(line: LogLine) -> str:
@@ -171,8 +133,8 @@ def own_fields(line: LogLine) -> dict[str, Any]:
     return {name: value for name, value in (line.fields or {}).items() if name not in PLACED_FIELDS}
 
 
-def exception_rows(line: LogLine) -> list[Line]:
+def exception_rows(line: LogLine) -> list[str]:
     """The rows of an exception's traceback."""
     fields = line.fields or {}
     text = "\n".join(str(fields[name]) for name in ("stack", "exception") if fields.get(name))
-    return [[Piece(f"    {printable_row(row)}", "red")] for row in text.splitlines()]
+    return [red(f"    {printable_row(row)}") for row in text.splitlines()]

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,7 +83,7 @@ def read_trace(data_dir: Path, trace_id: str) -> StoredTrace:
     files: dict[Identity, LogFile] = {}
     open_files(data_dir / "traces", "jsonl", files)
     for file in files.values():
-        for span in filter(None, map(parse_span, chain(file.lines(needle), file.last_line(needle)))):
+        for span in filter(None, map(parse_span, file.lines(needle, is_final=True))):
             if span.trace_id == trace_id:
                 spans.append(span)
             elif any(link[0] == trace_id for link in span.links):

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palaver.runtime.startup import StartError
-from palaver.watch import log_files
 from palaver.watch.log_files import LogFile, list_files, open_files
 
 
@@ -71,32 +70,26 @@ def test_an_open_file_is_read_after_its_deletion(tmp_path: Path) -> None:
 
 
 @given(
-    text=st.text("ab\n", max_size=60),
+    texts=st.lists(st.text("ab\n", max_size=20), max_size=5),
     needle=st.sampled_from([b"", b"a", b"ba"]),
-    block=st.integers(1, 9),
-    back=st.integers(0, 70),
 )
 @settings(deadline=None)
 def test_lines_are_whole_wherever_reading_begins(
-    tmp_path_factory: pytest.TempPathFactory, text: str, needle: bytes, block: int, back: int
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], needle: bytes
 ) -> None:
-    """Lines that cross the border of two blocks, or of what is read, would be cut, doubled or lost."""
+    """Lines that were half written when they were read would be cut, doubled or lost."""
     path = tmp_path_factory.mktemp("logs") / "gateway.log"
-    path.write_text(text)
-    before, log_files.READ_BYTES = log_files.READ_BYTES, block
-    try:
-        with path.open("rb", buffering=0) as opened:
-            file = LogFile("gateway", opened)
-            assert file.rewind(back) == min(back, len(text))
-            found = [*file.lines(needle), *file.last_line(needle)]
-            assert list(file.lines()) == []
-    finally:
-        log_files.READ_BYTES = before
-    start = max(0, len(text) - back)
-    if start:
-        # The first line that begins there
-        start = text.find("\n", start - 1) + 1 or len(text)
-    lines = [line for line in text[start:].encode().split(b"\n") if line]
+    path.touch()
+    file = LogFile("gateway", path)
+    found: list[bytes] = []
+    for text in texts:
+        with path.open("a") as appended:
+            appended.write(text)
+        found += file.lines(needle)
+    found += file.lines(needle, is_final=True)
+    assert file.lines(is_final=True) == []
+    file.close()
+    lines = [line for line in "".join(texts).encode().split(b"\n") if line]
     assert found == [line for line in lines if needle in line]
 
 

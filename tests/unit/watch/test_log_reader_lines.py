@@ -51,11 +51,7 @@ def test_other_text_is_no_event(raw: bytes) -> None:
 def test_a_level_means_that_and_above(level: str, least: str) -> None:
     """`--level warning` would hide errors."""
     wanted = LogFilter(level=least)
-    is_taken = LEVELS.index(level) >= LEVELS.index(least)
-    assert wanted.matches(event(level=level)) == is_taken
-    raw = json.dumps(line("request", level=level)).encode()
-    if is_taken and wanted.words:
-        assert any(word in raw for word in wanted.words)
+    assert wanted.matches(event(level=level)) == (LEVELS.index(level) >= LEVELS.index(least))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import click
+
 from palaver.watch.message_report import MOST_MEMBERS, draw_message
 
 ALICE = {"user_id": "id-a", "name": "Alice Liddell"}
@@ -35,7 +37,7 @@ def report(**more: Any) -> dict[str, Any]:
 
 def text(drawn: Any) -> list[str]:
     """Rows as a pipe gets them."""
-    return ["".join(piece.text for piece in row).rstrip() for row in drawn]
+    return [click.unstyle(row).rstrip() for row in drawn]
 
 
 def test_a_report_names_who_when_and_to_whom() -> None:

@@ -1,40 +1,65 @@
 """Writing lines."""
 
 import io
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palaver.watch.terminal import Piece, Terminal, printable_row, quoted
+from palaver.watch.terminal import printable_row, quoted, red, until_nobody_reads, write_rows
 
-LINE = [Piece("[red]auth ", "bold red"), Piece(":smile: x   ")]
+ROW = f"{red('[red]auth ')}:smile: x   {'y' * 300}   "
 
 
-def test_a_pipe_gets_plain_text() -> None:
+class Stdout(io.TextIOWrapper):
+    """A stdout that knows ASCII alone."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__(io.BytesIO(), "ascii")
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        """As it was made."""
+        return self._is_terminal
+
+    def shown(self) -> bytes:
+        """All that was written."""
+        self.flush()
+        self.seek(0)
+        return self.buffer.read()
+
+
+def test_a_pipe_gets_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that read the output would meet colours, and spaces at the end of lines."""
-    stream = io.StringIO()
-    Terminal(stream).write([LINE])
-    assert stream.getvalue() == "[red]auth :smile: x\n"
+    stdout = Stdout(is_terminal=False)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    write_rows(ROW)
+    assert stdout.shown() == b"[red]auth :smile: x   " + b"y" * 300 + b"\n"
 
 
 def test_a_terminal_gets_colours_and_no_other_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """Brackets in a line would be taken for markup, words for pictures, or long lines be cut."""
-    monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    stream = io.StringIO()
-    Terminal(stream, is_coloured=True).write([[*LINE, Piece("y" * 300)]])
-    assert stream.getvalue() == f"\x1b[1;31m[red]auth \x1b[0m:smile: x   {'y' * 300}\n"
+    stdout = Stdout(is_terminal=True)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    write_rows(ROW)
+    assert stdout.shown() == f"{ROW}\n".encode()
+    assert "\x1b[31m[red]auth \x1b[0m:smile:" in ROW
 
 
-def test_an_old_terminal_is_no_reason_to_fail() -> None:
-    """A bar would end the command where the terminal knows no Unicode."""
-    raw = io.BytesIO()
-    terminal = Terminal(io.TextIOWrapper(raw, "ascii"))
-    terminal.write([[Piece("█")]])
-    terminal.flush()
-    assert raw.getvalue() == b"?\n"
+def test_an_old_terminal_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dot would end the command where the terminal knows no Unicode."""
+    stdout = Stdout(is_terminal=False)
+    monkeypatch.setattr(sys, "stdout", stdout)
+
+    @until_nobody_reads
+    def show() -> int:
+        write_rows("·")
+        return 7
+
+    assert show() == 7
+    assert stdout.shown() == b"?\n"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """How log lines read."""
 
+import click
 import msgspec
 
 from palaver.watch.log_reader import LogLine, parse_event
@@ -9,7 +10,7 @@ from tests.harness.telemetry_files import MS, NOON, TRACE_ID, line
 
 def rows(one: LogLine) -> list[str]:
     """A line as a pipe gets it."""
-    return ["".join(piece.text for piece in row).rstrip() for row in log_rows(one)]
+    return [click.unstyle(row) for row in log_rows(one)]
 
 
 def test_an_event_reads_as_one_row() -> None:

@@ -4,15 +4,16 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from palaver.runtime.settings import TelemetrySettings
 from palaver.runtime.startup import StartError
-from palaver.runtime.telemetry.exporters import SpanFile, SpoolExporter
-from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text, write_to
-from palaver.runtime.telemetry.rotating_file import RotatingFile
+from palaver.runtime.telemetry.exporters import export_into, write_spans
+from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text
+from palaver.runtime.telemetry.rotating_file import RotatingFile, write_all
 from palaver.runtime.telemetry.spool import Spool
 from palaver.runtime.telemetry.tracing import Sampler, tracer
 
@@ -46,25 +47,22 @@ def configure_telemetry(service: str, settings: TelemetrySettings, data_dir: Pat
     """
     instance = instance_of(service, settings)
     to_collector: Spool | None = None
-    sink: SpoolExporter | None = None
+    kept: Spool | None = None
     if settings.otlp_endpoint:
         from palaver.runtime.telemetry.otlp import open_collectors
 
         spans, lines = open_collectors(service, instance, settings.otlp_endpoint)
         to_collector = Spool("logs", lines.write, OTLP_SPOOL_BYTES, OTLP_SLICE, lines.stop)
-        _spools.append(to_collector)
         if settings.traces:
-            sink = SpoolExporter(Spool("spans", spans.write, OTLP_SPOOL_BYTES, OTLP_SLICE, spans.stop))
+            kept = Spool("spans", spans.write, OTLP_SPOOL_BYTES, OTLP_SLICE, spans.stop)
     elif settings.traces:
         file = open_file(data_dir / "traces" / f"{instance}.jsonl", settings)
-        sink = SpoolExporter(
-            Spool("spans", SpanFile(names_of(service, instance), file).write, FILE_SPOOL_BYTES, FILE_SLICE)
-        )
-    if sink is not None:
-        _spools.append(sink.spool)
+        write = write_spans(names_of(service, instance), file)
+        kept = Spool("spans", write, FILE_SPOOL_BYTES, FILE_SLICE)
+    _spools.extend(spool for spool in (to_collector, kept) if spool is not None)
     configure_lines(service, instance, settings, data_dir, to_collector)
     sampler = Sampler(settings.sample_ratio, settings.sample_per_second)
-    tracer.configure(sink, sampler, settings.slow_seconds)
+    tracer.configure(export_into(kept) if kept is not None else None, sampler, settings.slow_seconds)
 
 
 def close_telemetry() -> None:
@@ -111,7 +109,7 @@ def configure_lines(
 def line_writer(path: Path, settings: TelemetrySettings) -> Callable[[bytes], None]:
     """What writes a line to stdout, or to a file. Raises `StartError`."""
     if settings.log_to == "stdout":
-        return write_to(sys.stdout.fileno())
+        return partial(write_all, sys.stdout.fileno())
     return open_file(path, settings).write
 
 

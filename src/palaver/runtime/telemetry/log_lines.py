@@ -13,7 +13,6 @@ from structlog.contextvars import get_contextvars
 from structlog.processors import format_exc_info
 
 from palaver.runtime.telemetry.masking import mask
-from palaver.runtime.telemetry.rotating_file import write_all
 from palaver.runtime.telemetry.spool import DROPPED, Spool
 from palaver.runtime.telemetry.tracing import current_span
 
@@ -115,11 +114,6 @@ def encodable(value: Any) -> str:
         return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else ascii(value)
     except Exception:
         return f"<{type(value).__name__}>"
-
-
-def write_to(fd: int) -> Callable[[bytes], None]:
-    """Writes lines to an open file descriptor."""
-    return lambda line: write_all(fd, line)
 
 
 def terminal_text() -> Callable[[Fields], str]:

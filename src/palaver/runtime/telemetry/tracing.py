@@ -7,11 +7,11 @@ message on its hot path nothing at all unless it is sampled. Which requests are 
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from palaver.contracts.errors import PalaverError
 from palaver.runtime.telemetry.spans import Attributes, Event, Kind, Link, Span
@@ -26,12 +26,8 @@ from palaver.runtime.telemetry.trace_context import (
 MOST_BELOW = 200
 
 
-class SpanExporter(Protocol):
-    """Where kept spans go. Must not wait, and must not raise."""
-
-    def export(self, span: Span) -> None:
-        """Takes one span, or drops and counts it."""
-        ...
+# Where a kept span goes. Must not wait, and must not raise
+Export = Callable[[Span], None]
 
 
 class Sampler:
@@ -65,15 +61,15 @@ class Tracer:
     def __init__(self) -> None:
         self.is_on = False
         self.slow_ns = 0
-        self._sink: SpanExporter | None = None
+        self._export: Export | None = None
         self._sampler = Sampler(0.0, 0)
 
-    def configure(self, sink: SpanExporter | None, sampler: Sampler, slow_seconds: float) -> None:
+    def configure(self, export: Export | None, sampler: Sampler, slow_seconds: float) -> None:
         """Sets where spans go, which traces begun here are sampled, and from when on work is slow."""
-        self._sink = sink
+        self._export = export
         self._sampler = sampler
         self.slow_ns = int(slow_seconds * 1e9)
-        self.is_on = sink is not None
+        self.is_on = export is not None
 
     def begin(self, parent: TraceContext, *, is_edge: bool) -> TraceContext:
         """The context in which work goes on: its sender's, or that of a new trace, whose span id is empty.
@@ -129,8 +125,8 @@ class Tracer:
 
     def put(self, span: Span) -> None:
         """Keeps a span."""
-        if self._sink is not None:
-            self._sink.export(span)
+        if self._export is not None:
+            self._export(span)
 
 
 @dataclass(slots=True, eq=False)

@@ -203,7 +203,7 @@ def test_the_sdk_is_imported_only_for_a_collector(tmp_path: Path) -> None:
 def test_with_a_collector_nothing_goes_to_files(tmp_path: Path) -> None:
     """A service without a disk could not start, or would fill it."""
     code = """
-print(type(tracer._sink).__name__, TelemetrySettings(otlp_endpoint="http://c:4317").writes_files)
+print(tracer.is_on, TelemetrySettings(otlp_endpoint="http://c:4317").writes_files)
 """
-    assert run(tmp_path, code, otlp_endpoint="http://127.0.0.1:1") == "SpoolExporter False\n"
+    assert run(tmp_path, code, otlp_endpoint="http://127.0.0.1:1") == "True False\n"
     assert list(tmp_path.iterdir()) == []

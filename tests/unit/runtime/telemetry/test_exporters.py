@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from palaver.runtime.telemetry.exporters import SpanFile, SpoolExporter
+from palaver.runtime.telemetry.exporters import export_into, write_spans
 from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.runtime.telemetry.spans import Event, Link, Span
 from palaver.runtime.telemetry.spool import Spool
@@ -15,13 +15,13 @@ from palaver.runtime.telemetry.spool import Spool
 START = 1_795_478_741_210_579_056
 
 
-def write_spans(path: Path, spans: Sequence[Span]) -> list[dict[str, object]]:
+def written_spans(path: Path, spans: Sequence[Span]) -> list[dict[str, object]]:
     """What the file holds of spans that were kept."""
     file = RotatingFile(path, 1_000_000, 3)
-    spool = Spool("spans", SpanFile({"service": "messenger"}, file).write, 1_000_000, 10)
-    sink = SpoolExporter(spool)
+    spool = Spool("spans", write_spans({"service": "messenger"}, file), 1_000_000, 10)
+    export = export_into(spool)
     for span in spans:
-        sink.export(span)
+        export(span)
     spool.close(time.monotonic() + 20)
     file.close()
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -42,7 +42,7 @@ def test_a_span_is_written_as_documented(tmp_path: Path) -> None:
         [Link("d" * 32, "e" * 16)],
         [Event("told", START + 1, {"palaver.socket": 7})],
     )
-    assert write_spans(tmp_path / "a.jsonl", [span]) == [
+    assert written_spans(tmp_path / "a.jsonl", [span]) == [
         {
             "service": "messenger",
             "name": "journal message",
@@ -63,7 +63,7 @@ def test_a_span_is_written_as_documented(tmp_path: Path) -> None:
 def test_what_is_empty_takes_no_place(tmp_path: Path) -> None:
     """Files would hold a fifth fewer traces."""
     span = Span("x", "internal", "a" * 32, "b" * 16, "", 1, 2, {})
-    (found,) = write_spans(tmp_path / "a.jsonl", [span])
+    (found,) = written_spans(tmp_path / "a.jsonl", [span])
     assert found.keys() == {
         "service",
         "name",
@@ -80,9 +80,9 @@ def test_what_is_empty_takes_no_place(tmp_path: Path) -> None:
 def test_a_span_is_written_as_it_was_when_it_ended(tmp_path: Path) -> None:
     """What a caller does later with its attributes would change what is kept, or break it."""
     file = RotatingFile(tmp_path / "a.jsonl", 1_000_000, 3)
-    spool = Spool("spans", SpanFile({"service": "auth"}, file).write, 1_000_000, 10)
+    spool = Spool("spans", write_spans({"service": "auth"}, file), 1_000_000, 10)
     span = Span("x", "internal", "a" * 32, "b" * 16, "", 1, 2, {"then": 1})
-    SpoolExporter(spool).export(span)
+    export_into(spool)(span)
     span.attributes.clear()
     spool.close(time.monotonic() + 20)
     file.close()
@@ -98,7 +98,7 @@ def test_a_span_that_cannot_be_written_harms_nobody(tmp_path: Path) -> None:
     before = dropped()
     good = Span("good", "internal", "a" * 32, "b" * 16, "", 1, 2, {})
     bad = Span("bad", "internal", "a" * 32, "b" * 16, "", 1, 2, {"agent": "\udc80"})
-    assert [span["name"] for span in write_spans(tmp_path / "a.jsonl", [good, bad, good])] == ["good"] * 2
+    assert [span["name"] for span in written_spans(tmp_path / "a.jsonl", [good, bad, good])] == ["good"] * 2
     assert dropped() == before + 1
 
 
@@ -110,5 +110,5 @@ def test_tokens_in_spans_are_masked(tmp_path: Path) -> None:
         {"url.path": f"/x?token={token}"},
     ]
     spans = [Span("x", "server", "a" * 32, "b" * 16, "", 1, 2, attributes) for attributes in paths]
-    found = write_spans(tmp_path / "a.jsonl", spans)
+    found = written_spans(tmp_path / "a.jsonl", spans)
     assert [span["attributes"] for span in found] == [{"url.path": "/x/***"}, {"url.path": "/x?token=***"}]

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,18 +18,16 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from structlog.contextvars import bound_contextvars
 
-from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text, write_to
+from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text
+from palaver.runtime.telemetry.rotating_file import write_all
 from palaver.runtime.telemetry.spool import Spool
 from palaver.runtime.telemetry.tracing import Sampler, Tracer
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-class Nowhere:
-    """Takes spans."""
-
-    def export(self, span: object) -> None:
-        """See `tracing.SpanExporter`."""
+def forget(_span: object) -> None:
+    """Takes a span."""
 
 
 def logger_of(lines: LogWriter) -> Any:
@@ -94,7 +93,7 @@ def test_levels_are_named(log: Any, library: logging.Logger, written: list[bytes
 def test_lines_say_which_span_they_belong_to(log: Any, written: list[bytes]) -> None:
     """`palaver trace` could not show a request's lines."""
     tracer = Tracer()
-    tracer.configure(Nowhere(), Sampler(0.0, 0), 1.0)
+    tracer.configure(forget, Sampler(0.0, 0), 1.0)
     with tracer.serve("request", TRACEPARENT, {}, is_edge=False) as work:
         log.info("in_request")
         with tracer.span("part") as part:
@@ -260,7 +259,7 @@ def test_a_terminal_shows_the_trace_of_a_request(
 ) -> None:
     """Nobody could copy it to `palaver trace`."""
     tracer = Tracer()
-    tracer.configure(Nowhere(), Sampler(0.0, 0), 1.0)
+    tracer.configure(forget, Sampler(0.0, 0), 1.0)
     with tracer.serve("request", TRACEPARENT, {}, is_edge=False):
         text = shown(monkeypatch, written, lambda log: log.info("x"), NO_COLOR="1")
     assert "trace_id=4bf92f3577b34da6a3ce929d0e0e4736" in text
@@ -283,8 +282,8 @@ def test_lines_go_to_a_file_descriptor_at_once() -> None:
     """A container's log would lose what a process said before it was killed."""
     reading, writing = os.pipe()
     try:
-        write_to(writing)(b"line\n")
-        assert os.read(reading, 100) == b"line\n"
+        logger_of(LogWriter({"service": "auth"}, partial(write_all, writing))).info("x")
+        assert os.read(reading, 1_000).endswith(b"\n")
     finally:
         os.close(reading)
         os.close(writing)

@@ -32,7 +32,7 @@ class Kept:
         self.spans: list[Span] = []
 
     def export(self, span: Span) -> None:
-        """See `tracing.SpanExporter`."""
+        """Takes one span."""
         self.spans.append(span)
 
     @property
@@ -51,7 +51,7 @@ def kept() -> Kept:
 def tracer(kept: Kept) -> Iterator[Tracer]:
     """A tracer that samples nothing by itself."""
     made = Tracer()
-    made.configure(kept, Sampler(0.0, 0), SLOW_SECONDS)
+    made.configure(kept.export, Sampler(0.0, 0), SLOW_SECONDS)
     yield made
     assert current_span() is None
 
@@ -95,7 +95,7 @@ def test_the_edge_decides_for_who_does_not_ask(tracer: Tracer, kept: Kept) -> No
     """A proxy that traces, and samples none, would switch our traces off."""
     asked = parse_traceparent(PARENT + "00")
     assert tracer.begin(asked, is_edge=True) == asked
-    tracer.configure(kept, Sampler(1.0, 0), SLOW_SECONDS)
+    tracer.configure(kept.export, Sampler(1.0, 0), SLOW_SECONDS)
     assert tracer.begin(asked, is_edge=True) == parse_traceparent(PARENT + "01")
     new = tracer.begin(NO_TRACE, is_edge=True)
     assert (new.span_id, new.sampled, len(new.trace_id)) == ("", True, 32)
@@ -103,7 +103,7 @@ def test_the_edge_decides_for_who_does_not_ask(tracer: Tracer, kept: Kept) -> No
 
 def test_services_behind_the_edge_do_as_it_said(tracer: Tracer, kept: Kept) -> None:
     """A request's spans would be kept in one service and missing in the next."""
-    tracer.configure(kept, Sampler(1.0, 100), SLOW_SECONDS)
+    tracer.configure(kept.export, Sampler(1.0, 100), SLOW_SECONDS)
     for asked in (parse_traceparent(PARENT + "00"), parse_traceparent(PARENT + "01")):
         assert tracer.begin(asked, is_edge=False) == asked
     new = tracer.begin(NO_TRACE, is_edge=False)
