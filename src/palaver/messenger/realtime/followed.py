@@ -83,7 +83,10 @@ class FollowedPositions:
         )
 
     async def reached(self, wanted: Mapping[int, int]) -> None:
-        """Waits until everything up to these numbers is delivered."""
+        """Waits until everything up to these numbers, which are on disk, is delivered."""
+        for writer, number in wanted.items():
+            # What the bus has lost is a hole from now on, which is filled from the log
+            self._known[writer] = max(number, self._known.get(writer, 0))
         while any(self.vector.get(writer, 0) < number for writer, number in wanted.items()):
             self._moved.clear()
             await self._moved.wait()

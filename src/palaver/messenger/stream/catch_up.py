@@ -16,7 +16,7 @@ from palaver.messenger.realtime.bus_handler import MOST_COMPANIONS
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.gateway_connection import GatewayConnection
 from palaver.messenger.realtime.memberships import CachedChat
-from palaver.messenger.store.commit_log import LogTrimmedError, read_after
+from palaver.messenger.store.commit_log import LogTrimmedError, read_after, read_newest
 from palaver.messenger.store.members import read_companions
 from palaver.messenger.store.opening import Store
 from palaver.runtime.telemetry.configuration import log
@@ -48,6 +48,17 @@ async def catch_up(
         log.warning("gateway_too_far_behind")
         gateway.outbox.log_trimmed = True
     gateway.release_deliveries()
+
+
+async def reach(followed: Mapping[int, int], store: Store, engine: Engine) -> None:
+    """Waits until this replica has delivered what the gateway has followed, maybe by another replica: to the
+    gateway's sockets it would come a second time. Raises what the database raises."""
+    if any(number > engine.followed.vector.get(writer, 0) for writer, number in followed.items()):
+        newest = await store.database.read(read_newest)
+        # A log that was put back to an older state never gets there; see `catch_up`
+        await engine.followed.reached(
+            {writer: min(number, newest.get(writer, 0)) for writer, number in followed.items()}
+        )
 
 
 class Missed:

@@ -22,7 +22,7 @@ from palaver.messenger.realtime.gateway_connection import GatewayConnection, Gat
 from palaver.messenger.realtime.memberships import CachedChat, Found
 from palaver.messenger.realtime.receipt_waiters import ReceiptOrigin
 from palaver.messenger.store.opening import Store
-from palaver.messenger.stream.catch_up import catch_up
+from palaver.messenger.stream.catch_up import catch_up, reach
 from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.resume import hold_back, resume
 from palaver.runtime.telemetry.configuration import log
@@ -103,6 +103,7 @@ class StreamServer:
         if followed:
             gateway.missed_since = followed
             gateway.hold_deliveries()
+            await reach(followed, self._store, self._engine)
         for opening in batch.opens:
             await self._open(gateway, opening)
         if batch.reopened and gateway.missed_since:

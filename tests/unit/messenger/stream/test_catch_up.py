@@ -9,7 +9,8 @@ from sqlalchemy import Connection, select, text
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.messenger.events import MessageChanged, MessagesAppended
+from palaver.messenger.events import MessageChanged, MessagesAppended, Position
+from palaver.messenger.realtime.followed import Delivery
 from palaver.messenger.store.commit_log import append_commit, read_newest, trim_log
 from palaver.messenger.store.messages import STREAM_MESSAGES
 from palaver.messenger.store.schema import chats
@@ -265,6 +266,7 @@ async def test_only_chats_with_news_are_looked_at_after_a_broken_stream(
     for one in quiet:
         messenger_db.write(write_logged, one, "old", now_us())
     followed = stood(messenger_db)
+    replica.engine.followed.begin(followed)
     messenger_db.write(write_logged, chat_id, "new", now_us())
     async with gateway_stream(
         replica, messenger_db.keys, followed=followed, opens=again(ALICE, BOB)
@@ -354,3 +356,50 @@ async def test_a_chat_that_is_gone_stops_nobody(
     messenger_db.write(write_logged, chat_id, "missed", now_us())
     async with gateway_stream(replica, messenger_db.keys, followed=followed, opens=again(BOB)) as gateway:
         await eventually(lambda: gateway.seqs(1) == [1], "caught up")
+
+
+async def test_a_gateway_that_comes_from_another_replica_gets_nothing_a_second_time(
+    messenger_db: MessengerDatabase, chat_id: bytes
+) -> None:
+    """Clients would show a message twice that one replica had delivered and the next still delivers."""
+    cluster = Cluster()
+    async with (
+        running_replica(messenger_db, cluster) as one,
+        running_replica(messenger_db, cluster) as two,
+        gateway_stream(two, messenger_db.keys) as other,
+    ):
+        await other.open(BOB)
+        (writer, number), *_ = stood(messenger_db).items()
+        position = Position(writer, number + 2)
+        # Its delivery by `two` is under way until this test ends it
+        await say(one, chat_id, "a")
+        two.engine.followed.note(position)
+        await say(one, chat_id, "b")
+        followed = stood(messenger_db)
+        assert followed == {writer: number + 2}
+        async with gateway_stream(two, messenger_db.keys, followed=followed, opens=again(BOB)) as moved:
+            await asyncio.sleep(0.1)
+            two.engine._handler.handle(
+                [MessagesAppended(chat_id, 2, 2, 1)], Delivery(two.engine.followed, position)
+            )
+            await eventually(lambda: moved.has_caught_up, "caught up")
+            await say(one, chat_id, "c")
+            await eventually(lambda: 3 in moved.seqs(1), "delivered")
+            assert moved.seqs(1) == [3]
+        assert other.seqs(1) == [1, 2, 3]
+
+
+async def test_what_the_bus_has_lost_keeps_no_gateway_waiting(
+    messenger_db: MessengerDatabase, chat_id: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sockets of a gateway that knows more than its new replica would stand still for ever."""
+    monkeypatch.setattr("palaver.messenger.realtime.log_follower.HOLE_SECONDS", 0.02)
+    async with (
+        running_replica(messenger_db, Cluster()) as one,
+        running_replica(messenger_db, Cluster()) as two,
+    ):
+        await say(one, chat_id, "lost on the way to two")
+        followed = stood(messenger_db)
+        async with gateway_stream(two, messenger_db.keys, followed=followed, opens=again(BOB)) as moved:
+            await eventually(lambda: moved.followed == followed, "caught up")
+            assert moved.seqs(1) == []
