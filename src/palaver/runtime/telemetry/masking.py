@@ -18,8 +18,9 @@ _PATTERNS = tuple(
         # A query: ?token=…, also where it is escaped
         rb"((?:\b|_|%3f|%26)token(?:=|%3d))[^\s&\"'\\#,;)\]}>]+",
         # A header as some library writes it: `Authorization: Bearer …`, `(b'authorization', b'Bearer …')`
-        # Where the name is quoted the value is too: JSON's null and numbers stay what they are
-        rb"(\bauthorization(?:\\?['\"]\s*[:=,]\s*b?\\?['\"]|\s*[:=,]\s*(?:b?\\?['\"])?)"
+        # Where the name is quoted the value is too: JSON's null and numbers stay what they are. Behind a comma
+        # without a space comes the next key of a JSON text
+        rb"(\bauthorization(?:\\?['\"](?:\s*[:=]\s*|,\s+)b?\\?['\"]|\s*[:=,]\s*(?:b?\\?['\"])?)"
         rb"(?:(?:bearer|basic|digest)\s+)?)[^\s\"'\\,)}\]]+",
         rb"(\bbearer(?:\s|%20|\+)+)[\w.~+/=-]{16,}",
         # A JSON Web Token: the base64url of a header always begins so
