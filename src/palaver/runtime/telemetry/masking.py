@@ -18,8 +18,8 @@ _PATTERNS = tuple(
         # A query: ?token=…, also where it is escaped
         rb"((?:\b|_|%3f|%26)token(?:=|%3d))[^\s&\"'\\#,;)\]}>]+",
         # A header as some library writes it: `Authorization: Bearer …`, `(b'authorization', b'Bearer …')`
-        # Where the name is quoted the value is too: JSON's null and numbers stay what they are. Behind a comma
-        # without a space comes the next key of a JSON text
+        # Where the name is quoted the value is too: JSON's null and numbers stay what they are
+        # A comma without a space is JSON's: behind it comes the next key
         rb"(\bauthorization(?:\\?['\"](?:\s*[:=]\s*|,\s+)b?\\?['\"]|\s*[:=,]\s*(?:b?\\?['\"])?)"
         rb"(?:(?:bearer|basic|digest)\s+)?)[^\s\"'\\,)}\]]+",
         rb"(\bbearer(?:\s|%20|\+)+)[\w.~+/=-]{16,}",
