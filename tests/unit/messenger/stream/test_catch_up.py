@@ -401,5 +401,5 @@ async def test_what_the_bus_has_lost_keeps_no_gateway_waiting(
         await say(one, chat_id, "lost on the way to two")
         followed = stood(messenger_db)
         async with gateway_stream(two, messenger_db.keys, followed=followed, opens=again(BOB)) as moved:
-            await eventually(lambda: moved.followed == followed, "caught up")
+            await eventually(lambda: moved.has_caught_up, "caught up")
             assert moved.seqs(1) == []
