@@ -1,8 +1,7 @@
 """Errors across a real gRPC connection, and the port of a server."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc.aio
@@ -17,25 +16,7 @@ from palaver.contracts.errors import (
     PalaverError,
 )
 from palaver.runtime.grpc.errors import abort_call, error_from_rpc
-from palaver.runtime.grpc.server import serving_grpc
-
-Handler = Callable[[bytes, Any], Awaitable[bytes]]
-
-
-@contextlib.asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[Callable[..., Awaitable[bytes]]]:
-    """A server with one method, and what calls it."""
-
-    def add(server: grpc.aio.Server) -> None:
-        method = grpc.unary_unary_rpc_method_handler(handler)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Test", {"Call": method}),))
-
-    options = [("grpc.max_receive_message_length", -1)]
-    async with (
-        serving_grpc(add, "127.0.0.1", 0, 0.0) as (_, port),
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel,
-    ):
-        yield channel.unary_unary("/Test/Call", None, None)
+from tests.harness.grpc_method import serving_method
 
 
 async def error_of(call: Callable[..., Awaitable[bytes]], seconds: float = 5.0) -> PalaverError:
@@ -52,7 +33,7 @@ async def test_an_error_arrives_as_it_was_raised(kind: ErrorKind) -> None:
     async def refuse(_request: bytes, context: Any) -> bytes:
         await abort_call(context, raised)
 
-    async with serving(refuse) as call:
+    async with serving_method(refuse) as call:
         error = await error_of(call)
     assert (error.kind, error.message, error.field, error.retry_after) == (kind, "Größe", "title", 1.5)
     assert "hidden" not in repr(vars(error))
@@ -64,7 +45,7 @@ async def test_an_unknown_error_says_nothing() -> None:
     async def fail(_request: bytes, context: Any) -> bytes:
         await abort_call(context, ValueError("the inside"))
 
-    async with serving(fail) as call:
+    async with serving_method(fail) as call:
         error = await error_of(call)
     assert (error.kind, error.message, error.debug.get("details")) == (INTERNAL, INTERNAL.title, None)
 
@@ -84,7 +65,7 @@ async def test_a_late_answer_means_away() -> None:
         await asyncio.sleep(60)
         return b""
 
-    async with serving(hang) as call:
+    async with serving_method(hang) as call:
         assert (await error_of(call, 0.1)).kind is UNAVAILABLE
 
 
@@ -99,5 +80,5 @@ async def test_a_status_of_grpcs_own_is_understood(status: grpc.StatusCode, kind
         await context.abort(status, "by gRPC", (("palaver-error-bin", b"not JSON"),))
         return b""
 
-    async with serving(refuse) as call:
+    async with serving_method(refuse) as call:
         assert (await error_of(call)).kind is kind

@@ -1,7 +1,5 @@
 """Errors across a real gRPC connection, and the port of a server."""
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc.aio
@@ -12,24 +10,7 @@ from palaver.contracts.errors import (
 )
 from palaver.runtime.grpc.errors import error_from_rpc
 from palaver.runtime.grpc.server import serving_grpc
-
-Handler = Callable[[bytes, Any], Awaitable[bytes]]
-
-
-@contextlib.asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[Callable[..., Awaitable[bytes]]]:
-    """A server with one method, and what calls it."""
-
-    def add(server: grpc.aio.Server) -> None:
-        method = grpc.unary_unary_rpc_method_handler(handler)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Test", {"Call": method}),))
-
-    options = [("grpc.max_receive_message_length", -1)]
-    async with (
-        serving_grpc(add, "127.0.0.1", 0, 0.0) as (_, port),
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel,
-    ):
-        yield channel.unary_unary("/Test/Call", None, None)
+from tests.harness.grpc_method import serving_method
 
 
 async def test_a_taken_port_is_an_error() -> None:
@@ -46,7 +27,7 @@ async def test_large_messages_pass() -> None:
     async def echo(request: bytes, _context: Any) -> bytes:
         return request
 
-    async with serving(echo) as call:
+    async with serving_method(echo) as call:
         assert len(await call(bytes(20 * 1024 * 1024), timeout=10)) == 20 * 1024 * 1024
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(bytes(33 * 1024 * 1024), timeout=10)
