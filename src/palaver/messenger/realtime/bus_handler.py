@@ -18,13 +18,10 @@ from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.memberships import CachedChat, Memberships
 from palaver.messenger.realtime.ordering import OrderedDelivery
 from palaver.messenger.realtime.subscriptions import Subscriptions
-from palaver.messenger.store.members import read_companions
+from palaver.messenger.store.members import MOST_COMPANIONS, read_companions
 from palaver.messenger.store.messages import MessageReader
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
-
-# Of a user with very many direct chats, the most active ones are told.
-MOST_COMPANIONS = 200
 
 
 class BusHandler:

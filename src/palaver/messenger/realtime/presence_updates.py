@@ -14,7 +14,7 @@ from palaver.messenger.realtime.gateway_connection import Socket
 from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.presence import REFRESH_SECONDS, Presence
 from palaver.messenger.realtime.subscriptions import Subscriptions
-from palaver.messenger.store.members import read_companions, read_online
+from palaver.messenger.store.members import MOST_COMPANIONS, read_companions, read_online
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
 
@@ -22,8 +22,6 @@ from palaver.runtime.telemetry.configuration import log
 GONE_SECONDS = 2.0
 # Gateways of a messenger that was started again are back within this time, and their sockets with them.
 RETURN_SECONDS = 5.0
-# Of a user with very many direct chats, the most active ones are shown.
-MOST_COMPANIONS = 200
 
 
 class PresenceUpdates:

@@ -15,6 +15,9 @@ from palaver.runtime.sql.compiled_query import Query
 # Of what other replicas committed just now; more is not on its way at once
 RECENT_COMMITS = 1_000
 
+# Of a user with very many direct chats, the most active ones see who comes and goes
+MOST_COMPANIONS = 200
+
 _chats_query = select(chats.c.id, chats.c.kind, chats.c.members_version, chats.c.last_seq).where(
     chats.c.id.in_(bindparam("ids", expanding=True))
 )

@@ -12,12 +12,11 @@ from palaver.messenger.events import (
     PresenceChanged,
     ReceiptMoved,
 )
-from palaver.messenger.realtime.bus_handler import MOST_COMPANIONS
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.gateway_connection import GatewayConnection
 from palaver.messenger.realtime.memberships import CachedChat
 from palaver.messenger.store.commit_log import LogTrimmedError, read_after, read_newest
-from palaver.messenger.store.members import read_companions
+from palaver.messenger.store.members import MOST_COMPANIONS, read_companions
 from palaver.messenger.store.opening import Store
 from palaver.runtime.telemetry.configuration import log
 
