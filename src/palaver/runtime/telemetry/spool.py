@@ -9,6 +9,8 @@ from queue import SimpleQueue
 import structlog
 from prometheus_client import Counter
 
+from palaver.runtime.backoff import pause_after
+
 DROPPED = Counter(
     "palaver_telemetry_dropped",
     "Spans and log lines that were not written, or did not reach the collector.",
@@ -141,10 +143,11 @@ class Spool:
     def _wait_after(self, error: Exception) -> None:
         if not self._failures:
             log.warning("telemetry_not_written", signal=self._signal, reason=str(error))
-        wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**self._failures)
-        self._failures = min(self._failures + 1, 10)
+        self._failures += 1
         self._count_dropped()
-        self._closing.wait(wait)
+        self._closing.wait(
+            pause_after(self._failures, first=FIRST_WAIT_SECONDS, longest=LONGEST_WAIT_SECONDS)
+        )
 
     def _note_success(self, lines: int) -> None:
         if self._signal == "spans":
