@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -22,6 +21,7 @@ from palaver.messenger.sequencing import (
 )
 from palaver.messenger.store.commit_log import WRITER
 from palaver.messenger.store.journal import ReceiptKey, StoredReceipt, Writes
+from palaver.messenger.store.sqlite_rows import chunks, run_rows
 from palaver.runtime.sql.database import BusyError, Database
 from palaver.runtime.telemetry.configuration import log
 
@@ -281,30 +281,3 @@ def read_keys(raw: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, StoredK
         for chat_id, sender_id, client_id, *stored in rows.fetchall():
             found[chat_id, sender_id, client_id] = StoredKey(*stored)
     return found
-
-
-LARGEST_CHUNK = 256
-
-
-def chunks(count: int) -> Iterable[tuple[int, int]]:
-    """(start, size) of pieces whose sizes are powers of two: few different statements, all of them cached."""
-    start = 0
-    size = LARGEST_CHUNK
-    while start < count:
-        while size > count - start:
-            size >>= 1
-        yield start, size
-        start += size
-
-
-_statements: dict[tuple[str, int], str] = {}
-
-
-def run_rows(raw: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Runs `statement`, whose `{}` takes the rows' question marks, over all rows, many at a time."""
-    for start, size in chunks(len(rows)):
-        sql = _statements.get((statement, size))
-        if sql is None:
-            marks = "(" + ",".join("?" * len(rows[0])) + ")"
-            sql = _statements[statement, size] = statement.format(",".join([marks] * size))
-        raw.execute(sql, list(chain.from_iterable(rows[start : start + size])))

@@ -9,7 +9,7 @@ from palaver.contracts.ids import new_id
 from palaver.messenger.domain import Membership
 from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.store.journal import Writes
-from palaver.messenger.store.journal_sqlite import SqliteJournal, chunks
+from palaver.messenger.store.journal_sqlite import SqliteJournal
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.noted_replies import NotedReply
@@ -40,13 +40,6 @@ async def test_a_message_has_the_time_at_which_the_lock_was_held(
     other.close()
     await writing
     assert [message.created_at for message in messenger_db.history(chat_id)] == [9_000]
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 255, 256, 257, 1_000])
-def test_chunks_are_few_and_cover_all(count: int) -> None:
-    """Rows would be written twice or not at all."""
-    assert [n for start, size in chunks(count) for n in range(start, start + size)] == list(range(count))
-    assert len(list(chunks(count))) <= count // 256 + 8
 
 
 async def test_a_disk_that_takes_nothing_is_not_tried_send_by_send(
