@@ -21,6 +21,7 @@ from palaver.messenger.sequencing import (
 )
 from palaver.messenger.store.commit_log import WRITER
 from palaver.messenger.store.journal import ReceiptKey, StoredReceipt, Writes
+from palaver.messenger.store.lone_append import append_lone, is_lone
 from palaver.messenger.store.sqlite_rows import chunks, run_rows
 from palaver.runtime.sql.database import BusyError, Database
 from palaver.runtime.telemetry.configuration import log
@@ -107,6 +108,13 @@ def write_sends(
     raw: sqlite3.Connection, sends: Sequence[PendingSend], now: int, *, look_first: bool
 ) -> Sequence[Event]:
     """Places and writes new messages. Returns their entries of the commit log."""
+    if is_lone(sends) and not look_first:
+        try:
+            appended = append_lone(raw, sends[0], now)
+        except sqlite3.IntegrityError as error:
+            raise KeyCollisionError from error
+        if appended is not None:
+            return [appended]
     chats = read_chats(raw, {send.membership.chat_id for send in sends})
     suspects = suspect_keys(sends, all_of_them=look_first)
     known = read_keys(raw, suspects) if suspects else {}
