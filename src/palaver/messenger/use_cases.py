@@ -20,7 +20,9 @@ from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 from palaver.runtime.texts import check_text
 
 TITLE_CHARACTERS = 200
-KEY_CHARACTERS = 255
+TITLE_BYTES = 1_024
+# Of an idempotency key
+KEY_BYTES = 255
 # Most chats or messages of a page
 MOST_ENTRIES = 1_000
 
@@ -154,7 +156,8 @@ class UseCases:
     ) -> list[Message]:
         """The messages as stored, all or none. Raises `rate_limited` and `overloaded` too."""
         check_id(chat_id, "chat_id")
-        most = self._settings.messages_per_request
+        settings = self._settings
+        most = settings.messages_per_request
         if not 1 <= len(texts) <= most:
             raise PalaverError(INVALID, f"texts must be 1 to {most:,}", field="texts")
         if len(client_ids) != len(texts):
@@ -162,7 +165,7 @@ class UseCases:
         for client_id in client_ids:
             check_id(client_id, "client_ids")
         for number, text in enumerate(texts):
-            check_text(text, f"texts.{number}", self._settings.text_characters)
+            check_text(text, f"texts.{number}", settings.text_characters, settings.text_bytes)
         stored = await self._engine.send(chat_id, user_id, client_ids, texts, retry=retry, trace=trace)
         new = [
             Message(chat_id, one.seq, one.id, user_id, client_id, text, one.created_at, trace.trace_id)
@@ -177,7 +180,7 @@ class UseCases:
     async def edit_message(self, user_id: bytes, chat_id: bytes, seq: int, text: str) -> Message:
         """The user's message with its new text. Raises `forbidden`, `conflict` where it is deleted."""
         check_id(chat_id, "chat_id")
-        check_text(text, "text", self._settings.text_characters)
+        check_text(text, "text", self._settings.text_characters, self._settings.text_bytes)
         return await self._engine.commit(edit_message, chat_id, user_id, seq, text)
 
     async def delete_message(self, user_id: bytes, chat_id: bytes, seq: int) -> Message:
@@ -204,9 +207,9 @@ class UseCases:
 
     def _check_group(self, user_id: bytes, title: str, member_ids: Iterable[bytes], key: str) -> list[bytes]:
         """The members of a new group besides its creator, each once. Raises `invalid`."""
-        check_text(title, "title", TITLE_CHARACTERS)
+        check_text(title, "title", TITLE_CHARACTERS, TITLE_BYTES)
         if key:
-            check_text(key, "idempotency_key", KEY_CHARACTERS)
+            check_text(key, "idempotency_key", KEY_BYTES, KEY_BYTES)
         most = self._settings.members_per_group
         others = [user for user in check_ids(member_ids, "member_ids", most) if user != user_id]
         if not others:

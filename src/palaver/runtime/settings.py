@@ -42,6 +42,9 @@ class GatewaySettings(Section):
     body_bytes: int = Field(1_048_576, ge=1024, description="Largest HTTP request body, in bytes.")
     frame_bytes: int = Field(262_144, ge=1024, description="Largest socket message from a client, in bytes.")
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
+    text_bytes: int = Field(
+        65_536, ge=4, le=1_048_576, description="Longest message text, in bytes of UTF-8."
+    )
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request or frame.")
     sockets_per_user: int = Field(20, ge=1, description="Most sockets of a user on one gateway.")
     ping_seconds: float = Field(
@@ -98,6 +101,9 @@ class MessengerSettings(Section):
     messages_burst: int = Field(500, ge=1, description="Messages that a user may send at once after a pause.")
     members_per_group: int = Field(1_000, ge=2, description="Most members of a group.")
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
+    text_bytes: int = Field(
+        65_536, ge=4, le=1_048_576, description="Longest message text, in bytes of UTF-8."
+    )
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request.")
     batch_messages: int = Field(1_000, ge=1, description="Most messages of one transaction.")
     sender_share: float = Field(

@@ -57,6 +57,7 @@ class CodecV1:
     def __init__(self, settings: GatewaySettings) -> None:
         self._most_texts = settings.messages_per_request
         self._most_characters = settings.text_characters
+        self._most_bytes = settings.text_bytes
 
     def read(self, text: bytes) -> Command:
         """See `FrameCodec.read`."""
@@ -71,7 +72,7 @@ class CodecV1:
             raise PalaverError(INVALID, f"messages must be 1 to {self._most_texts}", field="messages")
         texts = [message.text for message in payload.messages]
         for words in texts:
-            check_text(words, "text", self._most_characters)
+            check_text(words, "text", self._most_characters, self._most_bytes)
         return PendingSend(id_from_text(payload.chat_id, "chat_id"), [new_id() for _ in texts], texts)
 
     def messages(self, messages: OutboundMessages) -> bytes:

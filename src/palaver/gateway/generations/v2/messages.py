@@ -133,7 +133,9 @@ async def send_messages(
     settings = services_of(request).settings
     messages = messages_of_body(body, settings.messages_per_request)
     for index, message in enumerate(messages):
-        check_text(message.text, name_text(body, index), settings.text_characters)
+        check_text(
+            message.text, name_text(body, index), settings.text_characters, settings.text_bytes
+        )
     # A request that the client can repeat may be a repetition: look before writing
     retry = key is not None or any(message.client_id is not None for message in messages)
     client_ids = [
@@ -175,7 +177,8 @@ async def edit_message(
 ) -> Response:
     """Changes the text of a message of the caller's own. It keeps its seq; members' sockets are told."""
     services = services_of(request)
-    check_text(new.text, "text", services.settings.text_characters)
+    settings = services.settings
+    check_text(new.text, "text", settings.text_characters, settings.text_bytes)
     return answer_json(
         message_of(await services.messenger.edit_message(caller.token, chat_id, seq, new.text))
     )

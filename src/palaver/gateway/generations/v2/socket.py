@@ -46,6 +46,7 @@ class CodecV2:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._most_characters = settings.text_characters
+        self._most_bytes = settings.text_bytes
 
     def read(self, text: bytes) -> Command:
         """See `FrameCodec.read`."""
@@ -70,7 +71,7 @@ class CodecV2:
         return Answer(write(frames.Pong(frame.id)))
 
     def _read_send(self, frame: frames.Send) -> Command:
-        check_text(frame.text, "text", self._most_characters)
+        check_text(frame.text, "text", self._most_characters, self._most_bytes)
         return PendingSend(
             id_from_text(frame.chat_id, "chat_id"),
             [id_from_text(frame.client_id, "client_id")],
