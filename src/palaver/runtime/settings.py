@@ -39,8 +39,22 @@ class GatewaySettings(Section):
     trusted_proxies: list[str] = Field(
         ["127.0.0.1"], description="Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."
     )
-    body_bytes: int = Field(1_048_576, ge=1024, description="Largest HTTP request body, in bytes.")
-    frame_bytes: int = Field(262_144, ge=1024, description="Largest socket message from a client, in bytes.")
+    body_bytes: int = Field(
+        1_048_576,
+        ge=1024,
+        le=16_777_216,
+        description="Largest HTTP request body where texts or lists of users are sent, with a valid access token, "
+        "in bytes.",
+    )
+    small_body_bytes: int = Field(
+        32_768, ge=1024, le=1_048_576, description="Largest HTTP request body everywhere else, in bytes."
+    )
+    body_values: int = Field(
+        16_384, ge=1024, le=131_072, description="Most values in the JSON of one HTTP request body."
+    )
+    frame_bytes: int = Field(
+        262_144, ge=1024, le=16_777_216, description="Largest socket message from a client, in bytes."
+    )
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
     text_bytes: int = Field(
         65_536, ge=4, le=1_048_576, description="Longest message text, in bytes of UTF-8."

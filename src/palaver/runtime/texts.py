@@ -14,9 +14,7 @@ BYTES_OF_CODE_POINT = 4
 # An extended grapheme cluster (UAX #29): what a reader takes for one character. Pairs of regional indicators,
 # which are flags, are matched apart: `\X` goes back to the beginning of their row for each of them, so that
 # a row of 30,000 would take seconds
-_character = regex.compile(
-    r"[\U0001F1E6-\U0001F1FF]{2}[\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}]*+|\X"
-)
+_character = regex.compile(r"[\U0001F1E6-\U0001F1FF]{2}[\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}]*+|\X")
 
 
 def check_text(text: str, field: str, characters: int, most_bytes: int) -> None:

@@ -52,7 +52,10 @@ async def test_a_send_of_another_shape_is_refused(
 ) -> None:
     """A faulty gateway would end the stream of all its sockets."""
     chat_id = messenger_db.group([ALICE, BOB])
-    async with running_replica(messenger_db) as replica, gateway_stream(replica, messenger_db.keys) as gateway:
+    async with (
+        running_replica(messenger_db) as replica,
+        gateway_stream(replica, messenger_db.keys) as gateway,
+    ):
         alice = await gateway.open(ALICE)
         send = {"socket": alice, "request": 7, "chat_id": chat_id, "client_ids": client_ids, "texts": ["hi"]}
         gateway.write(sends=[send])

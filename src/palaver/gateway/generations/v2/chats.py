@@ -33,7 +33,10 @@ class NewChat(BaseModel):
     companion_id: Id | None = None
     title: Annotated[Text, Field(min_length=1, description="At most 200 characters.")] | None = None
     member_ids: (
-        Annotated[list[Id], Field(min_length=1, description="The caller is a member without being named.")]
+        Annotated[
+            list[Id],
+            Field(min_length=1, fail_fast=True, description="The caller is a member without being named."),
+        ]
         | None
     ) = None
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,7 +44,7 @@ class NewMessages(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    messages: list[NewMessage] | None = None
+    messages: Annotated[list[NewMessage], Field(fail_fast=True)] | None = None
     text: Text | None = None
     client_id: Id | None = None
 
@@ -133,9 +133,7 @@ async def send_messages(
     settings = services_of(request).settings
     messages = messages_of_body(body, settings.messages_per_request)
     for index, message in enumerate(messages):
-        check_text(
-            message.text, name_text(body, index), settings.text_characters, settings.text_bytes
-        )
+        check_text(message.text, name_text(body, index), settings.text_characters, settings.text_bytes)
     # A request that the client can repeat may be a repetition: look before writing
     retry = key is not None or any(message.client_id is not None for message in messages)
     client_ids = [
