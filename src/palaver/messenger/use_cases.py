@@ -8,19 +8,27 @@ from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import derived_id, new_id
 from palaver.contracts.seqs import LAST_SEQ
 from palaver.contracts.times import now_us
-from palaver.messenger.domain import ChatView, Message, Receipt, ShownChat, ShownChats, ShownInspection
+from palaver.messenger.domain import (
+    TITLE_BYTES,
+    TITLE_CHARACTERS,
+    ChatView,
+    Message,
+    Receipt,
+    ShownChat,
+    ShownChats,
+    ShownInspection,
+)
 from palaver.messenger.events import Event, MembersChanged, MessageChanged
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.store import chat_lists, chats, messages
 from palaver.messenger.store.inspection import inspect_message
+from palaver.messenger.store.messages import PREVIEW_BYTES, PREVIEW_CHARACTERS
 from palaver.messenger.store.opening import Store
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
-from palaver.runtime.texts import check_text
+from palaver.runtime.texts import check_text, cut_text
 
-TITLE_CHARACTERS = 200
-TITLE_BYTES = 1_024
 # Of an idempotency key
 KEY_BYTES = 255
 # Most chats or messages of a page
@@ -97,7 +105,7 @@ class UseCases:
         else:
             found, more = await self._database.read(chat_lists.list_chats, user_id, limit, behind)
         total = await self._database.read(chat_lists.count_chats, user_id) if with_total else 0
-        found = await self._with_last_messages(found)
+        found = await self._with_previews(found)
         names = await self._directory.names_of(user for view in found for user in users_of(view))
         return ShownChats(found, names, chat_lists.cursor_of(more), total)
 
@@ -219,12 +227,22 @@ class UseCases:
         return others
 
     async def _show(self, view: ChatView, *, existed: bool = False) -> ShownChat:
-        (view,) = await self._with_last_messages([view])
+        found = await self._messages.at([(view.id, view.last_seq)] if view.last_seq else [])
+        view = view._replace(last_message=found.get((view.id, view.last_seq)))
         return ShownChat(view, await self._directory.names_of(users_of(view)), existed)
 
-    async def _with_last_messages(self, views: Sequence[ChatView]) -> list[ChatView]:
-        found = await self._messages.at([(view.id, view.last_seq) for view in views if view.last_seq])
-        return [view._replace(last_message=found.get((view.id, view.last_seq))) for view in views]
+    async def _with_previews(self, views: Sequence[ChatView]) -> list[ChatView]:
+        """The chats with the beginnings of their last messages."""
+        found = await self._messages.previews([(view.id, view.last_seq) for view in views if view.last_seq])
+        shown = []
+        for view in views:
+            message = found.get((view.id, view.last_seq))
+            if message is not None:
+                preview = cut_text(message.text, PREVIEW_CHARACTERS, PREVIEW_BYTES)
+                is_cut = preview != message.text
+                view = view._replace(last_message=message._replace(text=preview), last_text_cut=is_cut)
+            shown.append(view)
+        return shown
 
 
 def users_of(view: ChatView) -> Iterable[bytes]:

@@ -43,8 +43,8 @@ class GatewaySettings(Section):
         1_048_576,
         ge=1024,
         le=16_777_216,
-        description="Largest HTTP request body where texts or lists of users are sent, with a valid access token, "
-        "in bytes.",
+        description="Largest HTTP request body where texts or lists of users are sent, with a valid access "
+        "token, in bytes.",
     )
     small_body_bytes: int = Field(
         32_768, ge=1024, le=1_048_576, description="Largest HTTP request body everywhere else, in bytes."

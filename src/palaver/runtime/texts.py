@@ -1,6 +1,6 @@
-"""Texts of users: how long they are, in characters as readers count them and in bytes, and what none may hold.
+"""Texts of users: how long they are, in bytes and in characters as readers count them, and what none has.
 
-Characters alone bound nothing: one character may be a megabyte of accents. All here takes time in proportion to
+Characters alone bound nothing: one of them may be a megabyte of accents. All here takes time in proportion to
 the text.
 """
 
@@ -49,8 +49,8 @@ def fits(text: str, limit: int) -> bool:
 
 
 def cut_text(text: str, characters: int, most_bytes: int) -> str:
-    """The beginning of `text` that has at most so many characters and bytes: whole characters, unless the first
-    alone is larger."""
+    """The beginning of `text` that has at most so many characters and bytes: whole characters, unless the
+    first alone is larger."""
     if len(text) <= min(characters, most_bytes // BYTES_OF_CODE_POINT):
         return text
     # One more than fits: that a character goes on behind the cut must show

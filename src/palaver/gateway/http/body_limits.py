@@ -13,8 +13,8 @@ MOST_PARAMETERS = 100
 
 
 class BodyLimits:
-    """Takes bodies of `most` bytes where a generation has large ones, from callers whose access token is good;
-    all others have `small` bytes at most.
+    """Takes bodies of `most` bytes where a generation has large ones, from callers whose access token is
+    good; all others have `small` bytes at most.
 
     So whoever has no account cannot make the gateway hold, or parse, more than a little.
     """
@@ -27,7 +27,8 @@ class BodyLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises `too_large`, before the body is read where its length is announced; `unauthenticated` and
-        `session_revoked` before more than a little of it is read; `invalid` for a query of many parameters."""
+        `session_revoked` before more than a little of it is read; `invalid` for a query of many
+        parameters."""
         if scope["type"] != "http":
             await self._large(scope, receive, send)
             return

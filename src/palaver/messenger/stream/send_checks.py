@@ -19,7 +19,7 @@ class SendChecks:
         self._short = min(self._characters, self._bytes // BYTES_OF_CODE_POINT)
 
     def check(self, send: Send) -> None:
-        """Raises `malformed` for what the contract does not allow, `invalid` for what this service does not."""
+        """Raises `malformed` for what the contract does not allow, `invalid` for what the settings do not."""
         texts = send.texts
         count = len(texts)
         if len(send.client_ids) != count or len(send.chat_id) != ID_BYTES:

@@ -1,7 +1,7 @@
 """What a body of JSON may be made of, counted before it is parsed.
 
-A body of few bytes can be of very many fields and values. Each of them costs its reader an object, and each wrong
-one the object of an error: a million zeros, where texts are wanted, took fifteen seconds.
+A body of few bytes can be of very many fields and values. Each of them costs its reader an object, and each
+wrong one the object of an error: a million zeros, where texts are wanted, took fifteen seconds.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -28,7 +28,7 @@ FLAG = "\N{REGIONAL INDICATOR SYMBOL LETTER A}"
 async def test_a_gateway_cannot_store_what_no_client_may_send(
     messenger_db: MessengerDatabase, texts: list[str], code: str, field: str
 ) -> None:
-    """A gateway with other settings, or somebody behind it, would fill chats with texts that break clients."""
+    """A gateway with other settings, or who stands behind it, would fill chats with what breaks clients."""
     chat_id = messenger_db.group([ALICE, BOB])
     async with (
         running_replica(messenger_db, text_characters=10, text_bytes=64, messages_per_request=3) as replica,

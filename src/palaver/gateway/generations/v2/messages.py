@@ -72,7 +72,8 @@ async def list_messages(
 ) -> Response:
     """The newest messages; with `before_seq`, the newest before it; with `after_seq`, the first behind it.
 
-    Ascending by seq always. Reading moves no receipt.
+    Ascending by seq always. A page has fewer messages than `limit` where their texts are long; `has_more`
+    says whether more follow. Reading moves no receipt.
     """
     return await answer_page(
         services_of(request).messenger, caller.token, chat_id, limit, before_seq, after_seq
@@ -96,9 +97,18 @@ async def answer_page(
         wanted.before_seq = before_seq
     page = await messenger.list_messages(token, wanted)
     messages = messages_of(page)
+    end = page.last_seq
     if before_seq is not None:
         messages = [message for message in messages if message.seq < before_seq]
-    return answer_json(MessagePage(messages, page.last_seq))
+        end = min(end, before_seq - 1)
+    # Seqs have no holes
+    if not messages:
+        has_more = False
+    elif after_seq is not None:
+        has_more = messages[-1].seq < end
+    else:
+        has_more = messages[0].seq > 1
+    return answer_json(MessagePage(messages, page.last_seq, has_more))
 
 
 @router.post(
