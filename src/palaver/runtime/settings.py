@@ -9,14 +9,16 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from palaver.runtime.startup import StartError
 
 PREFIX = "PALAVER_"
+# Half of the largest gRPC message
+REQUEST_TEXT_BYTES = 16_777_216
 
 
 class Section(BaseModel):
@@ -113,7 +115,7 @@ class MessengerSettings(Section):
     rates: bool = Field(True, description="Whether the rate of a user's messages is limited.")
     messages_per_second: float = Field(100.0, gt=0, description="Messages a second that a user may sustain.")
     messages_burst: int = Field(500, ge=1, description="Messages that a user may send at once after a pause.")
-    members_per_group: int = Field(1_000, ge=2, description="Most members of a group.")
+    members_per_group: int = Field(1_000, ge=2, le=10_000, description="Most members of a group.")
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
     text_bytes: int = Field(
         65_536, ge=4, le=1_048_576, description="Longest message text, in bytes of UTF-8."
@@ -132,6 +134,13 @@ class MessengerSettings(Section):
         ge=600,
         description="How long the commit log is kept. Clients of a gateway that was away for longer resume.",
     )
+
+    @model_validator(mode="after")
+    def check_request(self) -> Self:
+        """The messages of one request, as stored, are one gRPC message. Raises `ValueError`."""
+        if self.messages_per_request * self.text_bytes > REQUEST_TEXT_BYTES:
+            raise ValueError(f"messages_per_request times text_bytes must be at most {REQUEST_TEXT_BYTES:,}")
+        return self
 
 
 class TelemetrySettings(Section):
