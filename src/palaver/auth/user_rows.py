@@ -121,8 +121,8 @@ def find_users(
         found = found.order_by(*_PLACE).limit(offset + limit + 1)
         places.update(map(place_of_row, connection.execute(found)))
     page = sorted(places)[offset : offset + limit + 1]
-    found = read_page(connection, page[:limit])
-    return found, page[len(found) - 1] if found and len(page) > len(found) else None
+    shown = read_page(connection, page[:limit])
+    return shown, page[len(shown) - 1] if shown and len(page) > len(shown) else None
 
 
 def count_found(connection: Connection, words: Sequence[bytes], caller: bytes) -> int:

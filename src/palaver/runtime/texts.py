@@ -53,15 +53,17 @@ def cut_text(text: str, characters: int, most_bytes: int) -> str:
     first alone is larger."""
     if len(text) <= min(characters, most_bytes // BYTES_OF_CODE_POINT):
         return text
-    # One more than fits: that a character goes on behind the cut must show
-    beginning = text[: most_bytes + 1]
-    end, room = 0, most_bytes
-    for number, found in enumerate(_character.finditer(beginning), start=1):
-        room -= bytes_of(found[0])
-        if room < 0 or number > characters:
+    if text.isascii() and "\r\n" not in text:
+        # Every code point is a character and a byte
+        return text[: min(characters, most_bytes)]
+    most = len(text.encode()[:most_bytes].decode(errors="ignore"))
+    end = 0
+    # One code point more than fits: that a character goes on behind the cut must show
+    for number, found in enumerate(_character.finditer(text[: most + 1]), start=1):
+        if number > characters or found.end() > most:
             break
         end = found.end()
-    return text[:end] if end else beginning.encode()[:most_bytes].decode(errors="ignore")
+    return text[: end or most]
 
 
 def has_surrogate(text: str) -> bool:

@@ -211,7 +211,7 @@ def read_counts(connection: Connection, chat_ids: Sequence[bytes]) -> Mapping[by
     """How many members each of these chats has."""
     if not chat_ids:
         return {}
-    return dict(connection.execute(_member_counts, {"chat_ids": chat_ids}).tuples().all())
+    return dict(connection.execute(_member_counts, {"chat_ids": chat_ids}).all())
 
 
 # ---- cursors ----

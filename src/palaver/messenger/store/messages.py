@@ -26,7 +26,8 @@ PAGE_BYTES = 1024 * 1024
 FETCHED_ROWS = 100
 # Pages of a resume: each waits in memory for a socket that may read slowly
 STREAM_MESSAGES = 200
-STREAM_BYTES = 256 * 1024
+# In JSON a byte may be six, and a page must fit what may wait for a socket
+STREAM_BYTES = 128 * 1024
 # What a list of chats shows of a last message
 PREVIEW_CHARACTERS = 256
 PREVIEW_BYTES = 1_024
