@@ -15,9 +15,11 @@ from tests.harness.users import PASSWORD, ApiClient, ApiUser, api_client, profil
 from tests.harness.websocket_client import WebSocketClient
 
 TEXT = 16_384
+TEXT_BYTES = 65_536
 MESSAGES = 100
 FRAME = 262_144
 BODY = 1_048_576
+SMALL_BODY = 32_768
 MEMBERS = 1_000
 SOCKETS = 20
 WRONG_PASSWORDS = 10
@@ -70,20 +72,22 @@ def check_old_error(frame: str, word: str) -> None:
 async def test_longest_text(api: ApiClient, character: str) -> None:
     """Long texts would be cut, or emoji counted as dozens of characters."""
     bob, alice, chat_id = await pair(api)
-    # A frame holds fewer of the large ones
-    longest = character * min(TEXT, (FRAME - 1000) // len(character.encode()))
+    # There are fewer of the large ones
+    longest = character * min(TEXT, TEXT_BYTES // len(character.encode()))
     async with alice.socket_v2() as a, bob.socket_v2() as b:
         b.send(v2_send(chat_id, longest))
         assert (await a.receive_type("message"))["text"] == longest
-        await bob.send(chat_id, character * TEXT)
-        assert (await a.receive_type("message"))["text"] == character * TEXT
+        await bob.send(chat_id, longest)
+        assert (await a.receive_type("message"))["text"] == longest
 
 
-async def test_a_longer_text_is_refused(api: ApiClient) -> None:
+@pytest.mark.parametrize(
+    ("longer", "bound"), [("a" * (TEXT + 1), "16,384"), ("e" + "\u0301" * (TEXT_BYTES // 2), "65,536")]
+)
+async def test_a_longer_text_is_refused(api: ApiClient, longer: str, bound: str) -> None:
     """A sender would not know why a text did not arrive."""
     bob, _, chat_id = await pair(api)
     path = f"/chats/{chat_id}/messages"
-    longer = "a" * (TEXT + 1)
     check_problem(await bob.v2("POST", path, {"text": longer}), 422, "invalid", "text")
     two = {"messages": [{"text": "fine"}, {"text": longer}]}
     check_problem(await bob.v2("POST", path, two), 422, "invalid", "messages.1.text")
@@ -95,7 +99,7 @@ async def test_a_longer_text_is_refused(api: ApiClient) -> None:
         error = await wire.receive_type("error")
         assert (error["code"], error["field"]) == ("invalid", "text")
         old.send(v1_frame(chat_id, longer))
-        check_old_error(await old.receive(), "16,384")
+        check_old_error(await old.receive(), bound)
     assert len(await bob.history(chat_id)) == 1
 
 
@@ -158,9 +162,47 @@ async def test_bodies(api: ApiClient) -> None:
 
     assert (await api.call("POST", path, token=token, data=padded(BODY))).status == 201
     check_problem(await api.call("POST", path, token=token, data=padded(BODY + 1)), 413, "too_large")
-    old = await api.call("POST", "/auth/sign-in", data=padded(BODY + 1))
+    old = await api.call("POST", "/auth/sign-in", data=padded(SMALL_BODY + 1))
     assert (old.status, list(old.json), old.json["code"]) == (413, ["code", "message"], 0)
+    for open_path in ("/v2/sessions", "/v2/sessions/refresh", "/v2/users"):
+        check_problem(await api.call("POST", open_path, data=padded(SMALL_BODY + 1)), 413, "too_large")
+    check_problem(await api.call("POST", path, data=padded(SMALL_BODY + 1)), 401, "unauthenticated")
     assert len(await bob.history(chat_id)) == 1
+
+
+async def test_others_do_not_decide_how_large_a_list_is(api: ApiClient) -> None:
+    """Whoever is written to by somebody with long texts could not see their chats any more."""
+    bob, alice, _ = await pair(api)
+    text = "e" + "\u0301" * (TEXT_BYTES // 2 - 1)
+    for number in range(32):
+        group = {"title": ("t" + "\u0301" * 511), "member_ids": [alice.user_id]}
+        chat = (await bob.v2("POST", "/chats", group)).ok(201)
+        await bob.send(chat["id"], *[text] * (1 + number % 2))
+    listed = await alice.v2("GET", "/chats?limit=200")
+    chats = listed.ok()["chats"]
+    assert len(chats) == 33
+    assert len(listed.body) < 33 * 5_000
+    shown = chats[0]["last_message"]
+    assert (shown["text_cut"], text.startswith(shown["text"]), chats[0]["member_count"]) == (True, True, 2)
+    old = await alice.legacy("GET", "/messenger/chats?limit=1000")
+    assert (old.ok()["total"], len(old.json["chats"])) == (33, 33)
+    assert len(old.body) < 33 * 1_000
+
+
+async def test_an_old_client_pages_through_long_texts(api: ApiClient) -> None:
+    """Whoever goes on at offset + limit would miss the messages that a page had no room for."""
+    bob, alice, chat_id = await pair(api)
+    for _ in range(3):
+        await bob.send(chat_id, *["\N{FIRE}" * TEXT] * 12)
+    ids: list[str] = []
+    offset, total = 0, 1
+    while offset < total:
+        page = (
+            await alice.legacy("GET", f"/messenger/messages?chat_id={chat_id}&limit=1000&offset={offset}")
+        ).ok()
+        ids += [message["id"] for message in page["messages"]]
+        offset, total = page["offset"] + page["limit"], page["total"]
+    assert len(set(ids)) == len(ids) == 36
 
 
 async def test_frames(api: ApiClient) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from picows import WSHandshakeError
+from picows import WSHandshakeError, WSMsgType
 
 from tests.harness.http_client import HttpResponse
 from tests.harness.palaver_process import PalaverProcess, running_palaver
@@ -167,6 +167,24 @@ async def knock(api: ApiClient, caller: ApiUser, secrets: Secrets) -> None:
     await socket.close()
 
 
+async def send_broken_frames(alice: ApiUser, secrets: Secrets) -> None:
+    """Frames that are no text, no UTF-8 or no frame, each on a socket of its own, in both generations."""
+    for opened in (alice.socket_v1, alice.socket_v2):
+        for kind, before, after in (
+            (WSMsgType.TEXT, b'{"type":"ping","id":"', b'\xff"}'),
+            (WSMsgType.TEXT, b'\xff{"text":"', b'"}'),
+            (WSMsgType.TEXT, b'{"topic":"messenger","action":"send-message","payload":"', b'\xed\xa0\x80"}'),
+            (WSMsgType.TEXT, b'{"topic":"messenger","action":"send-message","payload":"\\ud800', b'"}'),
+            (WSMsgType.BINARY, b"", b"\xff\xfe"),
+            (WSMsgType.CLOSE, b"\x03\xe8", b"\xff"),
+            (WSMsgType.PING, b"", b"\xff"),
+            (WSMsgType.CONTINUATION, b"", b"\xff"),
+        ):
+            async with opened() as socket:
+                socket.transport.send(kind, before + secrets.new("text").encode() + after)
+                await asyncio.sleep(0.05)
+
+
 async def test_no_password_token_or_text_is_written_down(palaver: PalaverProcess, api: ApiClient) -> None:
     """Whoever reads the logs, or is sent them, could sign in as a user, or read what they say."""
     secrets = Secrets()
@@ -175,6 +193,7 @@ async def test_no_password_token_or_text_is_written_down(palaver: PalaverProcess
     await talk(alice, bob, chat_id, secrets)
     assert await ask_all_operations(api, alice, chat_id, secrets) > 30
     await knock(api, alice, secrets)
+    await send_broken_frames(alice, secrets)
     renewed: HttpResponse = await api.call(
         "POST", "/v2/sessions/refresh", {"refresh_token": bob.refresh_token}
     )

@@ -73,7 +73,7 @@ class Replica:
         self.engine = Engine(store, bus, presence, limiter, settings)
         directory = UserDirectory(NoAuth())  # type: ignore[arg-type] # stands for auth's client
         self.use_cases = UseCases(store, directory, self.engine, settings)
-        self.streams = StreamServer(self.engine, store, verifier, Reads(self.use_cases, verifier))
+        self.streams = StreamServer(self.engine, store, verifier, Reads(self.use_cases, verifier), settings)
         self.attach = self.streams.attach
 
     async def start(self) -> None:

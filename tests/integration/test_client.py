@@ -59,6 +59,23 @@ async def test_two_users_talk(shared_palaver: PalaverProcess) -> None:
             assert (again.seq, again.id) == (1, sent.id)
 
 
+async def test_a_history_of_long_texts_is_read_to_its_end(shared_palaver: PalaverProcess) -> None:
+    """The client would take a page that long texts have cut short for the end (messages would be missed)."""
+    url = shared_palaver.base_url
+    async with Client(url) as alice, Client(url) as bob:
+        await sign_up(alice, "Alice")
+        chat = await alice.open_chat(await sign_up(bob, "Bob"))
+        for _ in range(3):
+            await alice.send(chat.id, *["\N{FIRE}" * 16_384] * 15)
+        await alice.send(chat.id, *map(str, range(46, 101)))
+        first = await bob.messages(chat.id, after_seq=0, limit=200)
+        assert len(first.messages) < 45
+        assert first.has_more
+        assert [message.seq async for message in bob.all_messages(chat.id)] == list(range(1, 101))
+        listed = await bob.chats()
+        assert [one.member_count for one in listed.chats] == [2]
+
+
 async def test_every_call_fits_the_server(shared_palaver: PalaverProcess) -> None:
     """A method of the client would not know the server's answer."""
     url = shared_palaver.base_url

@@ -8,13 +8,17 @@ from email_validator import EmailNotValidError, validate_email
 
 from palaver.contracts.accounts import Sex
 from palaver.contracts.errors import INVALID, PalaverError
-from palaver.runtime.texts import check_text, has_surrogate
+from palaver.runtime.texts import bytes_of, check_text, has_surrogate
 
 PASSWORD_CHARACTERS = (8, 256)
 # 256 characters of any Unicode, and more than old clients send
 PASSWORD_BYTES = 1024
 NAME_CHARACTERS = 100
+NAME_BYTES = 512
 PROFILE_CHARACTERS = 1000
+# 1,000 characters of any Unicode, where each is one code point
+PROFILE_BYTES = 4096
+EMAIL_BYTES = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,9 @@ def normalise_email(text: str, field: str = "email") -> str:
     """
     if has_surrogate(text):
         raise PalaverError(INVALID, f"{field} is not valid Unicode", field=field)
+    # Before it is taken apart: normalising a domain can make eighteen code points of one
+    if bytes_of(text) > EMAIL_BYTES:
+        raise PalaverError(INVALID, f"{field} must have at most {EMAIL_BYTES} bytes", field=field)
     stripped = unicodedata.normalize("NFC", text.strip())
     try:
         # test_environment admits the domains that examples and tests use
@@ -93,7 +100,7 @@ def check_hashable(password: str, field: str = "password") -> None:
 def clean_name(text: str, field: str) -> str:
     """A name or surname, NFC and without white space around it. Raises `invalid`."""
     name = unicodedata.normalize("NFC", text.strip())
-    check_text(name, field, NAME_CHARACTERS)
+    check_text(name, field, NAME_CHARACTERS, NAME_BYTES)
     return name
 
 
@@ -101,7 +108,7 @@ def clean_profile_text(text: str, field: str) -> str:
     """A city or interests; may be empty. Raises `invalid`."""
     cleaned = unicodedata.normalize("NFC", text.strip())
     if cleaned:
-        check_text(cleaned, field, PROFILE_CHARACTERS)
+        check_text(cleaned, field, PROFILE_CHARACTERS, PROFILE_BYTES)
     return cleaned
 
 

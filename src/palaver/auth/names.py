@@ -14,6 +14,7 @@ from palaver.contracts.errors import INVALID, PalaverError
 from palaver.runtime.texts import check_text
 
 QUERY_CHARACTERS = 210
+QUERY_BYTES = 1_024
 
 # Folded surname, folded name, id: users are listed in this order
 Place = tuple[bytes, bytes, bytes]
@@ -31,7 +32,7 @@ def range_of_prefix(prefix: bytes) -> tuple[bytes, bytes]:
 
 def words_of_query(query: str, field: str = "q") -> list[bytes]:
     """The one or two words to search for, folded. Raises `invalid`."""
-    check_text(query, field, QUERY_CHARACTERS)
+    check_text(query, field, QUERY_CHARACTERS, QUERY_BYTES)
     words = query.split()
     if not 1 <= len(words) <= 2:
         raise PalaverError(INVALID, f"{field} must be one or two words", field=field)

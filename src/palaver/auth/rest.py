@@ -21,6 +21,7 @@ from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.exception_handlers import exception_handlers
 from palaver.runtime.http.health import Check, health_routes
 from palaver.runtime.http.instrumentation import HEALTH_PATHS
+from palaver.runtime.http.json_bounds import JsonBounds
 from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
 from palaver.runtime.printable import printable
 from palaver.runtime.sql.database import Database
@@ -31,6 +32,7 @@ from palaver.runtime.tokens import Claims
 
 # The largest honest body looks up 1,000 names
 BODY_BYTES = 131_072
+MOST_FIELDS = 100
 MOST_USERS = 1_000
 # Every gateway polls revocations twice a second
 QUIET_PATHS = HEALTH_PATHS | {"/revocations"}
@@ -59,6 +61,7 @@ def build_app(services: Services, database: Database) -> FastAPI:
         middleware=[
             Middleware(ErrorBoundary, render=render_wire_error),
             Middleware(BodyLimit, most=BODY_BYTES),
+            Middleware(JsonBounds, most_fields=MOST_FIELDS, most_values=2 * MOST_USERS),
         ],
         exception_handlers=exception_handlers(render_wire_error),
         docs_url=None,

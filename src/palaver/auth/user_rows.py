@@ -10,6 +10,12 @@ from palaver.auth.domain import User
 from palaver.auth.names import Place, fold, range_of_prefix
 from palaver.auth.schema import users
 from palaver.contracts.errors import CONFLICT, NOT_FOUND, PalaverError
+from palaver.runtime.texts import bytes_of
+
+# A page of users ends early at so many bytes: others decide how long their profiles are
+PAGE_BYTES = 1024 * 1024
+# About what a user takes without city and interests
+USER_BYTES = 300
 
 _USER_COLUMNS = (
     users.c.id,
@@ -115,9 +121,8 @@ def find_users(
         found = found.order_by(*_PLACE).limit(offset + limit + 1)
         places.update(map(place_of_row, connection.execute(found)))
     page = sorted(places)[offset : offset + limit + 1]
-    more = len(page) > limit
-    page = page[:limit]
-    return read_page(connection, page), page[-1] if more and page else None
+    shown = read_page(connection, page[:limit])
+    return shown, page[len(shown) - 1] if shown and len(page) > len(shown) else None
 
 
 def count_found(connection: Connection, words: Sequence[bytes], caller: bytes) -> int:
@@ -182,10 +187,18 @@ def starts_with(column: ColumnElement[bytes], prefix: bytes) -> ColumnElement[bo
 
 
 def read_page(connection: Connection, page: Sequence[Place]) -> list[User]:
-    """The users at these places, in their order."""
+    """The users at these places, in their order; fewer where their profiles are long."""
     rows = connection.execute(select(*_USER_COLUMNS).where(users.c.id.in_([place[2] for place in page])))
     found = {row.id: user_of_row(row) for row in rows}
-    return [found[place[2]] for place in page]
+    shown: list[User] = []
+    room = PAGE_BYTES
+    for place in page:
+        user = found[place[2]]
+        room -= USER_BYTES + bytes_of(user.city) + bytes_of(user.interests)
+        if room < 0 and shown:
+            break
+        shown.append(user)
+    return shown
 
 
 def place_of_row(row: Row[bytes, bytes, bytes]) -> Place:

@@ -220,7 +220,8 @@ class Client:
             for message in page.messages:
                 yield message
                 after_seq = message.seq
-            if len(page.messages) < PAGE:
+            # A page of long texts is short, and not the last one
+            if not page.messages or after_seq >= page.last_seq:
                 return
 
     async def send(self, chat_id: str, *texts: str, client_ids: Sequence[str] | None = None) -> list[Message]:

@@ -69,7 +69,8 @@ class Member(msgspec.Struct):
 
 
 class Chat(msgspec.Struct):
-    """A chat as the caller sees it. `kind` is `direct` or `group`; `left`: the caller is a former member."""
+    """A chat as the caller sees it; of a list, with the beginning of its last message and some of its
+    `member_count` members. `kind` is `direct` or `group`; `left`: the caller is a former member."""
 
     id: str
     kind: str
@@ -82,6 +83,7 @@ class Chat(msgspec.Struct):
     last_message: Message | None
     members: list[Member]
     left: bool = False
+    member_count: int = 0
 
 
 class ChatPage(msgspec.Struct):
@@ -92,10 +94,12 @@ class ChatPage(msgspec.Struct):
 
 
 class MessagePage(msgspec.Struct):
-    """Messages by seq, ascending. `last_seq`: the last of the chat that the caller may read."""
+    """Messages by seq, ascending. `last_seq`: the last of the chat that the caller may read. `has_more`: more
+    follow, backwards or, with `after_seq`, forwards."""
 
     messages: list[Message]
     last_seq: int
+    has_more: bool = False
 
 
 class SentMessages(msgspec.Struct):

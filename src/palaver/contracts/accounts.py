@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Sex = Literal["male", "female", "other"]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
+# Auth bounds its bytes more closely
+Password = Annotated[str, Field(max_length=10_000)]
 ProfileText = Annotated[str, Field(max_length=1000)]
 
 
@@ -22,7 +24,7 @@ class SignUp(Model):
     """A new account. Auth normalises the email; `old_rules` admits any non-empty password (v0, v1)."""
 
     email: str = Field(max_length=320)
-    password: str
+    password: Password
     name: Name
     surname: Name
     birthday: date
@@ -76,7 +78,7 @@ class UserName(Model):
 class UserLookup(Model):
     """Ids of users to look up, at most 1,000."""
 
-    ids: list[UUID] = Field(max_length=1000)
+    ids: Annotated[list[UUID], Field(fail_fast=True, max_length=1000)]
 
 
 class UserNames(Model):
@@ -89,13 +91,13 @@ class SignIn(Model):
     """A pair to sign in with."""
 
     email: str = Field(max_length=320)
-    password: str
+    password: Password
 
 
 class Refresh(Model):
     """A refresh token to change for a new pair of tokens."""
 
-    refresh_token: str
+    refresh_token: str = Field(max_length=1_000)
 
 
 class TokenPair(Model):

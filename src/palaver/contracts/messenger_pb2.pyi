@@ -305,7 +305,7 @@ class Member(_message.Message):
     def __init__(self, user_id: _Optional[bytes] = ..., name: _Optional[str] = ..., surname: _Optional[str] = ..., received_seq: _Optional[int] = ..., read_seq: _Optional[int] = ..., online: _Optional[bool] = ..., last_seen_at: _Optional[int] = ..., joined_at: _Optional[int] = ...) -> None: ...
 
 class Chat(_message.Message):
-    __slots__ = ("id", "group", "title", "created_at", "created_by", "last_seq", "active_at", "unread", "last_message", "members", "left", "existed")
+    __slots__ = ("id", "group", "title", "created_at", "created_by", "last_seq", "active_at", "unread", "last_message", "members", "left", "existed", "last_text_cut", "member_count")
     ID_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -318,6 +318,8 @@ class Chat(_message.Message):
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     LEFT_FIELD_NUMBER: _ClassVar[int]
     EXISTED_FIELD_NUMBER: _ClassVar[int]
+    LAST_TEXT_CUT_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_COUNT_FIELD_NUMBER: _ClassVar[int]
     id: bytes
     group: bool
     title: str
@@ -330,7 +332,9 @@ class Chat(_message.Message):
     members: _containers.RepeatedCompositeFieldContainer[Member]
     left: bool
     existed: bool
-    def __init__(self, id: _Optional[bytes] = ..., group: _Optional[bool] = ..., title: _Optional[str] = ..., created_at: _Optional[int] = ..., created_by: _Optional[bytes] = ..., last_seq: _Optional[int] = ..., active_at: _Optional[int] = ..., unread: _Optional[int] = ..., last_message: _Optional[_Union[Message, _Mapping]] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., left: _Optional[bool] = ..., existed: _Optional[bool] = ...) -> None: ...
+    last_text_cut: bool
+    member_count: int
+    def __init__(self, id: _Optional[bytes] = ..., group: _Optional[bool] = ..., title: _Optional[str] = ..., created_at: _Optional[int] = ..., created_by: _Optional[bytes] = ..., last_seq: _Optional[int] = ..., active_at: _Optional[int] = ..., unread: _Optional[int] = ..., last_message: _Optional[_Union[Message, _Mapping]] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., left: _Optional[bool] = ..., existed: _Optional[bool] = ..., last_text_cut: _Optional[bool] = ..., member_count: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("chat_id", "seq", "id", "sender_id", "client_id", "text", "created_at", "edited_at", "deleted_at", "trace_id")

@@ -14,12 +14,15 @@ from palaver import __version__
 from palaver.contracts.errors import MALFORMED, PalaverError
 from palaver.gateway import openapi
 from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.http.body_limits import BodyLimits
 from palaver.gateway.http.errors import ErrorResponses
 from palaver.gateway.http.middleware import FallbackRouting, FastPaths, JsonBodies
 from palaver.gateway.services import Services
-from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
+from palaver.runtime.http.json_bounds import JsonBounds
+from palaver.runtime.http.middleware import ErrorBoundary
 from palaver.runtime.settings import GatewaySettings
 
+FEW_FIELDS = 100
 EXPOSED_HEADERS = ("retry-after", "traceresponse", "www-authenticate")
 
 
@@ -70,6 +73,12 @@ async def refuse_plain_request() -> Response:
     raise PalaverError(MALFORMED, "this is a WebSocket: connect to it with ws:// or wss://")
 
 
+def most_fields(settings: GatewaySettings) -> int:
+    """How many fields the objects of a body have together: a message has two, and nothing else has many. An
+    unknown one costs an error each."""
+    return FEW_FIELDS + 2 * settings.messages_per_request
+
+
 def middleware_of(
     settings: GatewaySettings, generations: GenerationRegistry, errors: ErrorResponses
 ) -> list[Middleware]:
@@ -77,8 +86,14 @@ def middleware_of(
     middleware = [
         Middleware(ErrorBoundary, render=errors.respond),
         Middleware(FallbackRouting, generations=generations),
-        Middleware(BodyLimit, most=settings.body_bytes),
+        Middleware(
+            BodyLimits,
+            generations=generations,
+            small=settings.small_body_bytes,
+            most=settings.body_bytes,
+        ),
         Middleware(JsonBodies, generations=generations),
+        Middleware(JsonBounds, most_fields=most_fields(settings), most_values=settings.body_values),
         Middleware(FastPaths, generations=generations),
     ]
     if settings.cors_origins:

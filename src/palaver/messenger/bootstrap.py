@@ -60,7 +60,7 @@ async def serve(
         limiter = TokenBuckets(own.messages_per_second, own.messages_burst) if own.rates else Unlimited()
         engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), limiter, own)
         use_cases = UseCases(store, UserDirectory(auth), engine, own)
-        streams = StreamServer(engine, store, verifier, Reads(use_cases, verifier))
+        streams = StreamServer(engine, store, verifier, Reads(use_cases, verifier), own)
         checks = {"journal": lambda: is_usable(store.database), "auth": keys.were_heard}
 
         def add_services(server: grpc.aio.Server) -> None:

@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 
+# Of a group's title
+TITLE_CHARACTERS = 200
+TITLE_BYTES = 1_024
+
 
 class Message(NamedTuple):
     """One entry of a chat. A deleted one keeps its seq and no text. Times are 0 where it never happened.
@@ -73,7 +77,9 @@ class MemberView(NamedTuple):
 class ChatView(NamedTuple):
     """A chat as one of its members sees it.
 
-    `last_seq` is the last seq that the viewer may read. Somebody who left sees no member but themselves.
+    `last_seq` is the last seq that the viewer may read; `last_text_cut`: the text of `last_message` goes on.
+    `members` are some of the `member_count` in a list, where the viewer is always among them, else all.
+    Somebody who left sees no member but themselves.
     """
 
     id: bytes
@@ -87,6 +93,8 @@ class ChatView(NamedTuple):
     left: bool
     last_message: Message | None
     members: list[MemberView]
+    member_count: int
+    last_text_cut: bool = False
 
 
 class Name(NamedTuple):

@@ -129,6 +129,8 @@ def fill_chat(proto: pb.Chat, view: ChatView, names: Names) -> None:
     proto.active_at = view.active_at
     proto.unread = view.unread
     proto.left = view.left
+    proto.member_count = view.member_count
+    proto.last_text_cut = view.last_text_cut
     if view.last_message is not None:
         proto.last_message.CopyFrom(message_to_proto(view.last_message))
     for member in view.members:

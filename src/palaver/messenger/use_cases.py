@@ -8,19 +8,29 @@ from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
 from palaver.contracts.ids import derived_id, new_id
 from palaver.contracts.seqs import LAST_SEQ
 from palaver.contracts.times import now_us
-from palaver.messenger.domain import ChatView, Message, Receipt, ShownChat, ShownChats, ShownInspection
+from palaver.messenger.domain import (
+    TITLE_BYTES,
+    TITLE_CHARACTERS,
+    ChatView,
+    Message,
+    Receipt,
+    ShownChat,
+    ShownChats,
+    ShownInspection,
+)
 from palaver.messenger.events import Event, MembersChanged, MessageChanged
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.store import chat_lists, chats, messages
 from palaver.messenger.store.inspection import inspect_message
+from palaver.messenger.store.messages import PREVIEW_BYTES, PREVIEW_CHARACTERS
 from palaver.messenger.store.opening import Store
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
-from palaver.runtime.texts import check_text
+from palaver.runtime.texts import check_text, cut_text
 
-TITLE_CHARACTERS = 200
-KEY_CHARACTERS = 255
+# Of an idempotency key
+KEY_BYTES = 255
 # Most chats or messages of a page
 MOST_ENTRIES = 1_000
 
@@ -95,7 +105,7 @@ class UseCases:
         else:
             found, more = await self._database.read(chat_lists.list_chats, user_id, limit, behind)
         total = await self._database.read(chat_lists.count_chats, user_id) if with_total else 0
-        found = await self._with_last_messages(found)
+        found = await self._with_previews(found)
         names = await self._directory.names_of(user for view in found for user in users_of(view))
         return ShownChats(found, names, chat_lists.cursor_of(more), total)
 
@@ -154,7 +164,8 @@ class UseCases:
     ) -> list[Message]:
         """The messages as stored, all or none. Raises `rate_limited` and `overloaded` too."""
         check_id(chat_id, "chat_id")
-        most = self._settings.messages_per_request
+        settings = self._settings
+        most = settings.messages_per_request
         if not 1 <= len(texts) <= most:
             raise PalaverError(INVALID, f"texts must be 1 to {most:,}", field="texts")
         if len(client_ids) != len(texts):
@@ -162,7 +173,7 @@ class UseCases:
         for client_id in client_ids:
             check_id(client_id, "client_ids")
         for number, text in enumerate(texts):
-            check_text(text, f"texts.{number}", self._settings.text_characters)
+            check_text(text, f"texts.{number}", settings.text_characters, settings.text_bytes)
         stored = await self._engine.send(chat_id, user_id, client_ids, texts, retry=retry, trace=trace)
         new = [
             Message(chat_id, one.seq, one.id, user_id, client_id, text, one.created_at, trace.trace_id)
@@ -177,7 +188,7 @@ class UseCases:
     async def edit_message(self, user_id: bytes, chat_id: bytes, seq: int, text: str) -> Message:
         """The user's message with its new text. Raises `forbidden`, `conflict` where it is deleted."""
         check_id(chat_id, "chat_id")
-        check_text(text, "text", self._settings.text_characters)
+        check_text(text, "text", self._settings.text_characters, self._settings.text_bytes)
         return await self._engine.commit(edit_message, chat_id, user_id, seq, text)
 
     async def delete_message(self, user_id: bytes, chat_id: bytes, seq: int) -> Message:
@@ -204,9 +215,9 @@ class UseCases:
 
     def _check_group(self, user_id: bytes, title: str, member_ids: Iterable[bytes], key: str) -> list[bytes]:
         """The members of a new group besides its creator, each once. Raises `invalid`."""
-        check_text(title, "title", TITLE_CHARACTERS)
+        check_text(title, "title", TITLE_CHARACTERS, TITLE_BYTES)
         if key:
-            check_text(key, "idempotency_key", KEY_CHARACTERS)
+            check_text(key, "idempotency_key", KEY_BYTES, KEY_BYTES)
         most = self._settings.members_per_group
         others = [user for user in check_ids(member_ids, "member_ids", most) if user != user_id]
         if not others:
@@ -216,12 +227,22 @@ class UseCases:
         return others
 
     async def _show(self, view: ChatView, *, existed: bool = False) -> ShownChat:
-        (view,) = await self._with_last_messages([view])
+        found = await self._messages.at([(view.id, view.last_seq)] if view.last_seq else [])
+        view = view._replace(last_message=found.get((view.id, view.last_seq)))
         return ShownChat(view, await self._directory.names_of(users_of(view)), existed)
 
-    async def _with_last_messages(self, views: Sequence[ChatView]) -> list[ChatView]:
-        found = await self._messages.at([(view.id, view.last_seq) for view in views if view.last_seq])
-        return [view._replace(last_message=found.get((view.id, view.last_seq))) for view in views]
+    async def _with_previews(self, views: Sequence[ChatView]) -> list[ChatView]:
+        """The chats with the beginnings of their last messages."""
+        found = await self._messages.previews([(view.id, view.last_seq) for view in views if view.last_seq])
+        shown = []
+        for view in views:
+            message = found.get((view.id, view.last_seq))
+            if message is not None:
+                preview = cut_text(message.text, PREVIEW_CHARACTERS, PREVIEW_BYTES)
+                is_cut = preview != message.text
+                view = view._replace(last_message=message._replace(text=preview), last_text_cut=is_cut)
+            shown.append(view)
+        return shown
 
 
 def users_of(view: ChatView) -> Iterable[bytes]:

@@ -9,14 +9,16 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from palaver.runtime.startup import StartError
 
 PREFIX = "PALAVER_"
+# Half of the largest gRPC message
+REQUEST_TEXT_BYTES = 16_777_216
 
 
 class Section(BaseModel):
@@ -39,9 +41,26 @@ class GatewaySettings(Section):
     trusted_proxies: list[str] = Field(
         ["127.0.0.1"], description="Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."
     )
-    body_bytes: int = Field(1_048_576, ge=1024, description="Largest HTTP request body, in bytes.")
-    frame_bytes: int = Field(262_144, ge=1024, description="Largest socket message from a client, in bytes.")
+    body_bytes: int = Field(
+        1_048_576,
+        ge=1024,
+        le=16_777_216,
+        description="Largest HTTP request body where texts or lists of users are sent, with a valid access "
+        "token, in bytes.",
+    )
+    small_body_bytes: int = Field(
+        32_768, ge=1024, le=1_048_576, description="Largest HTTP request body everywhere else, in bytes."
+    )
+    body_values: int = Field(
+        16_384, ge=1024, le=131_072, description="Most values in the JSON of one HTTP request body."
+    )
+    frame_bytes: int = Field(
+        262_144, ge=1024, le=16_777_216, description="Largest socket message from a client, in bytes."
+    )
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
+    text_bytes: int = Field(
+        65_536, ge=4, le=1_048_576, description="Longest message text, in bytes of UTF-8."
+    )
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request or frame.")
     sockets_per_user: int = Field(20, ge=1, description="Most sockets of a user on one gateway.")
     ping_seconds: float = Field(
@@ -96,8 +115,11 @@ class MessengerSettings(Section):
     rates: bool = Field(True, description="Whether the rate of a user's messages is limited.")
     messages_per_second: float = Field(100.0, gt=0, description="Messages a second that a user may sustain.")
     messages_burst: int = Field(500, ge=1, description="Messages that a user may send at once after a pause.")
-    members_per_group: int = Field(1_000, ge=2, description="Most members of a group.")
+    members_per_group: int = Field(1_000, ge=2, le=10_000, description="Most members of a group.")
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
+    text_bytes: int = Field(
+        65_536, ge=4, le=1_048_576, description="Longest message text, in bytes of UTF-8."
+    )
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request.")
     batch_messages: int = Field(1_000, ge=1, description="Most messages of one transaction.")
     sender_share: float = Field(
@@ -112,6 +134,13 @@ class MessengerSettings(Section):
         ge=600,
         description="How long the commit log is kept. Clients of a gateway that was away for longer resume.",
     )
+
+    @model_validator(mode="after")
+    def check_request(self) -> Self:
+        """The messages of one request, as stored, are one gRPC message. Raises `ValueError`."""
+        if self.messages_per_request * self.text_bytes > REQUEST_TEXT_BYTES:
+            raise ValueError(f"messages_per_request times text_bytes must be at most {REQUEST_TEXT_BYTES:,}")
+        return self
 
 
 class TelemetrySettings(Section):

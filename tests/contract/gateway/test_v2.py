@@ -28,7 +28,7 @@ async def test_an_account(api: ApiClient) -> None:
     changed = (await nina.v2("PATCH", "/users/me", {"city": "Nashville"})).ok()
     assert changed == {**user, "city": "Nashville"}
     found = (await nina.v2("GET", f"/users?email={email.upper()}")).ok()
-    assert found == {"users": [changed], "next_cursor": None}
+    assert found == {"users": [changed], "next_cursor": None, "has_more": False}
 
 
 async def test_names_are_paged(api: ApiClient) -> None:

@@ -130,6 +130,20 @@ def test_namesakes_are_paged_without_loss(connection: Connection) -> None:
     assert [one.id for one in user_rows.list_users(connection, NOBODY, 4, 4)[0]] == ids[4:]
 
 
+def test_a_page_of_long_profiles_ends_early(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others could make a search too large to be answered, by long profiles; or users be passed over."""
+    monkeypatch.setattr(user_rows, "USER_BYTES", 100)
+    monkeypatch.setattr(user_rows, "PAGE_BYTES", 250)
+    ids = [one.id for one in add(connection, *[("Ann", "Lee")] * 7)]
+    page, last = user_rows.find_users(connection, [b"ann"], NOBODY, None, 7, 0)
+    assert [one.id for one in page] == ids[:2]
+    assert last is not None
+    assert [one.id for one in search(connection, "ann lee", 7)] == ids
+    monkeypatch.setattr(user_rows, "PAGE_BYTES", 50)
+    assert [one.id for one in search(connection, "ann lee", 7)] == ids
+    assert len(user_rows.list_users(connection, NOBODY, 7, 0)[0]) == 1
+
+
 any_name = st.text(
     st.sampled_from("aAbBäÄß\u017fİ\u0131éΣς\u0301Ω\ud7ff\ue000\U0001f600\U0010ffff"), min_size=1, max_size=4
 )

@@ -220,3 +220,43 @@ async def test_the_last_words_of_each_chat_are_one_read(house: House) -> None:
     page = await house.dialogs.list_chats(alice, 10, "", 0, with_total=False)
     shown = {view.id: view.last_message.text if view.last_message else None for view in page.views}
     assert shown == expected
+
+
+async def test_a_list_shows_the_beginnings_of_last_messages(house: House) -> None:
+    """Chats whose last message is one huge character would break their members' lists for good."""
+    alice, bob, carol = (house.auth.sign_up(name) for name in "ABC")
+    accents = "e" + "\N{COMBINING ACUTE ACCENT}" * 400_000
+    texts = {"short": "short", "x" * 300: "x" * 256, accents: accents[:512]}
+    for text, preview in texts.items():
+        chat_id = await house.group(alice, bob, carol)
+        await house.store.database.write(write_messages, chat_id, bob, [text])
+        [shown] = (await house.dialogs.list_chats(alice, 1, "", 0, with_total=False)).views
+        assert shown.last_message is not None
+        assert (shown.id, shown.last_message.text) == (chat_id, preview)
+        assert shown.last_text_cut is (preview != text)
+        whole = (await house.dialogs.get_chat(alice, chat_id)).view
+        assert whole.last_message is not None
+        assert (whole.last_message.text, whole.last_text_cut) == (text, False)
+
+
+@pytest.mark.parametrize("title", ["x" * 201, "e" + "\N{COMBINING ACUTE ACCENT}" * 512])
+async def test_a_title_is_bounded(house: House, title: str) -> None:
+    """A title of one character and a megabyte would be in every list of its members."""
+    alice, bob = house.auth.sign_up("A"), house.auth.sign_up("B")
+    with pytest.raises(PalaverError) as caught:
+        await house.dialogs.create_group(alice, title, [bob], "")
+    assert (caught.value.kind, caught.value.field) == (INVALID, "title")
+
+
+async def test_bytes_of_texts_are_bounded(house: House) -> None:
+    """A gateway with other settings would store what clients cannot show, by sending or by editing."""
+    alice, bob = house.auth.sign_up("A"), house.auth.sign_up("B")
+    chat_id = await house.group(alice, bob)
+    text = "e" + "\N{COMBINING ACUTE ACCENT}" * 32_768
+    await house.dialogs.send_messages(alice, chat_id, [new_id()], [text[:-1]], retry=False)
+    with pytest.raises(PalaverError) as caught:
+        await house.dialogs.send_messages(alice, chat_id, [new_id()], [text], retry=False)
+    assert (caught.value.kind, caught.value.field) == (INVALID, "texts.0")
+    with pytest.raises(PalaverError) as caught:
+        await house.dialogs.edit_message(alice, chat_id, 1, text)
+    assert (caught.value.kind, caught.value.field) == (INVALID, "text")

@@ -32,6 +32,15 @@ class FastAnswer(NamedTuple):
 FastPath = Callable[[str, bytes], FastAnswer | None]
 
 
+@dataclass(frozen=True, slots=True)
+class LargeBodies:
+    """Where bodies may be as large as the settings allow: at which paths, and how a caller is authenticated
+    before more than a little of one is read. `authenticate` raises as a route does."""
+
+    path: re.Pattern[str]
+    authenticate: Callable[[Request], Awaitable[object]]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Generation:
     """One public API.
@@ -43,6 +52,7 @@ class Generation:
     schema_prefix: distinguishes its schemas from those of the same name in other generations.
     response_headers: OpenAPI's header objects of what all its answers carry.
     requires_json: whether a body must be declared as JSON; it is taken for JSON in either case.
+    large_bodies: where they may be large; None: nowhere.
     sockets: the paths at which its sockets open, each with the codec of their frames.
     """
 
@@ -57,6 +67,7 @@ class Generation:
     response_headers: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     requires_json: bool = True
     fast_path: FastPath | None = None
+    large_bodies: LargeBodies | None = None
     sockets: Mapping[str, FrameCodec] = field(default_factory=dict)
 
 

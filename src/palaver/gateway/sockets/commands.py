@@ -8,6 +8,9 @@ from palaver.contracts.messenger_pb2 import Delivery, PresenceEvent, ReceiptEven
 from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext, parse_own_traceparent
 
+# Of what is said of a frame that cannot be understood: it may repeat a part of that frame
+MESSAGE_CHARACTERS = 200
+
 
 class MoveReceipt:
     """Move the user's receipt of a chat; 0: no news."""

@@ -15,6 +15,9 @@ MOST_BYTES = 64 * 1024 * 1024
 ROOM_BYTES = 4 * 1024 * 1024
 # About what one entry of a batch takes in memory, but for its texts
 ENTRY_BYTES = 300
+# One message in it more, but for its text; one socket more
+KEY_BYTES = 48
+SOCKET_BYTES = 8
 # Well below the largest message that a gateway takes.
 BATCH_BYTES = 8 * 1024 * 1024
 # An idle stream is written to so often, so that a gateway notices where it is broken
@@ -243,7 +246,7 @@ class GatewayReply:
             ids=[one.id for one in stored],
             created_at=[one.created_at for one in stored],
         )
-        self.gateway.wake()
+        self.gateway.wake(ENTRY_BYTES + KEY_BYTES * len(stored))
 
     def refuse(self, error: Exception) -> None:
         """See `Reply.refuse`."""
@@ -256,8 +259,9 @@ def size_of(page: Page) -> int:
 
 
 def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBatch]:
-    """The batch in pieces of about `most_bytes`: its deliveries in order, its pages, and the rest behind
-    them. Only the last has positions: with it everything up to them has been sent."""
+    """The batch in pieces of about `most_bytes`, each of which has one entry more at most: its deliveries in
+    order, its pages, and the rest behind them. Only the last has positions: with it everything up to them
+    has been sent."""
     if batch.ByteSize() <= most_bytes:
         yield batch
         return
@@ -266,7 +270,7 @@ def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBat
     batch.ClearField("opened")
     batch.ClearField("log_trimmed")
     size = part.ByteSize()
-    for field in ("deliveries", "read_replies"):
+    for field in ("deliveries", "read_replies", "sent", "receipts", "typings", "presences", "errors"):
         entries = getattr(batch, field)
         for entry in list(entries):
             getattr(part, field).append(entry)

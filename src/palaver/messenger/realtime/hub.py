@@ -6,7 +6,14 @@ from palaver.messenger.domain import Membership, Message
 from palaver.messenger.events import Position, PresenceChanged, ReceiptMoved
 from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.protobuf import fill_new_messages, fill_stored_message
-from palaver.messenger.realtime.gateway_connection import ENTRY_BYTES, GatewayConnection, GatewayReply, Socket
+from palaver.messenger.realtime.gateway_connection import (
+    ENTRY_BYTES,
+    KEY_BYTES,
+    SOCKET_BYTES,
+    GatewayConnection,
+    GatewayReply,
+    Socket,
+)
 from palaver.messenger.realtime.message_spans import trace_of_message, trace_of_send
 
 Numbers = dict[GatewayConnection, list[int]]
@@ -62,7 +69,7 @@ class Hub:
                 created_at=send.created_at,
                 sockets=near,
             )
-            origin.wake()
+            origin.wake(ENTRY_BYTES + KEY_BYTES * len(send.ids) + SOCKET_BYTES * len(near))
         elif near and origin is not None:
             numbers[origin] = near
         for gateway, sockets in numbers.items():
@@ -104,13 +111,13 @@ class Hub:
                 read_seq=moved.read_seq,
                 sockets=numbers,
             )
-            wake(gateway, ENTRY_BYTES, missed=only is not None)
+            wake(gateway, ENTRY_BYTES + SOCKET_BYTES * len(numbers), missed=only is not None)
 
     def deliver_typing(self, membership: Membership, user_id: bytes) -> None:
         """Delivers to the other members that one of them is typing."""
         for gateway, numbers in self.numbers_of(membership.members - {user_id}).items():
             gateway.live.typings.add(chat_id=membership.chat_id, user_id=user_id, sockets=numbers)
-            gateway.wake()
+            gateway.wake(ENTRY_BYTES + SOCKET_BYTES * len(numbers))
 
     def deliver_presence(
         self, changed: PresenceChanged, companions: Iterable[bytes], only: GatewayConnection | None = None
@@ -123,7 +130,7 @@ class Hub:
                 last_seen_at=changed.last_seen_at,
                 sockets=numbers,
             )
-            wake(gateway, ENTRY_BYTES, missed=only is not None)
+            wake(gateway, ENTRY_BYTES + SOCKET_BYTES * len(numbers), missed=only is not None)
 
     def numbers_of(
         self,
@@ -180,7 +187,8 @@ class Hub:
 def add_new(send: PendingSend, gateway: GatewayConnection, numbers: list[int]) -> None:
     """Adds a send's new messages to a gateway's outbox: all of them at once, as they were sent."""
     delivery = gateway.live.deliveries.add(sockets=numbers, traceparent=trace_of_send(send).traceparent)
-    gateway.wake(ENTRY_BYTES + 8 * len(numbers) + fill_new_messages(delivery, send))
+    size = KEY_BYTES * len(send.ids) + SOCKET_BYTES * len(numbers)
+    gateway.wake(ENTRY_BYTES + size + fill_new_messages(delivery, send))
 
 
 def add_stored(
@@ -204,7 +212,7 @@ def add_stored(
     fill_stored_message(delivery, message)
     if commit is not None:
         delivery.commit.writer, delivery.commit.number = commit
-    wake(gateway, ENTRY_BYTES + 8 * len(numbers) + 2 * len(message.text), missed=missed)
+    wake(gateway, ENTRY_BYTES + SOCKET_BYTES * len(numbers) + 2 * len(message.text), missed=missed)
 
 
 def wake(gateway: GatewayConnection, size: int, *, missed: bool) -> None:

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, Select, bindparam, func, select, tuple_, update
 
 from palaver.contracts.errors import CONFLICT, FORBIDDEN, NOT_FOUND, PalaverError
 from palaver.messenger.domain import Message, Receipt
@@ -17,14 +17,20 @@ from palaver.messenger.store.receipts import read_receipts
 from palaver.messenger.store.schema import DIRECT, messages
 from palaver.runtime.sql.compiled_query import Query
 from palaver.runtime.sql.database import Database
+from palaver.runtime.texts import bytes_of
 
-# A page ends early at so many characters: it must fit a gRPC message, at up to 4 bytes each
-PAGE_CHARACTERS = 4 * 1024 * 1024
+# A page ends early at so many bytes of texts: others decide how long those are, and whoever waits for the
+# page, or behind it, waits for its bytes
+PAGE_BYTES = 1024 * 1024
 # Rows fetched at once, so that a page of very long texts is not read far beyond its end
 FETCHED_ROWS = 100
 # Pages of a resume: each waits in memory for a socket that may read slowly
 STREAM_MESSAGES = 200
-STREAM_CHARACTERS = 128 * 1024
+# In JSON a byte may be six, and a page must fit what may wait for a socket
+STREAM_BYTES = 128 * 1024
+# What a list of chats shows of a last message
+PREVIEW_CHARACTERS = 256
+PREVIEW_BYTES = 1_024
 
 Place = tuple[bytes, int]
 
@@ -75,6 +81,10 @@ class MessageReader(Protocol):
         """The messages at these places (chat id, seq), where there are such."""
         ...
 
+    async def previews(self, places: Sequence[Place]) -> Mapping[Place, Message]:
+        """The same, but of a text longer than a preview only the beginning, which is longer too."""
+        ...
+
 
 class SqlMessageReader:
     """Messages that are in the journal's own table."""
@@ -102,6 +112,10 @@ class SqlMessageReader:
         """See `MessageReader.at`."""
         return await self._database.read_short(read_at, places) if places else {}
 
+    async def previews(self, places: Sequence[Place]) -> Mapping[Place, Message]:
+        """See `MessageReader.previews`."""
+        return await self._database.read(read_at, places, _previews_at) if places else {}
+
 
 # The columns of `domain.Message`, in the order of its fields
 COLUMNS = [
@@ -119,8 +133,11 @@ _forwards = Query(
     .order_by(messages.c.seq)
     .limit(bindparam("limit"))
 )
-_at = select(*COLUMNS).where(
-    tuple_(messages.c.chat_id, messages.c.seq).in_(bindparam("places", expanding=True))
+_is_at = tuple_(messages.c.chat_id, messages.c.seq).in_(bindparam("places", expanding=True))
+_at = select(*COLUMNS).where(_is_at)
+_preview = func.substr(messages.c.text, 1, PREVIEW_BYTES + 1)
+_previews_at = select(*(_preview if column is messages.c.text else column for column in COLUMNS)).where(
+    _is_at
 )
 # Where rows can be locked: two changes of one message wait for each other
 _locked = _of_chat.where(messages.c.seq == bindparam("seq")).with_for_update()
@@ -137,12 +154,12 @@ def read_page(
     given: dict[str, Any] = {"chat_id": chat_id, "limit": limit}
     if after is None:
         given["until"] = min(before - 1, end) if before else end
-        rows = fetch_rows(connection, _backwards, given, PAGE_CHARACTERS)
+        rows = fetch_rows(connection, _backwards, given, PAGE_BYTES)
         rows.reverse()
     else:
         # min: a seq of the wire may be larger than the database's integers
         given.update(after=min(after, end), until=end)
-        rows = fetch_rows(connection, _forwards, given, PAGE_CHARACTERS)
+        rows = fetch_rows(connection, _forwards, given, PAGE_BYTES)
     receipts = read_receipts(connection, chat_id, user_id, direct=standing.kind == DIRECT, left=left)
     return Page(rows, end, standing.read_seq, left, receipts)
 
@@ -155,7 +172,7 @@ def readable_seq(standing: Standing) -> int:
 def read_after(connection: Connection, chat_id: bytes, after: int, until: int) -> list[Message]:
     """See `MessageReader.after`."""
     given = {"chat_id": chat_id, "after": after, "until": until, "limit": STREAM_MESSAGES}
-    return [Message._make(row) for row in fetch_rows(connection, _forwards, given, STREAM_CHARACTERS)]
+    return [Message._make(row) for row in fetch_rows(connection, _forwards, given, STREAM_BYTES)]
 
 
 def read_readable_after(
@@ -169,22 +186,24 @@ def read_readable_after(
     return read_after(connection, chat_id, min(after, until), until), until
 
 
-def read_at(connection: Connection, places: Iterable[Place]) -> dict[Place, Message]:
+def read_at(
+    connection: Connection, places: Iterable[Place], query: "Select[Any]" = _at
+) -> dict[Place, Message]:
     """See `MessageReader.at`."""
-    found = connection.execute(_at, {"places": list(places)})
+    found = connection.execute(query, {"places": list(places)})
     return {(row[0], row[SEQ]): Message._make(row) for row in found}
 
 
 def fetch_rows(
-    connection: Connection, query: Query, given: dict[str, Any], most_characters: int
+    connection: Connection, query: Query, given: dict[str, Any], most_bytes: int
 ) -> list[tuple[Any, ...]]:
     """The rows of a page, fewer where their texts are long, but never none where there are any."""
     rows: list[tuple[Any, ...]] = []
-    room = most_characters
+    room = most_bytes
     with contextlib.closing(query.run(connection, given)) as cursor:
         while part := cursor.fetchmany(FETCHED_ROWS):
             for row in part:
-                room -= len(row[TEXT])
+                room -= bytes_of(row[TEXT])
                 if room < 0 and rows:
                     return rows
                 rows.append(row)

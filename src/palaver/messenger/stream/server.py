@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from palaver.contracts.errors import INVALID, MALFORMED, UNAUTHENTICATED, PalaverError
+from palaver.contracts.errors import INVALID, UNAUTHENTICATED, PalaverError
 from palaver.contracts.messenger_pb2 import (
     GatewayBatch,
     ReceiptUpdate,
@@ -25,12 +25,12 @@ from palaver.messenger.store.opening import Store
 from palaver.messenger.stream.catch_up import catch_up, reach
 from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.resume import hold_back, resume
+from palaver.messenger.stream.send_checks import SendChecks
+from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.trace_context import parse_own_traceparent
 from palaver.runtime.tokens import TokenVerifier
 
-ID_BYTES = 16
-MOST_TEXTS = 1_000
 MOST_CURSORS = 1_000
 # A stopping messenger waits so long for gateways to take what is left to be written.
 FLUSH_SECONDS = 2.0
@@ -39,11 +39,19 @@ FLUSH_SECONDS = 2.0
 class StreamServer:
     """All gateways' streams of this replica."""
 
-    def __init__(self, engine: Engine, store: Store, verifier: TokenVerifier, reads: Reads) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        verifier: TokenVerifier,
+        reads: Reads,
+        settings: MessengerSettings,
+    ) -> None:
         self._engine = engine
         self._store = store
         self._verifier = verifier
         self._reads = reads
+        self._checks = SendChecks(settings)
         self._readers: dict[GatewayConnection, asyncio.Task[Any]] = {}
         self._stopping = False
 
@@ -180,8 +188,10 @@ class StreamServer:
         if socket is None:
             gateway.refuse_send(send.request, PalaverError(UNAUTHENTICATED))
             return
-        if not is_well_formed(send):
-            gateway.refuse_send(send.request, PalaverError(MALFORMED, "malformed send"))
+        try:
+            self._checks.check(send)
+        except PalaverError as error:
+            gateway.refuse_send(send.request, error)
             return
         chat = self._engine.memberships.with_member(send.chat_id, socket.user_id)
         if chat is not None:
@@ -256,15 +266,3 @@ def pending_send(send: Send, socket: Socket, chat: CachedChat) -> PendingSend:
         trace,
         time.time_ns() if trace.sampled else 0,
     )
-
-
-def is_well_formed(send: Send) -> bool:
-    """Whether a send has the shape that the contract wants; what is in it the gateway has checked."""
-    count = len(send.texts)
-    if not 0 < count <= MOST_TEXTS or len(send.client_ids) != count or len(send.chat_id) != ID_BYTES:
-        return False
-    # A loop and not a generator, whose frame would cost more than the check
-    for client_id in send.client_ids:  # noqa: SIM110
-        if len(client_id) != ID_BYTES:
-            return False
-    return True

@@ -1,6 +1,6 @@
 """What FastAPI's handlers raise, as responses; each API gives its own `render`."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +12,8 @@ from palaver.contracts.errors import INVALID, MALFORMED, PalaverError
 from palaver.runtime.http.errors import FieldError, Render, kind_of_status, log_refusal, well_formed
 
 MOST_FIELDS = 20
+# Of a field's name, and of what is wrong with it: an unknown field is named as the client wrote it
+MOST_CHARACTERS = 200
 
 Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
@@ -56,13 +58,15 @@ def validation_error(error: RequestValidationError) -> tuple[PalaverError, list[
     found = error.errors()
     if found and found[0]["type"] == "json_invalid":
         return PalaverError(MALFORMED, "the body is not JSON"), []
-    # The first part is where the field stands: body, query, path
     fields = [
-        FieldError(
-            well_formed(".".join(str(part) for part in one["loc"][1:]) or "body"), well_formed(one["msg"])
-        )
+        FieldError(well_formed(name_of(one["loc"])), well_formed(one["msg"][:MOST_CHARACTERS]))
         for one in found[:MOST_FIELDS]
     ]
     many = f"{len(found)} fields have values that are not allowed"
     text = f"{fields[0].field}: {fields[0].message}" if len(found) == 1 else many
     return PalaverError(INVALID, text), fields
+
+
+def name_of(place: Sequence[str | int]) -> str:
+    """The dotted name of a field. The first part of its place is where it stands: body, query, path."""
+    return ".".join(str(part)[:MOST_CHARACTERS] for part in place[1:])[:MOST_CHARACTERS] or "body"

@@ -255,6 +255,29 @@ def test_many_answers_are_split_too() -> None:
     assert [answer.number for part in parts for answer in part.read_replies] == list(range(100))
 
 
+ENTRIES = {
+    "deliveries": {"sockets": range(100_000, 100_300)},
+    "read_replies": {"page": {"texts": ["x" * 1_000]}},
+    "sent": {"ids": [b"i" * 16] * 60},
+    "receipts": {"sockets": range(100_000, 100_300)},
+    "typings": {"sockets": range(100_000, 100_300)},
+    "presences": {"sockets": range(100_000, 100_300)},
+    "errors": {"error": {"message": "x" * 1_000}},
+}
+
+
+@pytest.mark.parametrize("field", ENTRIES)
+def test_a_part_is_bounded_whatever_it_is_of(field: str) -> None:
+    """A thousand members who read at once would make a batch that gRPC refuses, and break the stream."""
+    batch = MessengerBatch(resumed=[5])
+    for _ in range(100):
+        getattr(batch, field).add(**ENTRIES[field])
+    parts = list(split_batch(batch, 10_000))
+    assert all(part.ByteSize() < 12_000 for part in parts)
+    assert sum(len(getattr(part, field)) for part in parts) == 100
+    assert [list(part.resumed) for part in parts] == [[]] * (len(parts) - 1) + [[5]]
+
+
 def test_a_small_batch_stays_whole() -> None:
     """Each batch would be written twice."""
     batch = MessengerBatch(followed=[{"writer": 1, "number": 9}])

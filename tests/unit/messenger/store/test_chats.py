@@ -12,6 +12,7 @@ from palaver.contracts.ids import new_id
 from palaver.messenger.domain import ChatView
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.messenger.store.chat_lists import (
+    LISTED_MEMBERS,
     ListPosition,
     count_chats,
     cursor_of,
@@ -282,6 +283,43 @@ def test_members_carry_receipts_and_when_they_were_seen(connection: Connection) 
     seen = {member.user_id: member for member in load_chat(connection, chat.id, ALICE).members}
     assert seen[BOB] == (BOB, 10, 2, 1, True, 77)
     assert seen[ALICE] == (ALICE, 10, 2, 2, False, 0)
+
+
+def test_a_list_shows_some_members_of_a_large_group(connection: Connection) -> None:
+    """A few groups of a thousand would make the list too large to be shown: others decide who is in them."""
+    many = [new_id() for _ in range(30)]
+    large = group(connection, *many)
+    small = group(connection, BOB)
+    for viewer in (ALICE, many[-1]):
+        page = {view.id: view for view in list_chats(connection, viewer, 10, None)[0]}
+        shown = page[large]
+        assert (len(shown.members), shown.member_count) == (LISTED_MEMBERS, 31)
+        assert viewer in users_of(shown)
+        assert len(users_of(shown)) == LISTED_MEMBERS
+        assert [view.members for view in list_chats_from(connection, viewer, 10, 0)] == [
+            view.members for view in page.values()
+        ]
+        whole = load_chat(connection, large, viewer)
+        assert (len(whole.members), whole.member_count) == (31, 31)
+        assert set(shown.members) <= set(whole.members)
+    assert {view.id: view.member_count for view in list_chats(connection, ALICE, 10, None)[0]} == {
+        large: 31,
+        small: 2,
+    }
+    remove_member(connection, large, many[0], many[0])
+    [left] = list_chats(connection, many[0], 10, None)[0]
+    assert (users_of(left), left.member_count) == ({many[0]}, 1)
+    assert load_chat(connection, large, ALICE).member_count == 30
+
+
+def test_a_title_from_before_its_bound_is_cut_in_lists_alone(connection: Connection) -> None:
+    """A group with a title of a megabyte would break the lists of its members for good."""
+    title = "e" + "\N{COMBINING ACUTE ACCENT}" * 100_000
+    view, _ = create_group(connection, new_id(), ALICE, title, [BOB], 10)
+    assert load_chat(connection, view.id, BOB).title == title
+    [shown] = list_chats(connection, BOB, 10, None)[0]
+    assert title.startswith(shown.title)
+    assert 1_000 < len(shown.title.encode()) <= 1_024
 
 
 def many_chats(connection: Connection, count: int) -> list[bytes]:

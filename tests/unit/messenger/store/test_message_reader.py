@@ -67,7 +67,7 @@ async def test_a_page_of_long_texts_is_short_but_not_empty(
     messenger_db: MessengerDatabase, reader: MessageReader, chat_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Long texts would fill the memory that a slow reader makes wait, or stop its resume."""
-    monkeypatch.setattr(module, "STREAM_CHARACTERS", 10)
+    monkeypatch.setattr(module, "STREAM_BYTES", 10)
     messenger_db.write(write_messages, chat_id, ALICE, ["x" * 6, "x" * 4, "x" * 50, "y"])
     assert seqs(await reader.after(chat_id, 0, 4)) == [1, 2]
     assert seqs(await reader.after(chat_id, 2, 4)) == [3]

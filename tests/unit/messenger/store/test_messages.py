@@ -95,12 +95,12 @@ def test_a_page_of_very_long_texts_ends_early(
     connection: Connection, chat_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without it a page of long texts would pass what a gRPC message may carry, and never be read."""
-    monkeypatch.setattr(history, "PAGE_CHARACTERS", 250)
+    monkeypatch.setattr(history, "PAGE_BYTES", 250)
     monkeypatch.setattr(history, "FETCHED_ROWS", 2)
     write_messages(connection, chat_id, ALICE, ["x" * 100 for _ in range(5)])
     assert seqs(read_page(connection, chat_id, BOB, 100, 0, None)) == [14, 15]
     assert seqs(read_page(connection, chat_id, BOB, 100, 0, 10)) == [11, 12]
-    monkeypatch.setattr(history, "PAGE_CHARACTERS", 50)
+    monkeypatch.setattr(history, "PAGE_BYTES", 50)
     assert seqs(read_page(connection, chat_id, BOB, 100, 0, 10)) == [11]
 
 

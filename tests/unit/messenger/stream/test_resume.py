@@ -17,6 +17,7 @@ from palaver.messenger.stream import resume as module
 from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import add_members
+from palaver.runtime.settings import MessengerSettings
 from tests.harness.gateway_stream import GatewayStream, gateway_stream
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import Replica, running_replica
@@ -129,7 +130,9 @@ async def test_what_is_said_between_the_read_and_its_end_is_told(
 
     late = dataclasses.replace(replica.store, messages=Late(replica.store.database))
     reads = Reads(replica.use_cases, messenger_db.keys.verifier())
-    replica.attach = StreamServer(replica.engine, late, messenger_db.keys.verifier(), reads).attach
+    replica.attach = StreamServer(
+        replica.engine, late, messenger_db.keys.verifier(), reads, MessengerSettings()
+    ).attach
     async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 0})

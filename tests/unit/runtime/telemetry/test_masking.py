@@ -1,6 +1,7 @@
 """What must not be written down."""
 
 import json
+import time
 
 import pytest
 from hypothesis import example, given
@@ -84,3 +85,24 @@ def test_masked_lines_are_still_json(fields: dict[str, object], sign: str) -> No
         line = json.dumps({"event": sign, **fields}, ensure_ascii=ascii_only).encode(errors="replace")
         for masking in (mask, mask_spans):
             assert json.loads(masking(line)).keys() == json.loads(line).keys()
+
+
+def cpu_seconds(line: bytes) -> float:
+    """The CPU time of masking a line: the least of three tries."""
+    found = []
+    for _ in range(3):
+        began = time.process_time()
+        mask(line)
+        found.append(time.process_time() - began)
+    return min(found)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [b"-eyJ", b"eyJaaaaa-", b"eyJa.", b"bearer+", b'"token":', b"token-", b"authorization ", b"secret"],
+)
+def test_masking_takes_linear_time(unit: bytes) -> None:
+    """A path of beginnings of tokens, which is logged, would stop everybody for seconds."""
+    few, many = cpu_seconds(unit * (4_000 // len(unit))), cpu_seconds(unit * (32_000 // len(unit)))
+    # Eight times as much; a square would be sixty-four times as much
+    assert many < 24 * max(few, 0.0005)

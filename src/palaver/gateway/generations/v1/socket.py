@@ -5,7 +5,7 @@ import msgspec
 from palaver.contracts.errors import INVALID, MALFORMED, PalaverError
 from palaver.contracts.ids import id_from_text, new_id
 from palaver.contracts.messenger_pb2 import PresenceEvent, ReceiptEvent, SentReply, TypingEvent
-from palaver.gateway.sockets.commands import Command, OutboundMessages
+from palaver.gateway.sockets.commands import MESSAGE_CHARACTERS, Command, OutboundMessages
 from palaver.gateway.sockets.websocket import text_frame
 from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
@@ -22,7 +22,7 @@ class Envelope(msgspec.Struct):
     payload: str
 
 
-class Text(msgspec.Struct):
+class Text(msgspec.Struct, gc=False):
     """One message of a payload. The status that a client gives is passed over: the server knows it."""
 
     text: str
@@ -57,6 +57,7 @@ class CodecV1:
     def __init__(self, settings: GatewaySettings) -> None:
         self._most_texts = settings.messages_per_request
         self._most_characters = settings.text_characters
+        self._most_bytes = settings.text_bytes
 
     def read(self, text: bytes) -> Command:
         """See `FrameCodec.read`."""
@@ -66,12 +67,14 @@ class CodecV1:
                 raise PalaverError(MALFORMED, "unknown topic or action", field="action")
             payload = _read_messages(envelope.payload)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise PalaverError(MALFORMED, f"the frame cannot be understood: {error}") from None
+            raise PalaverError(
+                MALFORMED, f"the frame cannot be understood: {error}"[:MESSAGE_CHARACTERS]
+            ) from None
         if not 0 < len(payload.messages) <= self._most_texts:
             raise PalaverError(INVALID, f"messages must be 1 to {self._most_texts}", field="messages")
         texts = [message.text for message in payload.messages]
         for words in texts:
-            check_text(words, "text", self._most_characters)
+            check_text(words, "text", self._most_characters, self._most_bytes)
         return PendingSend(id_from_text(payload.chat_id, "chat_id"), [new_id() for _ in texts], texts)
 
     def messages(self, messages: OutboundMessages) -> bytes:

@@ -31,9 +31,14 @@ class NewChat(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     companion_id: Id | None = None
-    title: Annotated[Text, Field(min_length=1, description="At most 200 characters.")] | None = None
+    title: (
+        Annotated[Text, Field(min_length=1, description="At most 200 characters and 1,024 bytes.")] | None
+    ) = None
     member_ids: (
-        Annotated[list[Id], Field(min_length=1, description="The caller is a member without being named.")]
+        Annotated[
+            list[Id],
+            Field(min_length=1, fail_fast=True, description="The caller is a member without being named."),
+        ]
         | None
     ) = None
 
@@ -101,10 +106,13 @@ async def list_chats(
     limit: Annotated[QueryNumber, Query(ge=1, le=200, description="Most chats of a page.")] = 50,
     cursor: Annotated[Text, Query(max_length=2000, description="`next_cursor` of the last page.")] = "",
 ) -> Response:
-    """The caller's chats, newest activity first, each with its last message and how much is unread."""
+    """The caller's chats, newest activity first, each with the beginning of its last message, how much is
+    unread, and some of its members."""
     wanted = pb.ListChatsRequest(limit=limit, cursor=cursor)
     page = await services_of(request).messenger.list_chats(caller.token, wanted)
-    return answer_json(ChatPage([chat_of(chat) for chat in page.chats], page.next_cursor or None))
+    return answer_json(
+        ChatPage([chat_of(chat) for chat in page.chats], page.next_cursor or None, bool(page.next_cursor))
+    )
 
 
 @router.get(

@@ -23,7 +23,7 @@ class NewMembers(BaseModel):
 
     model_config = shown_as({"user_ids": ["01940b7e-2f63-7c1e-8d5a-3a1f0c9e7b21"]})
 
-    user_ids: Annotated[list[Id], Field(min_length=1)]
+    user_ids: Annotated[list[Id], Field(fail_fast=True, min_length=1)]
 
 
 @router.post(

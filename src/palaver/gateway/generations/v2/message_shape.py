@@ -88,7 +88,12 @@ def shown(
 
 def message_of(message: pb.Message) -> Message:
     """One message."""
-    return Message(*shown(text_from_id(message.chat_id), *_values_of(message)))
+    return Message(*values_of(message))
+
+
+def values_of(message: pb.Message) -> _Shown:
+    """The values of one message as clients see them."""
+    return shown(text_from_id(message.chat_id), *_values_of(message))
 
 
 def messages_of(page: pb.MessagePage) -> list[Message]:

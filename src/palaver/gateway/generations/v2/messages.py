@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,7 +44,7 @@ class NewMessages(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    messages: list[NewMessage] | None = None
+    messages: Annotated[list[NewMessage], Field(fail_fast=True)] | None = None
     text: Text | None = None
     client_id: Id | None = None
 
@@ -72,7 +72,8 @@ async def list_messages(
 ) -> Response:
     """The newest messages; with `before_seq`, the newest before it; with `after_seq`, the first behind it.
 
-    Ascending by seq always. Reading moves no receipt.
+    Ascending by seq always. A page has fewer messages than `limit` where their texts are long; `has_more`
+    says whether more follow. Reading moves no receipt.
     """
     return await answer_page(
         services_of(request).messenger, caller.token, chat_id, limit, before_seq, after_seq
@@ -96,9 +97,18 @@ async def answer_page(
         wanted.before_seq = before_seq
     page = await messenger.list_messages(token, wanted)
     messages = messages_of(page)
+    end = page.last_seq
     if before_seq is not None:
         messages = [message for message in messages if message.seq < before_seq]
-    return answer_json(MessagePage(messages, page.last_seq))
+        end = min(end, before_seq - 1)
+    # Seqs have no holes
+    if not messages:
+        has_more = False
+    elif after_seq is not None:
+        has_more = messages[-1].seq < end
+    else:
+        has_more = messages[0].seq > 1
+    return answer_json(MessagePage(messages, page.last_seq, has_more))
 
 
 @router.post(
@@ -133,7 +143,7 @@ async def send_messages(
     settings = services_of(request).settings
     messages = messages_of_body(body, settings.messages_per_request)
     for index, message in enumerate(messages):
-        check_text(message.text, name_text(body, index), settings.text_characters)
+        check_text(message.text, name_text(body, index), settings.text_characters, settings.text_bytes)
     # A request that the client can repeat may be a repetition: look before writing
     retry = key is not None or any(message.client_id is not None for message in messages)
     client_ids = [
@@ -175,7 +185,8 @@ async def edit_message(
 ) -> Response:
     """Changes the text of a message of the caller's own. It keeps its seq; members' sockets are told."""
     services = services_of(request)
-    check_text(new.text, "text", services.settings.text_characters)
+    settings = services.settings
+    check_text(new.text, "text", settings.text_characters, settings.text_bytes)
     return answer_json(
         message_of(await services.messenger.edit_message(caller.token, chat_id, seq, new.text))
     )

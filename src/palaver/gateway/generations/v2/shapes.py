@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.ids import text_from_id
-from palaver.gateway.generations.v2.message_shape import MESSAGE_EXAMPLE, Message, message_of
+from palaver.gateway.generations.v2.message_shape import MESSAGE_EXAMPLE, Message, values_of
 from palaver.gateway.http.fields import Time, Uuid, shown_as
 from palaver.gateway.http.responses import optional_time, time_text
 
@@ -24,7 +24,7 @@ CHAT_EXAMPLE = {
     "last_seq": 1,
     "unread": 1,
     "active_at": "2024-12-27T20:25:01.331207Z",
-    "last_message": MESSAGE_EXAMPLE,
+    "last_message": {**MESSAGE_EXAMPLE, "text_cut": False},
     "members": [
         {**_RECEIPT, "name": "Alice", "surname": "Swift", "online": False, "last_seen_at": None},
         {
@@ -37,6 +37,7 @@ CHAT_EXAMPLE = {
             "read_seq": 1,
         },
     ],
+    "member_count": 2,
     "left": False,
 }
 
@@ -47,10 +48,17 @@ Count = Annotated[int, Field(ge=0)]
 class MessagePage:
     """Messages by seq, ascending. `last_seq`: the last of the chat that the caller may read."""
 
-    __pydantic_config__ = shown_as({"messages": [MESSAGE_EXAMPLE], "last_seq": 1})
+    __pydantic_config__ = shown_as({"messages": [MESSAGE_EXAMPLE], "last_seq": 1, "has_more": False})
 
     messages: list[Message]
     last_seq: Count
+    has_more: Annotated[
+        bool,
+        Field(
+            description="More follow in the direction of paging, which is backwards without `after_seq`. "
+            "A page of long texts has fewer than `limit` messages."
+        ),
+    ]
 
 
 @dataclass(slots=True)
@@ -89,6 +97,17 @@ class Member:
 
 
 @dataclass(slots=True)
+class LastMessage(Message):
+    """The newest message that the caller may read. In a list of chats its text may be cut."""
+
+    __pydantic_config__ = shown_as({**MESSAGE_EXAMPLE, "text_cut": False})
+
+    text_cut: Annotated[
+        bool, Field(description="`text` is only a beginning: of 256 characters and 1,024 bytes at most.")
+    ]
+
+
+@dataclass(slots=True)
 class Chat:
     """A chat as the caller sees it."""
 
@@ -107,8 +126,12 @@ class Chat:
             json_schema_extra={"format": "date-time"}, description="The newest message's or the creation's."
         ),
     ]
-    last_message: Message | None
-    members: list[Member]
+    last_message: LastMessage | None
+    members: Annotated[
+        list[Member],
+        Field(description="In a list of chats at most 10 of them, the caller included; else all."),
+    ]
+    member_count: Annotated[int, Field(ge=0, description="How many members there are.")]
     left: Annotated[bool, Field(description="The caller is no longer a member, and reads up to `last_seq`.")]
 
 
@@ -116,10 +139,11 @@ class Chat:
 class ChatPage:
     """Chats, newest activity first. `next_cursor` is null on the last page."""
 
-    __pydantic_config__ = shown_as({"chats": [CHAT_EXAMPLE], "next_cursor": None})
+    __pydantic_config__ = shown_as({"chats": [CHAT_EXAMPLE], "next_cursor": None, "has_more": False})
 
     chats: list[Chat]
     next_cursor: str | None
+    has_more: bool
 
 
 def receipt_of(receipt: pb.Receipt) -> Receipt:
@@ -140,6 +164,11 @@ def member_of(member: pb.Member) -> Member:
     )
 
 
+def last_message_of(chat: pb.Chat) -> LastMessage:
+    """A chat's last message, or its beginning."""
+    return LastMessage(*values_of(chat.last_message), text_cut=chat.last_text_cut)
+
+
 def chat_of(chat: pb.Chat) -> Chat:
     """v2's chat."""
     return Chat(
@@ -151,7 +180,8 @@ def chat_of(chat: pb.Chat) -> Chat:
         last_seq=chat.last_seq,
         unread=chat.unread,
         active_at=time_text(chat.active_at),
-        last_message=message_of(chat.last_message) if chat.HasField("last_message") else None,
+        last_message=last_message_of(chat) if chat.HasField("last_message") else None,
         members=[member_of(member) for member in chat.members],
+        member_count=chat.member_count,
         left=chat.left,
     )

@@ -17,6 +17,7 @@ from palaver.contracts.times import now_us, rfc3339
 from palaver.gateway.generations.v2.message_shape import frames_of
 from palaver.gateway.http.responses import time_text
 from palaver.gateway.sockets.commands import (
+    MESSAGE_CHARACTERS,
     Answer,
     Command,
     MoveReceipt,
@@ -31,6 +32,9 @@ from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext, pars
 from palaver.runtime.texts import check_text
 
 MOST_CURSORS = 1_000
+PING_CHARACTERS = 256
+# Of an id that a refusal repeats: it may be anything
+ID_CHARACTERS = 36
 
 _read = msgspec.json.Decoder(frames.ClientFrame).decode
 _encode = msgspec.json.Encoder().encode
@@ -46,31 +50,38 @@ class CodecV2:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._most_characters = settings.text_characters
+        self._most_bytes = settings.text_bytes
 
     def read(self, text: bytes) -> Command:
         """See `FrameCodec.read`."""
         try:
             frame = _read(text)
         except msgspec.ValidationError as error:
-            raise PalaverError(INVALID, str(error), field=field_of(str(error))) from None
+            message = str(error)[:MESSAGE_CHARACTERS]
+            raise PalaverError(INVALID, message, field=field_of(message)) from None
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise PalaverError(MALFORMED, f"the frame cannot be understood: {error}") from None
+            raise PalaverError(
+                MALFORMED, f"the frame cannot be understood: {error}"[:MESSAGE_CHARACTERS]
+            ) from None
         if isinstance(frame, frames.Send):
             try:
                 return self._read_send(frame)
             except PalaverError as error:
                 # By its client id the client knows which of its sends it was
-                return Answer(write(error_frame(error, frame.client_id, frame.chat_id)))
+                client_id, chat_id = frame.client_id[:ID_CHARACTERS], frame.chat_id[:ID_CHARACTERS]
+                return Answer(write(error_frame(error, client_id, chat_id)))
         if isinstance(frame, frames.SendReceipt):
             return read_receipt(frame)
         if isinstance(frame, frames.SendTyping):
             return Type(id_from_text(frame.chat_id, "chat_id"), checked_trace(frame))
         if isinstance(frame, frames.Resume):
             return read_resume(frame)
+        if len(frame.id) > PING_CHARACTERS:
+            raise PalaverError(INVALID, f"id must have at most {PING_CHARACTERS} characters", field="id")
         return Answer(write(frames.Pong(frame.id)))
 
     def _read_send(self, frame: frames.Send) -> Command:
-        check_text(frame.text, "text", self._most_characters)
+        check_text(frame.text, "text", self._most_characters, self._most_bytes)
         return PendingSend(
             id_from_text(frame.chat_id, "chat_id"),
             [id_from_text(frame.client_id, "client_id")],

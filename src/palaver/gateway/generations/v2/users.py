@@ -68,10 +68,11 @@ class User(contract.User):
 class UserPage(contract.Model):
     """Users by surname, name and id. `next_cursor` is null on the last page."""
 
-    model_config = shown_as({"users": [EXAMPLE], "next_cursor": None})
+    model_config = shown_as({"users": [EXAMPLE], "next_cursor": None, "has_more": False})
 
     users: list[User]
     next_cursor: str | None
+    has_more: bool
 
 
 @router.post(
@@ -132,4 +133,5 @@ async def find_users(
         page = await accounts.search(caller.token, q, limit, cursor)
     else:
         raise PalaverError(INVALID, "one of email and q is needed", field="q")
-    return answer_json(page.model_dump(mode="json", exclude={"total"}))
+    found = page.model_dump(mode="json", exclude={"total"})
+    return answer_json({**found, "has_more": page.next_cursor is not None})

@@ -95,6 +95,16 @@ async def test_pages_by_offset(gateway: GatewayClient) -> None:
     assert (asked.limit, asked.after_seq) == (1000, 7)
 
 
+async def test_a_page_that_ends_early_says_how_far_it_goes(gateway: GatewayClient) -> None:
+    """Whoever goes on at offset + limit would miss the messages that long texts left no room for."""
+    gateway.messenger.answers["ListMessages"] = page_of([message(4), message(5)], last_seq=9)
+    answer = await gateway.call("GET", f"/messenger/messages?chat_id={CHAT}&offset=3&limit=50")
+    assert (answer.json["limit"], len(answer.json["messages"])) == (2, 2)
+    gateway.messenger.answers["ListMessages"] = page_of([message(8), message(9)], last_seq=9)
+    answer = await gateway.call("GET", f"/messenger/messages?chat_id={CHAT}&offset=7&limit=50")
+    assert (answer.json["limit"], len(answer.json["messages"])) == (50, 2)
+
+
 async def test_an_unknown_chat_is_404(gateway: GatewayClient) -> None:
     """An old client could not tell that it has no part in a chat."""
     gateway.messenger.answers["ListMessages"] = PalaverError(NOT_FOUND)

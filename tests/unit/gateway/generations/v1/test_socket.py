@@ -130,3 +130,35 @@ def test_refusals_have_the_old_shape() -> None:
     answer = legacy_error(PalaverError(UNAUTHENTICATED, "an access token is needed"), (), "")
     assert (answer.status, answer.content_type) == (401, "application/json")
     assert answer.body == b'{"code":0,"message":"an access token is needed"}'
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b'{"topic":"' + b"k" * 250_000 + b'","action":"a","payload":""}',
+        b'{"topic":"messenger","action":"send-message","payload":"{\\"' + b"k" * 250_000 + b'"}',
+        b'{"' + b"k" * 250_000 + b'":0}',
+        b'{"x":' + b"[" * 250_000,
+        b'{"topic":"\xff' + b"k" * 250_000 + b'"}',
+    ],
+)
+def test_a_refusal_repeats_little_of_a_frame(wrong: bytes) -> None:
+    """A frame of a quarter of a megabyte would be answered with as much."""
+    with pytest.raises(PalaverError) as caught:
+        V1.read(wrong)
+    assert len(V1.refused(caught.value, None, b"")) < 1_000
+
+
+def test_a_text_has_bounded_bytes() -> None:
+    """One character of accents would be sent to all members, and shown in all their lists."""
+    codec = CodecV1(GatewaySettings(text_bytes=100))
+    accent = "\N{COMBINING ACUTE ACCENT}"
+    for count, is_taken in ((49, True), (50, False)):
+        payload = json.dumps({"chat_id": CHAT, "messages": [{"text": "e" + accent * count}]})
+        frame = json.dumps({"topic": "messenger", "action": "send-message", "payload": payload}).encode()
+        if is_taken:
+            assert isinstance(codec.read(frame), PendingSend)
+            continue
+        with pytest.raises(PalaverError) as caught:
+            codec.read(frame)
+        assert caught.value.field == "text"

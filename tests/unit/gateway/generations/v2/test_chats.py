@@ -25,7 +25,7 @@ def chat(**more: Any) -> pb.Chat:
         created_by=BOB.bytes,
         active_at=CREATED,
         members=members,
-        **more,
+        **{"member_count": 2, **more},
     )
 
 
@@ -59,6 +59,7 @@ SHOWN = {
             "read_seq": 1,
         },
     ],
+    "member_count": 2,
     "left": False,
 }
 
@@ -118,17 +119,21 @@ async def test_odd_idempotency_keys_are_refused(gateway: GatewayClient, key: str
 
 async def test_list(gateway: GatewayClient) -> None:
     """A client could not show chats, or not beyond the first page."""
-    last = chat(last_seq=2, unread=1, last_message=message(2), left=True)
+    last = chat(
+        last_seq=2, unread=1, last_message=message(2), last_text_cut=True, left=True, member_count=1_000
+    )
     gateway.messenger.answers["ListChats"] = pb.ChatPage(chats=[last], next_cursor="n")
     answer = await gateway.call("GET", "/v2/chats?limit=1&cursor=c")
-    assert answer.json["next_cursor"] == "n"
+    assert (answer.json["next_cursor"], answer.json["has_more"]) == ("n", True)
     shown = answer.json["chats"][0]
     assert (shown["last_seq"], shown["unread"], shown["left"]) == (2, 1, True)
-    assert shown["last_message"]["seq"] == 2
+    assert (shown["last_message"]["seq"], shown["last_message"]["text_cut"]) == (2, True)
+    assert (len(shown["members"]), shown["member_count"]) == (2, 1_000)
     asked = gateway.messenger.requests("ListChats")[0]
     assert (asked.limit, asked.cursor, asked.with_total) == (1, "c", False)
     gateway.messenger.answers["ListChats"] = pb.ChatPage()
-    assert (await gateway.call("GET", "/v2/chats")).json == {"chats": [], "next_cursor": None}
+    empty = {"chats": [], "next_cursor": None, "has_more": False}
+    assert (await gateway.call("GET", "/v2/chats")).json == empty
 
 
 async def test_receipt(gateway: GatewayClient) -> None:

@@ -39,7 +39,7 @@ async def test_a_page(gateway: GatewayClient) -> None:
     """Nobody could read what was said."""
     gateway.messenger.answers["ListMessages"] = page(1)
     answer = await gateway.call("GET", PATH)
-    assert answer.json == {"messages": [FIRST], "last_seq": 10}
+    assert answer.json == {"messages": [FIRST], "last_seq": 10, "has_more": False}
     asked = gateway.messenger.requests("ListMessages")[0]
     assert asked == pb.ListMessagesRequest(chat_id=CHAT.bytes, limit=50)
 
@@ -74,6 +74,33 @@ async def test_a_window_has_both_ends(gateway: GatewayClient) -> None:
     gateway.messenger.answers["ListMessages"] = page(3, 4, 5, 6)
     answer = await gateway.call("GET", f"{PATH}?after_seq=2&before_seq=5")
     assert [one["seq"] for one in answer.json["messages"]] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("query", "seqs", "has_more"),
+    [
+        ("", (9, 10), True),
+        ("", (1, 2), False),
+        ("", (), False),
+        ("before_seq=5", (3, 4), True),
+        ("before_seq=5", (1, 2, 3, 4), False),
+        ("before_seq=1", (), False),
+        ("after_seq=3", (4, 5), True),
+        ("after_seq=8", (9, 10), False),
+        ("after_seq=10", (), False),
+        ("after_seq=2&before_seq=6", (3, 4), True),
+        ("after_seq=2&before_seq=5", (3, 4, 5, 6), False),
+        ("after_seq=2&before_seq=12", (3, 4), True),
+    ],
+)
+async def test_a_page_says_whether_more_follow(
+    gateway: GatewayClient, query: str, seqs: tuple[int, ...], has_more: bool
+) -> None:
+    """A page that long texts have cut short would look like the end of a history, the rest be missed."""
+    gateway.messenger.answers["ListMessages"] = page(*seqs)
+    for limit in (2, 200):
+        answer = await gateway.call("GET", f"{PATH}?{query}&limit={limit}")
+        assert answer.json["has_more"] is has_more
 
 
 async def test_send_one(gateway: GatewayClient) -> None:

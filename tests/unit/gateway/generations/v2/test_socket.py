@@ -232,3 +232,44 @@ def test_a_refused_upgrade_is_a_problem_document() -> None:
     answer = problem_details(PalaverError(UNAUTHENTICATED, "an access token is needed"), (), "")
     assert (answer.status, answer.content_type) == (401, "application/problem+json")
     assert json.loads(answer.body)["code"] == "unauthenticated"
+
+
+BIG = 250_000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b'{"type":"ping","' + b"k" * BIG + b'":0}',
+        b'{"type":"' + b"k" * BIG + b'"}',
+        b'{"type":"ping","id":"' + b"k" * BIG + b'"}',
+        b'{"type":"typing","chat_id":"' + b"k" * BIG + b'"}',
+        b'{"type":"resume","cursors":{' + b",".join(b'"%d":0' % n for n in range(20_000)) + b"}}",
+        b'{"type":"receipt","chat_id":"a","read_seq":' + b"9" * BIG + b"}",
+        b'{"type":"ping","id":' + b"[" * BIG,
+        b'{"type":"ping","id":"\xff' + b"k" * BIG + b'"}',
+    ],
+)
+def test_a_refusal_repeats_little_of_a_frame(wrong: bytes) -> None:
+    """A frame of a quarter of a megabyte would be answered with as much."""
+    with pytest.raises(PalaverError) as caught:
+        V2.read(wrong)
+    assert caught.value.kind in (INVALID, MALFORMED)
+    assert len(V2.refused(caught.value, None, b"")) < 1_000
+
+
+def test_a_refused_send_repeats_little_of_its_ids() -> None:
+    """The same, by ids that are none."""
+    answer = V2.read(send(chat_id="c" * 100_000, client_id="d" * 100_000))
+    assert isinstance(answer, Answer)
+    assert len(answer.frame) < 1_000
+
+
+def test_a_text_has_bounded_bytes() -> None:
+    """One character of accents would be sent to all members, and shown in all their lists."""
+    codec = CodecV2(GatewaySettings(text_characters=10, text_bytes=100))
+    accent = "\N{COMBINING ACUTE ACCENT}"
+    assert isinstance(codec.read(send(text="e" + accent * 49)), PendingSend)
+    refused = codec.read(send(text="e" + accent * 50))
+    assert isinstance(refused, Answer)
+    assert only(refused.frame)["field"] == "text"

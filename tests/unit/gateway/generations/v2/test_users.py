@@ -72,16 +72,16 @@ async def test_find_by_email(gateway: GatewayClient) -> None:
     """Nobody could be found to talk to; or an unknown email would look like a broken address."""
     gateway.auth.answers["GET /users/by-email"] = ALICE_ACCOUNT
     answer = await gateway.call("GET", "/v2/users?email=alice%2Bx%40email.com")
-    assert answer.json == {"users": [ALICE_ACCOUNT], "next_cursor": None}
+    assert answer.json == {"users": [ALICE_ACCOUNT], "next_cursor": None, "has_more": False}
     assert gateway.auth.calls[-1].query == {"email": "alice+x@email.com"}
     gateway.auth.answers["GET /users/by-email"] = PalaverError(NOT_FOUND)
     answer = await gateway.call("GET", "/v2/users?email=nobody%40email.com")
-    assert (answer.status, answer.json) == (200, {"users": [], "next_cursor": None})
+    assert (answer.status, answer.json) == (200, {"users": [], "next_cursor": None, "has_more": False})
 
 
 async def test_find_by_name(gateway: GatewayClient) -> None:
     """Pages of a search would not lead to the next."""
     gateway.auth.answers["GET /users/search"] = {"users": [ALICE_ACCOUNT], "next_cursor": "n", "total": None}
     answer = await gateway.call("GET", "/v2/users?q=al+sw&limit=1&cursor=c")
-    assert answer.json == {"users": [ALICE_ACCOUNT], "next_cursor": "n"}
+    assert answer.json == {"users": [ALICE_ACCOUNT], "next_cursor": "n", "has_more": True}
     assert gateway.auth.calls[-1].query == {"q": "al sw", "limit": "1", "cursor": "c"}
