@@ -41,6 +41,7 @@ def run_services(settings: Settings, port: int | None = None, rates: bool = True
     with lock_directory(settings.data_dir) as lock:
         settings = settings_with_ports(settings)
         check_ports(settings)
+        check_databases(settings)
         children = services(settings, lock)
         for child in children:
             prepare_log(child)
@@ -140,6 +141,16 @@ def check_ports(settings: Settings) -> None:
                 held.enter_context(listening(host, port))
             except OSError as error:
                 raise StartError(f"cannot listen on {host}:{port} ({setting}): {error.strerror}") from None
+
+
+def check_databases(settings: Settings) -> None:
+    """Raises `StartError` for a database that no service could use."""
+    from palaver.auth import database as auth
+    from palaver.messenger import database as messenger
+    from palaver.runtime.sql.database_file import check_file
+
+    check_file(auth.file_of(settings), auth.KIND)
+    check_file(messenger.file_of(settings), messenger.KIND)
 
 
 @contextlib.contextmanager

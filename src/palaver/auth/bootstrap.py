@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
 from palaver.auth import keys
 from palaver.auth.accounts import Accounts
+from palaver.auth.database import KIND, file_of
 from palaver.auth.keys import Keys
 from palaver.auth.login_throttle import LoginThrottle
 from palaver.auth.migrations import MIGRATIONS
@@ -23,9 +23,9 @@ from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
 from palaver.runtime.settings import AuthSettings, Settings
 from palaver.runtime.sql.database import Database
+from palaver.runtime.sql.database_file import opening, prepare_file
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import SqliteDatabase
-from palaver.runtime.sql.url import database_file
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
@@ -49,10 +49,13 @@ async def serve(
     """
     own = settings.auth
     async with contextlib.AsyncExitStack() as stack:
-        database = SqliteDatabase(file_of(settings))
-        stack.push_async_callback(database.close)
-        await database.write(migrate, MIGRATIONS)
-        await database.write(keys.ensure_key, now_us())
+        file = file_of(settings)
+        prepare_file(file, KIND)
+        with opening(file):
+            database = SqliteDatabase(file)
+            stack.push_async_callback(database.close)
+            await database.write(migrate, MIGRATIONS)
+            await database.write(keys.ensure_key, now_us())
         services = await build_services(own, database, stack)
         app = RequestInstrumentation(
             build_app(services, database),
@@ -152,13 +155,11 @@ async def write_once(
     settings: Settings, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """One transaction on the database, without serving it."""
-    database = SqliteDatabase(file_of(settings))
-    try:
-        return await database.write(work, *args, **kwargs)
-    finally:
-        await database.close()
-
-
-def file_of(settings: Settings) -> Path:
-    """Where accounts are. Raises `StartError`."""
-    return database_file(settings.auth.database_url, settings.data_dir / "auth.db", "auth.database_url")
+    file = file_of(settings)
+    prepare_file(file, KIND)
+    with opening(file):
+        database = SqliteDatabase(file)
+        try:
+            return await database.write(work, *args, **kwargs)
+        finally:
+            await database.close()

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import msgspec
 
 from palaver.contracts.errors import PalaverError
+from palaver.messenger.database import KIND, file_of
 from palaver.messenger.health import health_app
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.messenger.realtime.bus import LocalBus
@@ -28,10 +28,10 @@ from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import TokenBuckets, Unlimited
 from palaver.runtime.settings import Settings
+from palaver.runtime.sql.database_file import opening, prepare_file
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import sqlite_engine
-from palaver.runtime.sql.url import database_file
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
@@ -95,20 +95,16 @@ def migrate_database(settings: Settings) -> bool:
 
     Raises `SchemaTooNewError`, and `StartError` for a database that is not of this kind.
     """
-    engine = sqlite_engine(file_of(settings))
-    try:
-        with engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            return migrate(connection, MIGRATIONS)
-    finally:
-        engine.dispose()
-
-
-def file_of(settings: Settings) -> Path:
-    """Where the journal is. Raises `StartError`."""
-    return database_file(
-        settings.messenger.database_url, settings.data_dir / "messenger.db", "messenger.database_url"
-    )
+    file = file_of(settings)
+    prepare_file(file, KIND)
+    with opening(file):
+        engine = sqlite_engine(file)
+        try:
+            with engine.connect() as connection, connection.begin():
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return migrate(connection, MIGRATIONS)
+        finally:
+            engine.dispose()
 
 
 class SigningKeys:

@@ -1,7 +1,6 @@
 """SQLite behind the port `Database`."""
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from palaver.runtime.sql.database import BusyError, P, T, Work
+from palaver.runtime.sql.database_file import make_private
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.tracing import current_span, tracer
@@ -188,17 +188,3 @@ def sqlite_engine(path: Path) -> Engine:
             connection.execute(f"PRAGMA {pragma}").close()
 
     return engine
-
-
-def make_private(path: Path) -> None:
-    """Makes the file with mode 0600, and its directory, where it makes that too, with 0700.
-
-    SQLite gives the mode of the database to the files that it keeps beside it.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        if os.fstat(handle).st_mode & 0o077:
-            os.fchmod(handle, 0o600)
-    finally:
-        os.close(handle)
