@@ -39,6 +39,7 @@ class LogWriter:
         self._write = write
         self._spool = spool
         self._show = show
+        self._dropped = 0
 
     def render(self, _logger: Any, method: str, given: Fields) -> bytes:
         """structlog's processor: from an event to its line."""
@@ -57,10 +58,19 @@ class LogWriter:
     def put(self, line: bytes) -> None:
         """Writes a line."""
         try:
+            if self._dropped:
+                self._write_gap()
             self._write(line)
         except OSError:
             # The disk is full, or nobody reads any more: the service goes on
+            self._dropped += 1
             DROPPED.labels("logs").inc()
+
+    def _write_gap(self) -> None:
+        """Writes how many lines are missing here. Raises `OSError`."""
+        given: Fields = {"event": "lines_missing", "dropped": self._dropped}
+        self._write(self.render(None, "warning", given))
+        self._dropped = 0
 
     # structlog calls the method that is named like the level
     debug = info = warning = error = critical = put
