@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
@@ -24,6 +24,8 @@ from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
 from palaver.runtime.settings import AuthSettings, Settings
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.database_file import opening, prepare_file
+from palaver.runtime.sql.health import has_free_space
+from palaver.runtime.sql.log_file import keep_log_small
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.telemetry.configuration import log
@@ -58,12 +60,12 @@ async def serve(
             await database.write(keys.ensure_key, now_us())
         services = await build_services(own, database, stack)
         app = RequestInstrumentation(
-            build_app(services, database),
+            build_app(services, database, lambda: has_free_space(file)),
             is_edge=False,
             access_log=settings.telemetry.access_log,
             quiet_paths=QUIET_PATHS,
         )
-        await stack.enter_async_context(pruning(services.sessions))
+        await stack.enter_async_context(running(prune_regularly(services.sessions), keep_log_small(file)))
         server = await stack.enter_async_context(
             serving_http(
                 app,
@@ -112,19 +114,19 @@ async def start_limiter(
 
 
 @contextlib.asynccontextmanager
-async def pruning(sessions: Sessions) -> AsyncIterator[None]:
-    """Deletes old sessions now and then during the block."""
-    task = asyncio.create_task(prune_regularly(sessions), name="prune")
+async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` beside the block, and cancels it at its end."""
+    tasks = [asyncio.create_task(one) for one in work]
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def prune_regularly(sessions: Sessions) -> None:
-    """Runs until cancelled."""
+    """Deletes old sessions now and then. Runs until cancelled."""
     while True:
         try:
             await sessions.prune()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import grpc.aio
@@ -29,7 +29,8 @@ from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import TokenBuckets, Unlimited
 from palaver.runtime.settings import Settings
 from palaver.runtime.sql.database_file import opening, prepare_file
-from palaver.runtime.sql.health import is_usable
+from palaver.runtime.sql.health import has_free_space, is_usable
+from palaver.runtime.sql.log_file import keep_log_small
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.telemetry.configuration import log
@@ -51,8 +52,10 @@ async def serve(
     own = settings.messenger
     await asyncio.to_thread(migrate_database, settings)
     async with contextlib.AsyncExitStack() as stack:
-        store = open_store(file_of(settings))
+        file = file_of(settings)
+        store = open_store(file)
         stack.push_async_callback(store.close)
+        await stack.enter_async_context(running(keep_log_small(file)))
         auth = RestClient(own.auth_url, AUTH_SECONDS)
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
@@ -61,7 +64,11 @@ async def serve(
         engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), limiter, own)
         use_cases = UseCases(store, UserDirectory(auth), engine, own)
         streams = StreamServer(engine, store, verifier, Reads(use_cases, verifier))
-        checks = {"journal": lambda: is_usable(store.database), "auth": keys.were_heard}
+        checks = {
+            "journal": lambda: is_usable(store.database),
+            "disk": lambda: has_free_space(file),
+            "auth": keys.were_heard,
+        }
 
         def add_services(server: grpc.aio.Server) -> None:
             add_messenger(server, Rpc(use_cases), verifier, streams.attach)
@@ -88,6 +95,17 @@ async def serve(
         await stopping.wait()
         log.info("stopping")
     log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` beside the block, and cancels it at its end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def migrate_database(settings: Settings) -> bool:

@@ -210,19 +210,19 @@ def mark_file(path: Path, kind: DatabaseKind) -> None:
 @contextlib.contextmanager
 def opening(path: Path) -> Iterator[None]:
     """Turns what SQLite or the file system say to an opening into a `StartError` that names the file."""
-    from palaver.runtime.sql.errors import sqlite_name, sqlite_reason
+    from palaver.runtime.sql.errors import sqlite_error, sqlite_name
 
     try:
         yield
     except OSError as error:
         raise not_opened(path, error) from None
     except Exception as error:
-        name = sqlite_name(error)
-        if not name:
+        found = sqlite_error(error) or sqlite_error(error.__cause__)
+        if found is None:
             raise
-        if name in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
-            raise damaged(path, error) from None
-        problem = f"cannot be used ({sqlite_reason(error)})"
+        if sqlite_name(found) in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
+            raise damaged(path, found) from None
+        problem = f"cannot be used ({found})"
         raise refusal(path, problem, "look at the disk and at who holds it", passes=True) from None
 
 

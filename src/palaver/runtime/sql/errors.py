@@ -1,10 +1,10 @@
-"""Which of SQLite's errors pass, and what callers are told of them."""
+"""Which of SQLite's errors are the file's or the disk's, and what callers get for them."""
 
 import sqlite3
 
 from sqlalchemy.exc import DBAPIError
 
-from palaver.contracts.errors import UNAVAILABLE, PalaverError
+from palaver.runtime.sql.database import BusyError, DatabaseUnavailableError
 
 # The disk is full or fails, or somebody else has the file. A database that is damaged does not mend itself,
 # but may be restored below us; whatever it is, it is not the request's fault, and a later one may succeed
@@ -24,19 +24,9 @@ _PASSING = frozenset(
         sqlite3.SQLITE_NOTADB,
     }
 )
-RETRY_SECONDS = 1.0
 
 
-class DatabaseUnavailableError(PalaverError):
-    """The database cannot be used now. Nothing of the transaction is known to be on disk."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(
-            UNAVAILABLE, retry_after=RETRY_SECONDS, database=sqlite_name(error) or type(error).__name__
-        )
-
-
-def sqlite_error(error: BaseException) -> sqlite3.Error | None:
+def sqlite_error(error: BaseException | None) -> sqlite3.Error | None:
     """The driver's error, where it is one of the file's or of the disk's; a mistake in a statement is not."""
     found = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(found, sqlite3.Error) and getattr(found, "sqlite_errorcode", 0) & 0xFF in _PASSING:
@@ -50,6 +40,7 @@ def sqlite_name(error: BaseException) -> str:
     return "" if found is None else "_".join(found.sqlite_errorname.split("_")[:2])
 
 
-def sqlite_reason(error: BaseException) -> str:
-    """SQLite's own words."""
-    return str(sqlite_error(error) or error)
+def raise_unavailable(error: Exception) -> None:
+    """Raises `DatabaseUnavailableError` for an error of the file or the disk. Returns for any other."""
+    if isinstance(error, BusyError) or sqlite_error(error) is not None:
+        raise DatabaseUnavailableError(sqlite_name(error) or "SQLITE_BUSY") from error
