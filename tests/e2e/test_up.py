@@ -130,6 +130,15 @@ def test_two_run_side_by_side(tmp_path: Path) -> None:
         assert call(b, "POST", "/auth/sign-up", ALICE)[0] == 200
 
 
+def test_a_start_warns_of_nothing(palaver: PalaverProcess) -> None:
+    """Operators would learn to pass over warnings, because every start has some that mean nothing."""
+    lines = [
+        json.loads(line) for service in SERVICES for line in palaver.log(service).splitlines() if line.strip()
+    ]
+    assert {line["service"] for line in lines} == set(SERVICES)
+    assert [line for line in lines if line["level"] not in ("debug", "info")] == []
+
+
 def test_one_directory_is_for_one(tmp_path: Path) -> None:
     """Two would write into the same databases."""
     with running_palaver(tmp_path) as running:

@@ -74,9 +74,11 @@ def run(name: str, config: Path | None) -> None:
     poll_in_one_thread()
     from palaver.runtime.lifecycle import run_service
     from palaver.runtime.telemetry.configuration import close_telemetry, configure_telemetry
+    from palaver.runtime.telemetry.error_texts import install_hooks
 
     serve = serve_of(name)
     configure_telemetry(name, settings.telemetry, settings.data_dir)
+    install_hooks()
     try:
         run_service(lambda stopping: serve(settings, stopping))
     except OSError as error:
