@@ -169,8 +169,11 @@ def lock_directory(path: Path) -> Iterator[int]:
         if not take_lock(lock):
             owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
             raise StartError(f"data directory {path} is in use by another `palaver up` (process {owner})")
-        os.truncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.truncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise StartError(f"cannot write to data directory {path}: {error.strerror}") from None
         yield lock
     finally:
         os.close(lock)

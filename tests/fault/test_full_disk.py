@@ -1,6 +1,9 @@
 """A disk that gets full under a running Palaver, and is given room again."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -123,3 +126,21 @@ async def test_logs_and_traces_stop_before_data_does(small: tuple[PalaverProcess
             return '"event":"lines_missing"' in log.read_text()
 
         await eventually(is_logged, "lines again")
+
+
+@pytest.mark.parametrize("command", ["up --port 0", "auth", "messenger"])
+def test_a_start_on_a_full_disk_says_so_in_one_line(tmp_path: Path, command: str) -> None:
+    """An operator would have to read a traceback to learn that the disk is full."""
+    script = 'head -c 4M /dev/zero > "$PALAVER_DATA_DIR/filler" 2>/dev/null; exec "$0" "$@"'
+    environment = {"PALAVER_DATA_DIR": str(tmp_path), "PALAVER_TELEMETRY__TRACES": "false"}
+    done = subprocess.run(
+        [*mounting(tmp_path, "1m"), "sh", "-c", script, sys.executable, "-m", "palaver", *command.split()],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert str(tmp_path) in done.stderr
+    assert "No space left" in done.stderr or "full" in done.stderr
