@@ -31,10 +31,12 @@ def reason_of(error: BaseException) -> str:
     """What an error says, where that comes from no client: a code or the system's own words."""
     if isinstance(error, PalaverError):
         return error.kind.code
-    # SQLite's name of an error, also where SQLAlchemy has wrapped it
-    name = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
+    # SQLite's own, also where SQLAlchemy has wrapped it: of tables and columns, not of values. What Python's
+    # module says by itself has no such name, and quotes texts that it cannot decode
+    database = getattr(error, "orig", error)
+    name = getattr(database, "sqlite_errorname", "")
     if name:
-        return str(name)
+        return f"{name}: {database}"
     if isinstance(error, OSError) and error.errno is not None:
         return f"[Errno {error.errno}] {error.strerror}"
     return ""

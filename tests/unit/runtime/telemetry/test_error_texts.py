@@ -59,8 +59,11 @@ def test_what_the_system_says_is_shown() -> None:
     database = sqlite3.connect(":memory:")
     with pytest.raises(sqlite3.OperationalError) as caught:
         database.execute("nonsense")
+    assert error_text(caught.value) == 'OperationalError: SQLITE_ERROR: near "nonsense": syntax error'
+    with pytest.raises(sqlite3.OperationalError, match=CANARY) as caught:
+        database.execute(f"SELECT CAST(x'{(CANARY.encode() + bytes([255])).hex()}' AS TEXT)").fetchone()
     database.close()
-    assert error_text(caught.value) == "OperationalError: SQLITE_ERROR"
+    assert error_text(caught.value) == "OperationalError"
     assert error_text(None) == ""
 
 
