@@ -11,7 +11,7 @@ PALAVER := $(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 # More words for `palaver up` or pytest: make run ARGS="--port 8080"
 ARGS :=
 
-.PHONY: run install test check bench docs proto lock clean
+.PHONY: run install test check bench campaign docs proto lock clean
 
 run: $(VENV)/run.stamp
 	@exec $(BIN)/palaver up $(ARGS)
@@ -29,6 +29,10 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m bench $(ARGS)
+
+# Kills, freezes and cuts for as long as one likes: make campaign ARGS="--kills 1000 --seed 7"
+campaign: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.campaign $(ARGS)
 
 # Pages that are made from the code
 docs: $(VENV)/run.stamp

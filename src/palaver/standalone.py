@@ -41,6 +41,7 @@ def run_services(settings: Settings, port: int | None = None, rates: bool = True
     with lock_directory(settings.data_dir) as lock:
         settings = settings_with_ports(settings)
         check_ports(settings)
+        check_databases(settings)
         children = services(settings, lock)
         for child in children:
             prepare_log(child)
@@ -142,6 +143,16 @@ def check_ports(settings: Settings) -> None:
                 raise StartError(f"cannot listen on {host}:{port} ({setting}): {error.strerror}") from None
 
 
+def check_databases(settings: Settings) -> None:
+    """Raises `StartError` for a database that no service could use."""
+    from palaver.auth import database as auth
+    from palaver.messenger import database as messenger
+    from palaver.runtime.sql.database_file import check_file
+
+    check_file(auth.file_of(settings), auth.KIND)
+    check_file(messenger.file_of(settings), messenger.KIND)
+
+
 @contextlib.contextmanager
 def lock_directory(path: Path) -> Iterator[int]:
     """Makes the data directory and keeps others off it. Yields the lock's file descriptor.
@@ -158,8 +169,11 @@ def lock_directory(path: Path) -> Iterator[int]:
         if not take_lock(lock):
             owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
             raise StartError(f"data directory {path} is in use by another `palaver up` (process {owner})")
-        os.truncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.truncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise StartError(f"cannot write to data directory {path}: {error.strerror}") from None
         yield lock
     finally:
         os.close(lock)

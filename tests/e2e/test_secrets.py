@@ -4,6 +4,7 @@ searched for them."""
 import asyncio
 import contextlib
 import itertools
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from picows import WSHandshakeError, WSMsgType
 
 from tests.harness.http_client import HttpResponse
 from tests.harness.palaver_process import PalaverProcess, running_palaver
+from tests.harness.raw_socket import BINARY, CLOSE, PING, TEXT, RawSocket, client_frame
 from tests.harness.users import ApiClient, ApiUser, api_client, profile_of, v1_frame, v2_send
 from tests.harness.websocket_client import WebSocketClient
 
@@ -153,6 +155,28 @@ async def talk(alice: ApiUser, bob: ApiUser, chat_id: str, secrets: Secrets) -> 
     (await alice.v2("PATCH", f"/chats/{chat_id}/messages/1", changed)).ok()
 
 
+async def send_bytes(user: ApiUser, chat_id: str, secrets: Secrets) -> None:
+    """Frames that are no text at all, each on a socket of its own, because it ends it."""
+    for path in ("/v2/ws", "/messenger/ws"):
+        prefix = "Bearer " if path == "/v2/ws" else ""
+        for opcode in (TEXT, BINARY, CLOSE, PING):
+            send = json.dumps(v2_send(chat_id, "@")) if path == "/v2/ws" else v1_frame(chat_id, "@")
+            before, _, after = send.partition("@")
+            text = secrets.new("text in bytes").encode()
+            content = before.encode() + text + b"\xff" + after.encode()
+            if opcode in (CLOSE, PING):
+                content = text + b"\xff\xfe"
+            host, _, port = user.api.url.removeprefix("http://").partition(":")
+            socket = await RawSocket.open(host, int(port), path, prefix + user.token)
+            socket.write(
+                client_frame(opcode, content + (after.encode() if opcode in (TEXT, BINARY) else b""))
+            )
+            socket.write(client_frame(CLOSE))
+            while (await asyncio.wait_for(socket.read(), 10)) is not None:
+                pass
+            await socket.close()
+
+
 async def knock(api: ApiClient, caller: ApiUser, secrets: Secrets) -> None:
     """Sockets that are refused, and one that is opened, by a token in the query."""
     for path in ("/messenger/ws", "/v2/ws", "/nowhere"):
@@ -191,6 +215,7 @@ async def test_no_password_token_or_text_is_written_down(palaver: PalaverProcess
     alice, bob = await user(api, secrets, "alice"), await user(api, secrets, "bob")
     chat_id = await alice.chat_with(bob)
     await talk(alice, bob, chat_id, secrets)
+    await send_bytes(alice, chat_id, secrets)
     assert await ask_all_operations(api, alice, chat_id, secrets) > 30
     await knock(api, alice, secrets)
     await send_broken_frames(alice, secrets)
@@ -205,6 +230,71 @@ async def test_no_password_token_or_text_is_written_down(palaver: PalaverProcess
     assert palaver.stop() == 0
     assert list((palaver.data_dir / "traces").iterdir()), "no spans to search"
     assert found_in(palaver.data_dir.parent, secrets.all) == {}
+
+
+# Python runs it in every process that has its directory in PYTHONPATH: methods that get a secret fail, and
+# say in their error what they failed at
+RAISES = f"""
+import functools, importlib.abc, importlib.machinery, sys
+
+PLACES = {{
+    "palaver.auth.sessions": ("Sessions", "_authenticate"),
+    "palaver.gateway.upstream.stream": ("MessengerStream", "send"),
+    "palaver.messenger.use_cases": ("UseCases", "send_messages"),
+}}
+
+
+def failing(method):
+    @functools.wraps(method)
+    def fail(*args, **kwargs):
+        text = str([getattr(arg, "texts", arg) for arg in args]) + str(kwargs)
+        if "{MARK}" in text:
+            raise ValueError(text)
+        return method(*args, **kwargs)
+
+    return fail
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name not in PLACES:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        load = spec.loader.exec_module
+
+        def exec_module(module):
+            load(module)
+            class_name, method = PLACES[name]
+            found = getattr(module, class_name)
+            setattr(found, method, failing(getattr(found, method)))
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+async def test_no_error_inside_a_service_brings_a_text_into_the_logs(tmp_path: Path) -> None:
+    """Any mistake of ours would write down what people say, because errors carry what they failed at."""
+    (tmp_path / "sitecustomize.py").write_text(RAISES)
+    secrets = Secrets()
+    with running_palaver(tmp_path, env={**EVERYTHING, "PYTHONPATH": str(tmp_path)}) as running:
+        async with api_client(running) as api:
+            alice, bob = await api.sign_up("Alice"), await api.sign_up("Bob")
+            chat_id = await alice.chat_with(bob)
+            wrong = {"email": alice.email, "password": secrets.new("password")}
+            assert (await api.call("POST", "/v2/sessions", wrong)).status == 500
+            body = {"messages": [{"text": secrets.new("text")}]}
+            assert (await alice.v2("POST", f"/chats/{chat_id}/messages", body)).status == 500
+            async with alice.socket_v2() as socket:
+                socket.send(v2_send(chat_id, secrets.new("text")))
+                assert (await socket.receive_type("error"))["code"] == "internal"
+        assert running.stop() == 0
+    for service in ("auth", "gateway", "messenger"):
+        assert "ValueError" in running.log(service), service
+    assert found_in(running.data_dir, secrets.all) == {}
 
 
 def test_a_secret_would_be_found(tmp_path: Path) -> None:

@@ -130,6 +130,15 @@ def test_two_run_side_by_side(tmp_path: Path) -> None:
         assert call(b, "POST", "/auth/sign-up", ALICE)[0] == 200
 
 
+def test_a_start_warns_of_nothing(palaver: PalaverProcess) -> None:
+    """Operators would learn to pass over warnings, because every start has some that mean nothing."""
+    lines = [
+        json.loads(line) for service in SERVICES for line in palaver.log(service).splitlines() if line.strip()
+    ]
+    assert {line["service"] for line in lines} == set(SERVICES)
+    assert [line for line in lines if line["level"] not in ("debug", "info")] == []
+
+
 def test_one_directory_is_for_one(tmp_path: Path) -> None:
     """Two would write into the same databases."""
     with running_palaver(tmp_path) as running:
@@ -158,17 +167,35 @@ def test_a_taken_port_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_database_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
-    """Services would be restarted for ever over a database that needs a hand."""
+    """An operator would look for the reason in three logs."""
     (tmp_path / "data").mkdir(mode=0o700)
-    (tmp_path / "data" / "auth.db").write_text("not a database " * 1000)
+    file = tmp_path / "data" / "auth.db"
+    file.write_text("not a database " * 1000)
     running = start_palaver(tmp_path, arguments=["--port", "0"])
     try:
         assert running.process.wait(30) == 1
-        assert "palaver: auth ended with code 1 before it was ready" in running.output
-        assert "file is not a database" in running.output
-        assert "Palaver is ready" not in running.output
+        assert running.output == (
+            f"palaver: database {file} is not an SQLite database: restore a backup, or move it away\n"
+        )
+        assert not list(running.data_dir.glob("messenger.db*"))
     finally:
         running.stop()
+
+
+def test_a_database_that_breaks_stops_everything_at_once(tmp_path: Path) -> None:
+    """Services would be restarted ten times over a database that needs a hand."""
+    with running_palaver(tmp_path) as running:
+        file = running.data_dir / "messenger.db"
+        for suffix in ("-wal", "-shm"):
+            file.with_name(file.name + suffix).unlink()
+        file.write_text("not a database " * 1000)
+        running.kill("messenger")
+        assert running.process.wait(30) == 1
+        assert running.output.count("starting it again") == 1
+        assert (
+            f"palaver: database {file} is not an SQLite database: restore a backup, or move it away\n"
+            in running.output
+        )
 
 
 async def test_stopping_tells_sockets_to_come_back(palaver: PalaverProcess) -> None:

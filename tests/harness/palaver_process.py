@@ -88,11 +88,18 @@ def services_of(pid: int) -> dict[str, int]:
 
 
 def start_palaver(
-    directory: Path, *, env: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+    directory: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
+    through: Sequence[str] = (),
 ) -> PalaverProcess:
-    """Starts `palaver up ARGUMENTS` with `directory/data`, without waiting for it to be ready."""
+    """Starts `palaver up ARGUMENTS` with `directory/data`, without waiting for it to be ready.
+
+    `through`: a command that becomes the one behind it.
+    """
     return PalaverProcess.start(
-        [sys.executable, "-m", "palaver", "up", "--data-dir", str(directory / "data"), *arguments],
+        [*through, sys.executable, "-m", "palaver", "up", "--data-dir", str(directory / "data"), *arguments],
         directory / "up.out",
         {**CHEAP_PASSWORDS, **(env or {})},
         own_session=True,
@@ -106,13 +113,17 @@ def running_palaver(
     env: Mapping[str, str] | None = None,
     rates: bool = False,
     arguments: Sequence[str] = ("--port", "0"),
+    through: Sequence[str] = (),
 ) -> Iterator[PalaverProcess]:
     """A Palaver that is ready, on free ports, with its data in `directory/data`, until the block ends.
 
     `rates`: whether it limits rates. `env`: settings. The same directory again finds the same data.
     """
     running = start_palaver(
-        directory, env=env, arguments=[*arguments, *(() if rates else ("--no-rate-limits",))]
+        directory,
+        env=env,
+        arguments=[*arguments, *(() if rates else ("--no-rate-limits",))],
+        through=through,
     )
     try:
         running.wait_for_output("Logs")

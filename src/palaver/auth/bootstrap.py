@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
 from palaver.auth import keys
 from palaver.auth.accounts import Accounts
+from palaver.auth.database import KIND, file_of
 from palaver.auth.keys import Keys
 from palaver.auth.login_throttle import LoginThrottle
 from palaver.auth.migrations import MIGRATIONS
@@ -23,9 +23,11 @@ from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
 from palaver.runtime.settings import AuthSettings, Settings
 from palaver.runtime.sql.database import Database
+from palaver.runtime.sql.database_file import opening, prepare_file
+from palaver.runtime.sql.health import has_free_space
+from palaver.runtime.sql.log_file import keep_log_small
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import SqliteDatabase
-from palaver.runtime.sql.url import database_file
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
@@ -49,18 +51,21 @@ async def serve(
     """
     own = settings.auth
     async with contextlib.AsyncExitStack() as stack:
-        database = SqliteDatabase(file_of(settings))
-        stack.push_async_callback(database.close)
-        await database.write(migrate, MIGRATIONS)
-        await database.write(keys.ensure_key, now_us())
+        file = file_of(settings)
+        prepare_file(file, KIND)
+        with opening(file):
+            database = SqliteDatabase(file)
+            stack.push_async_callback(database.close)
+            await database.write(migrate, MIGRATIONS)
+            await database.write(keys.ensure_key, now_us())
         services = await build_services(own, database, stack)
         app = RequestInstrumentation(
-            build_app(services, database),
+            build_app(services, database, lambda: has_free_space(file)),
             is_edge=False,
             access_log=settings.telemetry.access_log,
             quiet_paths=QUIET_PATHS,
         )
-        await stack.enter_async_context(pruning(services.sessions))
+        await stack.enter_async_context(running(prune_regularly(services.sessions), keep_log_small(file)))
         server = await stack.enter_async_context(
             serving_http(
                 app,
@@ -109,19 +114,19 @@ async def start_limiter(
 
 
 @contextlib.asynccontextmanager
-async def pruning(sessions: Sessions) -> AsyncIterator[None]:
-    """Deletes old sessions now and then during the block."""
-    task = asyncio.create_task(prune_regularly(sessions), name="prune")
+async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` beside the block, and cancels it at its end."""
+    tasks = [asyncio.create_task(one) for one in work]
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def prune_regularly(sessions: Sessions) -> None:
-    """Runs until cancelled."""
+    """Deletes old sessions now and then. Runs until cancelled."""
     while True:
         try:
             await sessions.prune()
@@ -152,13 +157,11 @@ async def write_once(
     settings: Settings, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """One transaction on the database, without serving it."""
-    database = SqliteDatabase(file_of(settings))
-    try:
-        return await database.write(work, *args, **kwargs)
-    finally:
-        await database.close()
-
-
-def file_of(settings: Settings) -> Path:
-    """Where accounts are. Raises `StartError`."""
-    return database_file(settings.auth.database_url, settings.data_dir / "auth.db", "auth.database_url")
+    file = file_of(settings)
+    prepare_file(file, KIND)
+    with opening(file):
+        database = SqliteDatabase(file)
+        try:
+            return await database.write(work, *args, **kwargs)
+        finally:
+            await database.close()

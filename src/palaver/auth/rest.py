@@ -53,11 +53,11 @@ class Services:
     keys: Keys
 
 
-def build_app(services: Services, database: Database) -> FastAPI:
-    """The private REST as an ASGI app."""
+def build_app(services: Services, database: Database, has_space: Check) -> FastAPI:
+    """The private REST as an ASGI app. `has_space`: whether the database's disk is not full."""
     app = FastAPI(
         title="Palaver auth",
-        routes=health_routes(health_checks(database, services.keys)),
+        routes=health_routes(health_checks(database, services.keys, has_space)),
         middleware=[
             Middleware(ErrorBoundary, render=render_wire_error),
             Middleware(BodyLimit, most=BODY_BYTES),
@@ -73,14 +73,15 @@ def build_app(services: Services, database: Database) -> FastAPI:
     return app
 
 
-def health_checks(database: Database, keys: Keys) -> dict[str, Check]:
-    """What auth needs: a database that can be read and written, and a key to sign with."""
+def health_checks(database: Database, keys: Keys, has_space: Check) -> dict[str, Check]:
+    """What auth needs: a database that can be read and written, a disk that is not full, and a key to sign
+    with."""
 
     async def can_read_keys() -> bool:
         try:
             await keys.load()
         except Exception as error:
-            log.warning("not_ready", exc_info=error)
+            log.warning("not_ready", cause=type(error).__name__, debug=getattr(error, "debug", {}))
             return False
         return True
 
@@ -91,7 +92,7 @@ def health_checks(database: Database, keys: Keys) -> dict[str, Check]:
         # Keys that cannot be read are the database's failure
         return not await can_read_keys() or keys.is_signing()
 
-    return {"database": has_database, "signing key": has_signing_key}
+    return {"database": has_database, "disk": has_space, "signing key": has_signing_key}
 
 
 # All of these are coroutines: FastAPI runs other functions in a thread, and back, for each request

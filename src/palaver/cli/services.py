@@ -6,11 +6,13 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from palaver.cli.options import Config, WithParent, fail
 from palaver.runtime.child_process import die_with_parent
 from palaver.runtime.grpc.polling import poll_in_one_thread
 from palaver.runtime.settings import Settings, load_settings
-from palaver.runtime.startup import make_data_directory
+from palaver.runtime.startup import FINAL_CODE, StartError, make_data_directory
 
 # What an operator can mend about an address to listen on; other errors keep their traceback.
 ADDRESS_ERRORS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
@@ -49,18 +51,34 @@ def messenger(config: Config = None, with_parent: WithParent = None) -> None:
 
 
 def start_service(name: str, config: Path | None, parent: int | None) -> None:
-    """Runs a service until SIGINT or SIGTERM."""
-    if parent is not None:
-        die_with_parent(parent)
+    """Runs a service until SIGINT or SIGTERM. As a child of `palaver up` it ends with a code of its own where
+    another start would be in vain."""
+    if parent is None:
+        run(name, config)
+        return
+    die_with_parent(parent)
+    try:
+        run(name, config)
+    except StartError as error:
+        if error.passes:
+            raise
+        typer.echo(f"palaver: {error}", err=True)
+        raise typer.Exit(FINAL_CODE) from None
+
+
+def run(name: str, config: Path | None) -> None:
+    """Runs a service. Raises `StartError`."""
     settings = load_settings(config)
     if name != "gateway" or settings.telemetry.writes_files:
         make_data_directory(settings.data_dir)
     poll_in_one_thread()
     from palaver.runtime.lifecycle import run_service
     from palaver.runtime.telemetry.configuration import close_telemetry, configure_telemetry
+    from palaver.runtime.telemetry.error_texts import install_hooks
 
     serve = serve_of(name)
     configure_telemetry(name, settings.telemetry, settings.data_dir)
+    install_hooks()
     try:
         run_service(lambda stopping: serve(settings, stopping))
     except OSError as error:

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import grpc.aio
 import msgspec
 
 from palaver.contracts.errors import PalaverError
+from palaver.messenger.database import KIND, file_of
 from palaver.messenger.health import health_app
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.messenger.realtime.bus import LocalBus
@@ -28,10 +28,11 @@ from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import TokenBuckets, Unlimited
 from palaver.runtime.settings import Settings
-from palaver.runtime.sql.health import is_usable
+from palaver.runtime.sql.database_file import opening, prepare_file
+from palaver.runtime.sql.health import has_free_space, is_usable
+from palaver.runtime.sql.log_file import keep_log_small
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import sqlite_engine
-from palaver.runtime.sql.url import database_file
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
@@ -51,8 +52,10 @@ async def serve(
     own = settings.messenger
     await asyncio.to_thread(migrate_database, settings)
     async with contextlib.AsyncExitStack() as stack:
-        store = open_store(file_of(settings))
+        file = file_of(settings)
+        store = open_store(file)
         stack.push_async_callback(store.close)
+        await stack.enter_async_context(running(keep_log_small(file)))
         auth = RestClient(own.auth_url, AUTH_SECONDS)
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
@@ -61,7 +64,11 @@ async def serve(
         engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), limiter, own)
         use_cases = UseCases(store, UserDirectory(auth), engine, own)
         streams = StreamServer(engine, store, verifier, Reads(use_cases, verifier), own)
-        checks = {"journal": lambda: is_usable(store.database), "auth": keys.were_heard}
+        checks = {
+            "journal": lambda: is_usable(store.database),
+            "disk": lambda: has_free_space(file),
+            "auth": keys.were_heard,
+        }
 
         def add_services(server: grpc.aio.Server) -> None:
             add_messenger(server, Rpc(use_cases), verifier, streams.attach)
@@ -90,25 +97,32 @@ async def serve(
     log.info("stopped")
 
 
+@contextlib.asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` beside the block, and cancels it at its end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 def migrate_database(settings: Settings) -> bool:
     """Brings the database to the newest schema, making it where there is none. False: it was there already.
 
     Raises `SchemaTooNewError`, and `StartError` for a database that is not of this kind.
     """
-    engine = sqlite_engine(file_of(settings))
-    try:
-        with engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            return migrate(connection, MIGRATIONS)
-    finally:
-        engine.dispose()
-
-
-def file_of(settings: Settings) -> Path:
-    """Where the journal is. Raises `StartError`."""
-    return database_file(
-        settings.messenger.database_url, settings.data_dir / "messenger.db", "messenger.database_url"
-    )
+    file = file_of(settings)
+    prepare_file(file, KIND)
+    with opening(file):
+        engine = sqlite_engine(file)
+        try:
+            with engine.connect() as connection, connection.begin():
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return migrate(connection, MIGRATIONS)
+        finally:
+            engine.dispose()
 
 
 class SigningKeys:

@@ -59,7 +59,7 @@ class UserDirectory:
                 await self._learn(unknown)
             except PalaverError as error:
                 self._away_until = self._clock() + AWAY_SECONDS
-                log.warning("names not read", error=str(error), **error.debug)
+                log.warning("names not read", code=error.kind.code, debug=error.debug)
         return {user: self._known.get(user, (None, 0.0))[0] or UNKNOWN for user in wanted}
 
     def _is_fresh(self, user: bytes, now: float) -> bool:

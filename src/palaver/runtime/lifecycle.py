@@ -8,6 +8,8 @@ from typing import Any
 
 import uvloop
 
+from palaver.runtime.telemetry.configuration import log
+
 
 def run_service(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Runs `serve(stopping)` on uvloop. SIGTERM and SIGINT set `stopping`: `serve` drains and returns."""
@@ -19,9 +21,17 @@ def run_service(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> 
     uvloop.run(_run(serve))
 
 
+def log_uncaught(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Logs what no task and no callback caught. Not as asyncio does, which shows their arguments."""
+    task = context.get("future") or context.get("task")
+    name = task.get_name() if isinstance(task, asyncio.Task) else ""
+    log.error("uncaught", reason=context.get("message", ""), task=name, exc_info=context.get("exception"))
+
+
 async def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_uncaught)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await serve(stopping)

@@ -165,6 +165,12 @@ class TelemetrySettings(Section):
     files: int = Field(
         4, ge=1, description="How many such files are kept of each service, the newest included."
     )
+    free_bytes: int = Field(
+        268_435_456,
+        ge=0,
+        description="While less of the disk is free, no line or span is written to a file: the rest is for "
+        "data. On a disk smaller than ten times this, a tenth of it.",
+    )
     traces: bool = Field(
         True, description="Whether traces are made: trace ids, and spans of those that are kept."
     )

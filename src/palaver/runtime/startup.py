@@ -3,9 +3,19 @@
 import os
 from pathlib import Path
 
+# The exit code of a service whose next start would fail too (EX_CONFIG of sysexits.h)
+FINAL_CODE = 78
+
 
 class StartError(Exception):
-    """A service cannot start. The text is one line for the operator, who can do something about it."""
+    """A service cannot start. The text is one line for the operator, who can do something about it.
+
+    `passes`: the next start may succeed, although nobody has done anything.
+    """
+
+    def __init__(self, text: str, *, passes: bool = False) -> None:
+        super().__init__(text)
+        self.passes = passes
 
 
 def make_data_directory(path: Path) -> None:

@@ -8,9 +8,13 @@ from collections.abc import Callable, Sequence
 
 from palaver.runtime.child_process import Child, ChildProcess
 from palaver.runtime.restart_policy import Restarts
+from palaver.runtime.startup import FINAL_CODE
 
 # A second Ctrl-C this much later means "at once"; earlier it is the same one: `timeout` and `make` send two.
 HURRY_AFTER_SECONDS = 1.0
+
+# What an error on stderr begins with
+COMMAND = "palaver: "
 
 # Shows a line to the operator, with rich's markup
 Notify = Callable[[str], None]
@@ -33,7 +37,7 @@ async def supervise(children: Sequence[Child], notify: Notify, on_ready: Callabl
     try:
         gave_up = await run_until(stopping, children, running, notify, on_ready)
         for error in gave_up:
-            sys.stderr.write(f"palaver: {error}\n")
+            sys.stderr.write(f"{COMMAND}{error}\n")
         notify("Stopping …")
     finally:
         for child in children:
@@ -93,7 +97,8 @@ async def keep_running(
 ) -> None:
     """Starts the child again whenever it dies, with growing pauses. Sets `ready` the first time that it is.
 
-    Raises `GaveUpError`: it dies too often, or died before it was ever ready, which no restart will mend.
+    Raises `GaveUpError`: it dies too often, died before it was ever ready, or says itself that no restart
+    will mend it.
     """
     restarts = Restarts()
     while True:
@@ -103,6 +108,8 @@ async def keep_running(
             code = await process.wait_exit()
         finally:
             watching.cancel()
+        if code == FINAL_CODE:
+            raise GaveUpError(last_words(process) or failure_of(child, process, code, ready.is_set()))
         pause = restarts.pause_after_death(time.monotonic()) if ready.is_set() else None
         if pause is None:
             raise GaveUpError(failure_of(child, process, code, ready.is_set()))
@@ -124,6 +131,12 @@ async def watch_ready(
 def outcome_of(code: int) -> str:
     """An exit code, as text."""
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def last_words(process: ChildProcess) -> str:
+    """The line with which a service said why it does not start; empty where it is not the last of its log."""
+    line = process.log_tail.read(1)
+    return line.removeprefix(COMMAND) if line.startswith(COMMAND) else ""
 
 
 def failure_of(child: Child, process: ChildProcess, code: int, was_ready: bool) -> str:

@@ -15,6 +15,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from palaver.contracts.errors import UNAUTHENTICATED, UNAVAILABLE, PalaverError
+from palaver.runtime.telemetry.error_texts import error_text
 
 ALGORITHM = "EdDSA"
 ISSUER = "palaver"
@@ -144,7 +145,9 @@ def read_token(token: str, key: Ed25519PublicKey, now: float) -> Claims:
             int(body["exp"]),
         )
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
-        raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason=repr(error)) from None
+        raise PalaverError(
+            UNAUTHENTICATED, "the access token is not valid", reason=error_text(error)
+        ) from None
     if claims.expires_at + LEEWAY_SECONDS < now:
         raise PalaverError(UNAUTHENTICATED, "the access token has expired")
     return claims

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from palaver.runtime.telemetry.free_space import FreeSpace
 from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.watch.log_reader import LogFilter, LogLine, LogReader
 from tests.harness.telemetry_files import MS, NOON, TRACE_ID, append_rows, line
@@ -160,7 +161,7 @@ def rotate(path: Path, kept: int) -> None:
 def test_what_services_write_is_followed_line_by_line(tmp_path: Path) -> None:
     """The files of services would rotate in another way than is read here."""
     path = tmp_path / "logs" / "gateway.log"
-    file = RotatingFile(path, file_bytes=4096, files=3)
+    file = RotatingFile(path, 4096, 3, FreeSpace(Path("/"), 0))
     found: list[str] = []
     with LogReader(path.parent) as logs:
         for number in range(600):

@@ -11,6 +11,8 @@ from palaver.gateway.upstream.auth import AuthClient
 from palaver.runtime.telemetry.configuration import log
 
 POLL_SECONDS = 0.5
+# How long an auth that has never answered is not worth a warning
+START_SECONDS = 30.0
 
 
 class Revocations:
@@ -38,6 +40,8 @@ class Revocations:
         self._close_session = close_session
         self._position = 0
         self._away = False
+        self._is_known = False
+        self._quiet_until = clock() + START_SECONDS
 
     def is_ended(self, session_id: bytes) -> bool:
         """Whether the session is known to have ended."""
@@ -64,11 +68,13 @@ class Revocations:
         try:
             news = await self._accounts.revocations(self._position)
         except PalaverError as error:
-            if not self._away:
+            # Services that are started together come up in any order
+            is_starting = not self._is_known and self._clock() < self._quiet_until
+            if not self._away and not is_starting:
                 log.warning("revocations_unknown", code=error.kind.code, debug=error.debug)
-            self._away = True
+            self._away = not is_starting
             return False
-        self._away = False
+        self._away, self._is_known = False, True
         more = bool(news.session_ids) and news.position > self._position
         self._position = news.position
         self._forget_old()

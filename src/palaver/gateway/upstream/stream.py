@@ -32,8 +32,12 @@ from palaver.gateway.upstream.pending_reads import PendingReads, add_read
 from palaver.gateway.upstream.pending_receipts import PendingReceipts, add_receipt
 from palaver.gateway.upstream.pending_sends import PendingSend, PendingSends, Sender, add_send
 from palaver.runtime.backoff import pause_after
+from palaver.runtime.grpc.errors import details_of
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.error_texts import error_text
 
+# How long a messenger that was never there is not worth a warning
+START_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 # The messenger sends something every 5 s; a stream that is silent for longer is broken.
@@ -134,12 +138,16 @@ class MessengerStream:
 
     async def _stay_attached(self) -> None:
         failures = 0
+        quiet_until = asyncio.get_running_loop().time() + START_SECONDS
         while True:
             attached_at = asyncio.get_running_loop().time()
             try:
                 await self._attach()
             except (grpc.RpcError, asyncio.InvalidStateError) as error:
-                log.warning("no stream to the messenger", cause=reason_of(error))
+                # Services that are started together come up in any order
+                is_starting = not self._received_at and asyncio.get_running_loop().time() < quiet_until
+                write = log.info if is_starting else log.warning
+                write("no stream to the messenger", cause=reason_of(error))
             except Exception:
                 # Whatever it was: a gateway without a stream is of no use
                 log.exception("stream to the messenger failed")
@@ -321,5 +329,5 @@ def reopenings_of_gone(senders: Iterable[Sender], still_open: set[int]) -> list[
 def reason_of(error: Exception) -> str:
     """Why a stream ended, for the log."""
     if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
-    return repr(error)
+        return f"{error.code().name}: {details_of(error)}"
+    return error_text(error)

@@ -15,7 +15,11 @@ from palaver.messenger.realtime.fair_queue import FairQueue
 from palaver.messenger.realtime.message_spans import record_batch
 from palaver.messenger.store.journal import Journal, ReceiptKey, Writes
 from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.sql.database import DatabaseUnavailableError
 from palaver.runtime.telemetry.configuration import log
+
+# Between two batches while the disk is full, which may be for hours
+PAUSE_SECONDS = 0.2
 
 
 class Committer:
@@ -97,8 +101,14 @@ class Committer:
             await self._journal.write(writes)
         except Exception as error:
             # Whether it is on disk is unknown; senders repeat with the same client ids, so either is safe
-            log.exception("batch_not_written", messages=sum(len(send.texts) for send in writes.sends))
-            writes.error = PalaverError(UNAVAILABLE, retry_after=1.0, cause=repr(error))
+            messages = sum(len(send.texts) for send in writes.sends)
+            if isinstance(error, DatabaseUnavailableError):
+                log.error("batch_not_written", messages=messages, debug=error.debug)
+                writes.error = error
+                self._put_back(writes)
+            else:
+                log.exception("batch_not_written", messages=messages)
+                writes.error = PalaverError(UNAVAILABLE, retry_after=1.0, cause=type(error).__name__)
             # The commit itself may have failed: the journal had filled in what is undone now
             writes.position, writes.appended, writes.others = None, (), ()
             writes.stored_receipts = {}
@@ -113,6 +123,17 @@ class Committer:
         self._writing_since = 0.0
         measure(writes, ended - began)
         record_batch(writes.sends, began, ended, writes.error)
+        if isinstance(writes.error, DatabaseUnavailableError) and not self.is_stopping:
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def _put_back(self, writes: Writes) -> None:
+        """Keeps what nobody sends again for the next batch: it is what is true now, not what is asked for."""
+        if self.is_stopping:
+            return
+        for key, (received_seq, read_seq) in writes.receipts.items():
+            self.submit_receipt(key, received_seq, read_seq)
+        self._activity = {**writes.activity, **self._activity}
+        self._presence = {**writes.presence, **self._presence}
 
 
 def measure(writes: Writes, nanoseconds: int) -> None:

@@ -13,6 +13,7 @@ from palaver.messenger.realtime.gateway_connection import GatewayReply
 from palaver.messenger.store.members import read_memberships
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.error_texts import error_text
 
 # What waits for its chat at a stop is refused after so long.
 STOP_SECONDS = 2.0
@@ -167,7 +168,7 @@ class Memberships:
                     found[membership.chat_id] = self._keep(membership, delivered_seq)
             except Exception as cause:
                 log.exception("chats_not_read")
-                error = PalaverError(UNAVAILABLE, retry_after=1.0, cause=repr(cause))
+                error = PalaverError(UNAVAILABLE, retry_after=1.0, cause=error_text(cause))
             for chat_id in wanted:
                 if chat_id in self._outdated:
                     # What was read may be older than the change: whoever waits must not get it

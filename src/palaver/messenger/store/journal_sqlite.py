@@ -23,7 +23,7 @@ from palaver.messenger.store.commit_log import WRITER
 from palaver.messenger.store.journal import ReceiptKey, StoredReceipt, Writes
 from palaver.messenger.store.lone_append import append_lone, is_lone
 from palaver.messenger.store.sqlite_rows import chunks, run_rows
-from palaver.runtime.sql.database import BusyError, Database
+from palaver.runtime.sql.database import Database, DatabaseUnavailableError
 from palaver.runtime.telemetry.configuration import log
 
 # The sqlite3 module looks for an adapter of each parameter that is bytes or None, which costs 0.5 µs a time;
@@ -61,13 +61,13 @@ class SqliteJournal:
                 await write(write_batch, writes, self._clock, look_first=False)
             except KeyCollisionError:
                 await self._database.write(write_batch, writes, self._clock, look_first=True)
-        except (sqlite3.OperationalError, BusyError):
+        except (sqlite3.OperationalError, DatabaseUnavailableError):
             # The disk is full, or somebody else holds the file: a send would not be written by itself either
             raise
         except Exception as error:
             if not writes.sends:
                 raise
-            log.warning("batch_isolated", sends=len(writes.sends), cause=repr(error))
+            log.warning("batch_isolated", sends=len(writes.sends), cause=type(error).__name__)
             await self._database.write(write_isolated, writes, self._clock)
 
 
@@ -95,6 +95,9 @@ def write_isolated(connection: Connection, writes: Writes, clock: Callable[[], i
         raw.execute("SAVEPOINT send")
         try:
             appended += write_sends(raw, [send], clock(), look_first=True)
+        except sqlite3.OperationalError:
+            # The disk has become full: it may have undone the whole transaction
+            raise
         except Exception as error:
             raw.execute("ROLLBACK TO send")
             log.error("send_not_written", exc_info=error)

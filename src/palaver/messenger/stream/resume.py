@@ -11,6 +11,7 @@ from palaver.messenger.store.commit_log import read_newest
 from palaver.messenger.store.messages import MessageReader
 from palaver.messenger.store.opening import Store
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.error_texts import error_text
 
 # A socket that does not take a page of its resume for so long is given up; its gateway cuts it off.
 DRAIN_SECONDS = 60.0
@@ -43,7 +44,7 @@ async def resume(
         log.exception("resume_failed")
         # Of the chats that are left the socket gets messages live again, behind a hole that its client sees
         socket.floors = None
-        gateway.refuse_frame(socket.number, b"", PalaverError(UNAVAILABLE, cause=repr(error)))
+        gateway.refuse_frame(socket.number, b"", PalaverError(UNAVAILABLE, cause=error_text(error)))
     finally:
         socket.resuming = False
         gateway.drained.pop(socket.number, None)

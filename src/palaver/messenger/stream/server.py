@@ -28,6 +28,7 @@ from palaver.messenger.stream.resume import hold_back, resume
 from palaver.messenger.stream.send_checks import SendChecks
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.error_texts import error_text
 from palaver.runtime.telemetry.trace_context import parse_own_traceparent
 from palaver.runtime.tokens import TokenVerifier
 
@@ -82,7 +83,7 @@ class StreamServer:
             log.warning("gateway_reads_too_slowly")
         for result in results:
             if isinstance(result, Exception):
-                log.warning("gateway_stream_broke", cause=repr(result))
+                log.warning("gateway_stream_broke", cause=error_text(result))
 
     async def stop(self) -> None:
         """Writes what is left, then ends all streams: gateways come back to whoever is there."""

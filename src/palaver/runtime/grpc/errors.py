@@ -47,7 +47,14 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PalaverError:
         return error_from_wire(wire)
     kind = _kinds.get(error.code(), INTERNAL)
     retry_after = 1.0 if kind in (UNAVAILABLE, OVERLOADED, RESTARTING) else 0.0
-    return PalaverError(kind, retry_after=retry_after, grpc=error.code().name, details=error.details())
+    return PalaverError(kind, retry_after=retry_after, grpc=error.code().name, details=details_of(error))
+
+
+def details_of(error: grpc.aio.AioRpcError) -> str:
+    """What a log may have of a status: gRPC's own words about the connection. Those of a failure on the other
+    side repeat the text of the exception there, and with it perhaps a client's."""
+    is_ours = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return (error.details() or "") if is_ours else ""
 
 
 def wire_error_of(error: grpc.aio.AioRpcError) -> WireError | None:

@@ -6,6 +6,7 @@ import aiohttp
 import msgspec
 
 from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError, WireError, error_from_wire
+from palaver.runtime.telemetry.error_texts import error_text
 from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.tracing import trace_headers, tracer
 
@@ -88,7 +89,11 @@ class RestClient:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PalaverError(
-                UNAVAILABLE, "a part of the service is away", retry_after=1.0, url=url, cause=repr(error)
+                UNAVAILABLE,
+                "a part of the service is away",
+                retry_after=1.0,
+                url=url,
+                cause=error_text(error),
             ) from error
 
     async def close(self) -> None:
@@ -107,4 +112,4 @@ def error_of_response(status: int, content: bytes) -> PalaverError:
     try:
         return error_from_wire(msgspec.json.decode(content, type=WireError))
     except msgspec.DecodeError:
-        return PalaverError(INTERNAL, status=status, content=content[:200])
+        return PalaverError(INTERNAL, status=status, bytes=len(content))

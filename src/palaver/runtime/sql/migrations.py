@@ -4,22 +4,11 @@ A database whose version is newer than the code is refused: an older program wou
 schema forbids, or lose what only it knows.
 """
 
-import re
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from palaver.runtime.startup import StartError
-
-
-class SchemaTooNewError(StartError):
-    """The database was migrated by a newer Palaver. The text names its version."""
-
-
-def newest_version(scripts: Path) -> str:
-    """The number of the last script, e.g. `0003`."""
-    numbers = sorted(m[1] for f in scripts.glob("*.py") if (m := re.match(r"(\d{4})_", f.name)))
-    return numbers[-1]
+from palaver.runtime.sql.database_file import SchemaTooNewError, newest_version, too_new
 
 
 def migrate(connection: Connection, scripts: Path) -> bool:
@@ -34,9 +23,7 @@ def migrate(connection: Connection, scripts: Path) -> bool:
     if version == newest:
         return False
     if version is not None and version > newest:
-        raise SchemaTooNewError(
-            f"the database has schema {version}, this program knows {newest}: run a newer Palaver"
-        )
+        raise SchemaTooNewError(too_new(str(connection.engine.url.database), version, newest))
     run_scripts(connection, scripts)
     return True
 

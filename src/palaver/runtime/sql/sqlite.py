@@ -1,7 +1,6 @@
 """SQLite behind the port `Database`."""
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -12,9 +11,12 @@ from threading import Lock, local
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from palaver.runtime.sql.database import BusyError, P, T, Work
+from palaver.runtime.sql.database_file import make_private
+from palaver.runtime.sql.errors import raise_unavailable, sqlite_error, sqlite_name
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.tracing import current_span, tracer
@@ -22,9 +24,15 @@ from palaver.runtime.telemetry.tracing import current_span, tracer
 BUSY_SECONDS = 30.0
 # Pages of the write-ahead log after which it is copied into the database (4 KiB each).
 CHECKPOINT_PAGES = 4_000
+# What is left of its file when it has grown further than that, behind a long reader
+LOG_BYTES = 2 * CHECKPOINT_PAGES * 4_096
 # A short write that took longer shows a busy disk: the next ones leave the event loop alone.
 SLOW_SECONDS = 0.005
 SLOW_PAUSE_SECONDS = 1.0
+# A reader of longer keeps the write-ahead log from being used again, and the log grows
+READ_SECONDS = 30.0
+# Steps of SQLite's virtual machine between two looks at the time, some tens of milliseconds
+STEPS = 1_000_000
 # A longer wait for the write lock is logged: all users wait with it.
 LONG_LOCK_SECONDS = 0.5
 
@@ -46,6 +54,7 @@ class SqliteDatabase:
         # Not a count of awaited writes: a caller may give up while its write still runs in the thread
         self._writing = Lock()
         self._slow_until = 0.0
+        self.is_failing = False
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.read`."""
@@ -106,22 +115,54 @@ class SqliteDatabase:
         return tracer.span(work.__name__, "client", attributes)
 
     def _read(self, work: Callable[..., T], args: Any, kwargs: Any) -> T:
-        connection: Connection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = self._own.connection = self._connect()
-            # A statement that changes something must not slip past the one writer
-            connection.exec_driver_sql("PRAGMA query_only=ON")
-            connection.rollback()
-        with connection.begin():
-            # The driver's own transaction control is off (see below): SQLAlchemy's begin() sends nothing yet
-            begin(connection, "BEGIN")
-            return work(connection, *args, **kwargs)
+        try:
+            connection: Connection | None = getattr(self._own, "connection", None)
+            if connection is None:
+                connection = self._own.connection = self._connect_reader()
+            self._own.until = time.monotonic() + READ_SECONDS
+            with connection.begin():
+                # The driver's own transaction control is off (see below): SQLAlchemy's begin() sends nothing
+                # yet
+                begin(connection, "BEGIN")
+                return work(connection, *args, **kwargs)
+        except (sqlite3.Error, DBAPIError, BusyError) as error:
+            # Whoever writes where he may only read has made a mistake
+            if sqlite_name(error) != "SQLITE_READONLY":
+                raise_unavailable(error)
+            raise
+
+    def _connect_reader(self) -> Connection:
+        connection = self._connect()
+        # A statement that changes something must not slip past the one writer
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+        connection.rollback()
+        driver_connection(connection).set_progress_handler(self._is_overdue, STEPS)
+        return connection
+
+    def _is_overdue(self) -> bool:
+        """SQLite ends the statement of this thread where it is."""
+        return time.monotonic() > float(self._own.until)
 
     def _write_waiting(self, work: Callable[..., T], args: Any, kwargs: Any) -> T:
-        with self._writing:
-            return self._write(work, args, kwargs, BUSY_SECONDS)
+        try:
+            with self._writing:
+                return self._write(work, args, kwargs, BUSY_SECONDS)
+        except BusyError as error:
+            raise_unavailable(error)
+            raise
 
     def _write(self, work: Callable[..., T], args: Any, kwargs: Any, wait_seconds: float) -> T:
+        """Raises `BusyError` too."""
+        try:
+            found = self._write_once(work, args, kwargs, wait_seconds)
+        except (sqlite3.Error, DBAPIError) as error:
+            self.is_failing = self.is_failing or sqlite_error(error) is not None
+            raise_unavailable(error)
+            raise
+        self.is_failing = False
+        return found
+
+    def _write_once(self, work: Callable[..., T], args: Any, kwargs: Any, wait_seconds: float) -> T:
         """One connection writes, in turn from the writer's thread and from the event loop's."""
         connection = self._for_writing
         if connection is None:
@@ -150,13 +191,18 @@ def begin(connection: Connection, how: str) -> None:
 
     Raises `BusyError` where another process has the write lock for longer than the busy timeout.
     """
-    raw: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment] # it is SQLite's
     try:
-        raw.execute(how)
+        driver_connection(connection).execute(how)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
             raise BusyError from error
         raise
+
+
+def driver_connection(connection: Connection) -> sqlite3.Connection:
+    """SQLite's own."""
+    raw: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment] # it is SQLite's
+    return raw
 
 
 def sqlite_engine(path: Path) -> Engine:
@@ -182,23 +228,11 @@ def sqlite_engine(path: Path) -> Engine:
             "synchronous=FULL",
             "foreign_keys=ON",
             f"wal_autocheckpoint={CHECKPOINT_PAGES}",
+            # By itself SQLite never makes the log's file shorter
+            f"journal_size_limit={LOG_BYTES}",
             "cache_size=-65536",
             "temp_store=MEMORY",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 
     return engine
-
-
-def make_private(path: Path) -> None:
-    """Makes the file with mode 0600, and its directory, where it makes that too, with 0700.
-
-    SQLite gives the mode of the database to the files that it keeps beside it.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        if os.fstat(handle).st_mode & 0o077:
-            os.fchmod(handle, 0o600)
-    finally:
-        os.close(handle)

@@ -12,6 +12,7 @@ import structlog
 from palaver.runtime.settings import TelemetrySettings
 from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.exporters import export_into, write_spans
+from palaver.runtime.telemetry.free_space import FreeSpace
 from palaver.runtime.telemetry.log_lines import LogWriter, StandardHandler, terminal_text
 from palaver.runtime.telemetry.rotating_file import RotatingFile, write_all
 from palaver.runtime.telemetry.spool import Spool
@@ -116,6 +117,7 @@ def line_writer(path: Path, settings: TelemetrySettings) -> Callable[[bytes], No
 def open_file(path: Path, settings: TelemetrySettings) -> RotatingFile:
     """A file of lines or spans. Raises `StartError`."""
     try:
-        return RotatingFile(path, settings.file_bytes, settings.files)
+        free_space = FreeSpace(path.parent, settings.free_bytes)
+        return RotatingFile(path, settings.file_bytes, settings.files, free_space)
     except OSError as error:
         raise StartError(f"cannot write {path}: {error.strerror}") from None

@@ -10,15 +10,21 @@ from typing import Any
 import msgspec
 import structlog
 from structlog.contextvars import get_contextvars
-from structlog.processors import format_exc_info
 
+from palaver.runtime.telemetry.error_texts import error_text, format_exc_info
 from palaver.runtime.telemetry.masking import mask
 from palaver.runtime.telemetry.spool import DROPPED, Spool
 from palaver.runtime.telemetry.tracing import current_span
 
 Fields = MutableMapping[str, Any]
 
-_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+def shown(value: Any) -> str:
+    """What JSON does not know. An error shows its kind alone: its text may be a client's."""
+    return error_text(value) if isinstance(value, BaseException) else repr(value)
+
+
+_encode = msgspec.json.Encoder(enc_hook=shown).encode
 
 
 class LogWriter:
@@ -39,11 +45,14 @@ class LogWriter:
         self._write = write
         self._spool = spool
         self._show = show
+        self._dropped = 0
 
     def render(self, _logger: Any, method: str, given: Fields) -> bytes:
         """structlog's processor: from an event to its line."""
         if "exc_info" in given:
-            given = format_exc_info(None, method, given)
+            exc_info = given.pop("exc_info")
+            if exc_info:
+                given["exception"] = format_exc_info(exc_info)
         fields = complete(self._names, method, given)
         line = b""
         if self._show is None or self._spool is not None:
@@ -57,10 +66,19 @@ class LogWriter:
     def put(self, line: bytes) -> None:
         """Writes a line."""
         try:
+            if self._dropped:
+                self._write_gap()
             self._write(line)
         except OSError:
             # The disk is full, or nobody reads any more: the service goes on
+            self._dropped += 1
             DROPPED.labels("logs").inc()
+
+    def _write_gap(self) -> None:
+        """Writes how many lines are missing here. Raises `OSError`."""
+        given: Fields = {"event": "lines_missing", "dropped": self._dropped}
+        self._write(self.render(None, "warning", given))
+        self._dropped = 0
 
     # structlog calls the method that is named like the level
     debug = info = warning = error = critical = put
@@ -76,12 +94,15 @@ class StandardHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record."""
         try:
+            if isinstance(record.args, tuple):
+                record.args = tuple(error_text(a) if isinstance(a, BaseException) else a for a in record.args)
             given: Fields = {"event": record.getMessage(), "logger": record.name}
             if record.exc_info:
                 given["exc_info"] = record.exc_info
             self._lines.put(self._lines.render(None, record.levelname.lower(), given))
         except Exception:
-            self.handleError(record)
+            # Python's own way prints the record with all its arguments
+            DROPPED.labels("logs").inc()
 
 
 def complete(names: Mapping[str, str], level: str, given: Fields) -> Fields:

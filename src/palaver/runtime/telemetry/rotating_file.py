@@ -1,10 +1,13 @@
 """Files that are appended to, and that a new one follows when they have grown: `NAME`, older `NAME.1` …"""
 
 import contextlib
+import errno
 import itertools
 import os
 import threading
 from pathlib import Path
+
+from palaver.runtime.telemetry.free_space import FreeSpace
 
 # Where a process's own words go that are no lines of a log, such as the traceback of a crash
 _OUTPUTS = (1, 2)
@@ -18,10 +21,11 @@ class RotatingFile:
     Raises `OSError` where it can't be opened.
     """
 
-    def __init__(self, path: Path, file_bytes: int, files: int) -> None:
+    def __init__(self, path: Path, file_bytes: int, files: int, free_space: FreeSpace) -> None:
         self._path = path
         self._file_bytes = file_bytes
         self._files = files
+        self._free_space = free_space
         # Reentrant: the garbage collector may make asyncio write a line in the middle of writing one
         self._lock = threading.RLock()
         self._is_torn = False
@@ -30,7 +34,9 @@ class RotatingFile:
         self._forget_old()
 
     def write(self, lines: bytes) -> None:
-        """Appends whole lines. Raises `OSError`, e.g. where the disk is full; some may be written then."""
+        """Appends whole lines. Raises `OSError`, e.g. where the disk is nearly full; some may be written."""
+        if not self._free_space.has_room():
+            raise OSError(errno.ENOSPC, "what is left of the disk is for data")
         with self._lock:
             if self._size >= self._file_bytes:
                 # Where no new file can be made the old one goes on: better too large than without lines

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
+from sqlalchemy import Connection, select, text
 
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
@@ -17,6 +17,7 @@ from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.realtime.committer import Committer
 from palaver.messenger.store.journal import Writes
 from palaver.messenger.store.journal_sqlite import SqliteJournal
+from palaver.messenger.store.schema import members
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.messenger_database import MessengerDatabase
@@ -24,6 +25,8 @@ from tests.harness.noted_replies import NotedReply
 from tests.harness.waiting import eventually
 
 ALICE, BOB = new_id(), new_id()
+# More than is free in the pages that a new database has
+LARGE = "x" * 16_000
 
 
 @pytest.fixture
@@ -206,3 +209,35 @@ async def test_an_outcome_that_cannot_be_used_does_not_end_the_writing(
         await eventually(lambda: outcomes, "the fault")
         committer.submit(request(membership, "b"))
     assert [message.text for message in messenger_db.history(membership.chat_id)] == ["a", "b"]
+
+
+async def test_receipts_outlive_a_full_disk(
+    committer: Committer, database: SqliteDatabase, membership: Membership
+) -> None:
+    """Chats would show as unread what was read while the disk was full, until the next stream."""
+    sent = request(membership, "one")
+    committer.submit(sent)
+    await eventually(lambda: sent.ids, "written")
+    await database.write(limit_pages, 1)
+    lost = request(membership, LARGE)
+    committer.submit(lost)
+    committer.submit_receipt((membership.chat_id, BOB), 1, 1)
+    await eventually(lambda: lost.error, "refused")
+    await database.write(limit_pages, 1 << 20)
+
+    async def is_read() -> bool:
+        found = await database.read(read_seq, membership.chat_id)
+        return found == 1
+
+    await eventually(is_read, "the receipt")
+
+
+def read_seq(connection: Connection, chat_id: bytes) -> object:
+    """How far Bob has read."""
+    mine = (members.c.chat_id == chat_id) & (members.c.user_id == BOB)
+    return connection.execute(select(members.c.read_seq).where(mine)).scalar()
+
+
+def limit_pages(connection: Connection, pages: int) -> None:
+    """As if the disk had room for so many pages, or for those that it has."""
+    connection.execute(text(f"PRAGMA max_page_count = {pages}"))

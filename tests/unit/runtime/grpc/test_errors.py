@@ -82,3 +82,15 @@ async def test_a_status_of_grpcs_own_is_understood(status: grpc.StatusCode, kind
 
     async with serving_method(refuse) as call:
         assert (await error_of(call)).kind is kind
+
+
+async def test_what_failed_on_the_other_side_is_not_repeated() -> None:
+    """A text that one service failed at would be in the log of the other."""
+
+    async def fail(_request: bytes, _context: Any) -> bytes:
+        raise ValueError("what somebody wrote")
+
+    async with serving_method(fail) as call:
+        error = await error_of(call)
+    assert error.kind is INTERNAL
+    assert "what somebody wrote" not in repr(vars(error))

@@ -102,7 +102,7 @@ def test_newer_schema_is_refused_and_left_alone(connection: Connection, scripts:
     run(connection, scripts)
     (scripts / "0002_second.py").unlink()
     with pytest.raises(
-        SchemaTooNewError, match=r"^the database has schema 0002, .* knows 0001: .*$"
+        SchemaTooNewError, match=r"^database .*/things.db has schema 0002, .* knows 0001: .*$"
     ) as caught:
         run(connection, scripts)
     assert isinstance(caught.value, StartError)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
+from palaver.runtime.sql.database import DatabaseUnavailableError
+from palaver.runtime.sql.health import is_usable
 from palaver.runtime.sql.sqlite import LONG_LOCK_SECONDS, SqliteDatabase, sqlite_engine
 from tests.unit.runtime.sql.things import add, make_table
 
@@ -85,3 +88,39 @@ async def test_a_long_wait_for_the_lock_is_written_down(database: SqliteDatabase
     other.close()
     assert [(line["event"], line["database"]) for line in lines] == [("write_lock_waited_for", "things.db")]
     assert lines[0]["seconds"] >= LONG_LOCK_SECONDS
+
+
+async def test_a_full_database_is_unavailable_and_works_again(tmp_path: Path) -> None:
+    """Users would get a 500 for a full disk, and `/readyz` would say that all is well."""
+    database = SqliteDatabase(tmp_path / "full.db")
+
+    def limit(connection: Connection, pages: int) -> None:
+        connection.execute(text(f"PRAGMA max_page_count = {pages}"))
+
+    def insert(connection: Connection, size: int) -> None:
+        connection.execute(text("CREATE TABLE IF NOT EXISTS blobs (content BLOB)"))
+        connection.execute(text("INSERT INTO blobs VALUES (zeroblob(:size))"), {"size": size})
+
+    await database.write(insert, 10)
+    assert await is_usable(database)
+    await database.write(limit, 4)
+    for write in (database.write, database.write_short):
+        with pytest.raises(DatabaseUnavailableError) as refused:
+            await write(insert, 1 << 20)
+        assert refused.value.debug == {"database": "SQLITE_FULL"}
+        assert refused.value.retry_after > 0
+        assert database.is_failing
+    await database.write(limit, 1 << 20)
+    await database.write(insert, 1 << 20)
+    assert not database.is_failing
+    await database.close()
+
+
+async def test_a_mistake_of_ours_is_not_unavailable(tmp_path: Path) -> None:
+    """Clients would repeat for ever what can never succeed, and nobody would look for the mistake."""
+    database = SqliteDatabase(tmp_path / "full.db")
+    with pytest.raises(OperationalError):
+        await database.write(lambda connection: connection.execute(text("SELECT * FROM nothing")))
+    assert not database.is_failing
+    assert await is_usable(database)
+    await database.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from palaver.runtime.telemetry.exporters import export_into, write_spans
+from palaver.runtime.telemetry.free_space import FreeSpace
 from palaver.runtime.telemetry.rotating_file import RotatingFile
 from palaver.runtime.telemetry.spans import Event, Link, Span
 from palaver.runtime.telemetry.spool import Spool
@@ -17,7 +18,7 @@ START = 1_795_478_741_210_579_056
 
 def written_spans(path: Path, spans: Sequence[Span]) -> list[dict[str, object]]:
     """What the file holds of spans that were kept."""
-    file = RotatingFile(path, 1_000_000, 3)
+    file = RotatingFile(path, 1_000_000, 3, FreeSpace(Path("/"), 0))
     spool = Spool("spans", write_spans({"service": "messenger"}, file), 1_000_000, 10)
     export = export_into(spool)
     for span in spans:
@@ -79,7 +80,7 @@ def test_what_is_empty_takes_no_place(tmp_path: Path) -> None:
 
 def test_a_span_is_written_as_it_was_when_it_ended(tmp_path: Path) -> None:
     """What a caller does later with its attributes would change what is kept, or break it."""
-    file = RotatingFile(tmp_path / "a.jsonl", 1_000_000, 3)
+    file = RotatingFile(tmp_path / "a.jsonl", 1_000_000, 3, FreeSpace(Path("/"), 0))
     spool = Spool("spans", write_spans({"service": "auth"}, file), 1_000_000, 10)
     span = Span("x", "internal", "a" * 32, "b" * 16, "", 1, 2, {"then": 1})
     export_into(spool)(span)

@@ -138,7 +138,7 @@ def test_an_exception_is_one_line_with_its_traceback(
         fields = json.loads(line)
         assert fields["level"] == "error"
         assert fields["exception"].startswith("Traceback")
-        assert fields["exception"].endswith("ValueError: out of cheese")
+        assert fields["exception"].endswith("\nValueError")
 
 
 def test_libraries_lines_are_formatted_and_named(library: logging.Logger, written: list[bytes]) -> None:
@@ -200,7 +200,7 @@ async def test_what_asyncio_says_is_masked(written: list[bytes]) -> None:
     logger.propagate = False
     try:
         asyncio.get_running_loop().call_exception_handler(
-            {"message": "lost", "exception": ValueError("/ws?token=abcdef")}
+            {"message": "lost /ws?token=abcdef", "exception": ValueError("a text")}
         )
     finally:
         logger.removeHandler(handler)
@@ -275,7 +275,7 @@ def test_a_terminal_shows_tracebacks(monkeypatch: pytest.MonkeyPatch, written: l
         except ValueError:
             log.exception("failed")
 
-    assert "ValueError: out of cheese\n" in shown(monkeypatch, written, fail)
+    assert "ValueError\n" in shown(monkeypatch, written, fail)
 
 
 def test_lines_go_to_a_file_descriptor_at_once() -> None:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from palaver.runtime.telemetry.free_space import FreeSpace
 from palaver.runtime.telemetry.rotating_file import RotatingFile
+
+ROOM = FreeSpace(Path("/"), 0)
 
 
 def all_lines(path: Path) -> list[bytes]:
@@ -21,7 +24,7 @@ def test_lines_follow_those_of_the_last_start(tmp_path: Path) -> None:
     """A restart would empty the log of the crash that it follows."""
     path = tmp_path / "deep" / "a.log"
     for line in (b"1\n", b"2\n"):
-        file = RotatingFile(path, 4096, 3)
+        file = RotatingFile(path, 4096, 3, ROOM)
         file.write(line)
         file.close()
     assert path.read_bytes() == b"1\n2\n"
@@ -31,7 +34,7 @@ def test_only_the_owner_reads(tmp_path: Path) -> None:
     """Other users of the machine would see who talks to whom."""
     mask = os.umask(0)
     try:
-        RotatingFile(tmp_path / "logs" / "a.log", 4096, 3).close()
+        RotatingFile(tmp_path / "logs" / "a.log", 4096, 3, ROOM).close()
     finally:
         os.umask(mask)
     assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
@@ -42,7 +45,7 @@ def test_only_the_owner_reads(tmp_path: Path) -> None:
 def test_no_more_files_are_kept_than_wished(tmp_path: Path, files: int) -> None:
     """Lines would fill the disk, and the database on it would stop."""
     path = tmp_path / "a.log"
-    file = RotatingFile(path, 4096, files)
+    file = RotatingFile(path, 4096, files, ROOM)
     for number in range(1_000):
         file.write(b"%0100d\n" % number)
     file.close()
@@ -58,14 +61,14 @@ def test_files_of_a_larger_setting_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     for name in ("a.log", "a.log.1", "a.log.2", "a.log.3", "a.log.4"):
         (tmp_path / name).write_bytes(b"old\n")
-    RotatingFile(path, 4096, 3).close()
+    RotatingFile(path, 4096, 3, ROOM).close()
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.log", "a.log.1", "a.log.2"]
 
 
 def test_no_line_is_lost_or_torn_under_load(tmp_path: Path) -> None:
     """What an operator looks for would be missing, or be two halves."""
     path = tmp_path / "a.log"
-    file = RotatingFile(path, 4096, 10_000)
+    file = RotatingFile(path, 4096, 10_000, ROOM)
 
     def write_many(thread: int) -> None:
         for number in range(500):
@@ -89,7 +92,7 @@ def test_half_a_line_of_a_killed_process_takes_no_other_with_it(tmp_path: Path) 
     """The first line after a crash could not be read."""
     path = tmp_path / "a.log"
     path.write_bytes(b'{"event":"li')
-    file = RotatingFile(path, 4096, 3)
+    file = RotatingFile(path, 4096, 3, ROOM)
     file.write(b"first\n")
     file.write(b"second\n")
     file.close()
@@ -99,7 +102,7 @@ def test_half_a_line_of_a_killed_process_takes_no_other_with_it(tmp_path: Path) 
 def test_a_second_process_goes_on_in_the_file_that_the_first_has_begun(tmp_path: Path) -> None:
     """Two gateways of one directory would rotate each other's new files away at once."""
     path = tmp_path / "a.log"
-    one, other = RotatingFile(path, 4096, 3), RotatingFile(path, 4096, 3)
+    one, other = RotatingFile(path, 4096, 3, ROOM), RotatingFile(path, 4096, 3, ROOM)
     for file in (one, other):
         file.write(b"x" * 5_000 + b"\n")
     one.write(b"of one\n")
@@ -113,7 +116,7 @@ def test_a_second_process_goes_on_in_the_file_that_the_first_has_begun(tmp_path:
 def test_a_file_that_was_taken_away_is_made_anew(tmp_path: Path) -> None:
     """After an operator's `rm` the lines would go nowhere until the next restart."""
     path = tmp_path / "a.log"
-    file = RotatingFile(path, 4096, 3)
+    file = RotatingFile(path, 4096, 3, ROOM)
     path.unlink()
     file.write(b"x" * 5_000 + b"\n")
     file.write(b"here\n")
@@ -124,7 +127,7 @@ def test_a_file_that_was_taken_away_is_made_anew(tmp_path: Path) -> None:
 def test_where_no_new_file_can_be_made_the_old_one_goes_on(tmp_path: Path) -> None:
     """A service would fall silent."""
     path = tmp_path / "a.log"
-    file = RotatingFile(path, 4096, 2)
+    file = RotatingFile(path, 4096, 2, ROOM)
     (tmp_path / "a.log.1").mkdir()
     (tmp_path / "a.log.1" / "x").touch()
     file.write(b"x" * 5_000 + b"\n")
@@ -136,8 +139,10 @@ def test_where_no_new_file_can_be_made_the_old_one_goes_on(tmp_path: Path) -> No
 CRASH = """
 import os, sys
 from pathlib import Path
+from palaver.runtime.telemetry.free_space import FreeSpace
 from palaver.runtime.telemetry.rotating_file import RotatingFile
-file = RotatingFile(Path(sys.argv[1]), 4096, 3)
+ROOM = FreeSpace(Path("/"), 0)
+file = RotatingFile(Path(sys.argv[1]), 4096, 3, ROOM)
 for _ in range(60):
     file.write(b"x" * 100 + b"\\n")
 os.write(1, b"to stdout\\n")
@@ -171,9 +176,11 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 from pathlib import Path
+from palaver.runtime.telemetry.free_space import FreeSpace
 from palaver.runtime.telemetry.rotating_file import RotatingFile
+ROOM = FreeSpace(Path("/"), 0)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-file = RotatingFile(Path(sys.argv[1]), 1 << 20, 3)
+file = RotatingFile(Path(sys.argv[1]), 1 << 20, 3, ROOM)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
 try:
     file.write(b"x" * 1_500 + b"\\n")

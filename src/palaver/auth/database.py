@@ -1,0 +1,20 @@
+"""Auth's database: where it is, and how it is recognised."""
+
+from pathlib import Path
+
+from palaver.auth.migrations import MIGRATIONS
+from palaver.runtime.settings import Settings
+from palaver.runtime.sql.database_file import DatabaseKind
+from palaver.runtime.sql.url import database_file
+
+KIND = DatabaseKind(
+    "auth",
+    int.from_bytes(b"PAua", "big"),
+    frozenset({"alembic_version", "users", "sessions", "refresh_tokens", "signing_keys"}),
+    MIGRATIONS,
+)
+
+
+def file_of(settings: Settings) -> Path:
+    """Where accounts are. Raises `StartError`."""
+    return database_file(settings.auth.database_url, settings.data_dir / "auth.db", "auth.database_url")
