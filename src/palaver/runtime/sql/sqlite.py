@@ -5,15 +5,17 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from threading import Lock, local
+from threading import local
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
+from palaver.runtime.fair_turns import FairTurns
+from palaver.runtime.requester import SERVICE, requester
 from palaver.runtime.sql.database import BusyError, P, T, Work
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.spans import Attributes
@@ -28,11 +30,18 @@ SLOW_PAUSE_SECONDS = 1.0
 # A longer wait for the write lock is logged: all users wait with it.
 LONG_LOCK_SECONDS = 0.5
 
+# Turns alternate between what users ask for and what the service does by itself: the journal's batches, in
+# which everybody's messages are, wait for one change at most
+USERS, OWN = "users", "own"
+
 _UNTRACED = nullcontext()
 
 
 class SqliteDatabase:
-    """SQLite in WAL mode with `synchronous=FULL`: a commit returns after its fsync. One writer thread."""
+    """SQLite in WAL mode with `synchronous=FULL`: a commit returns after its fsync. One writer thread.
+
+    Threads take what waits in rounds, one transaction of each requester (see `runtime.requester`).
+    """
 
     def __init__(self, path: Path, readers: int = 2) -> None:
         self._engine = sqlite_engine(path)
@@ -43,15 +52,13 @@ class SqliteDatabase:
         self._opened: list[Connection] = []
         self._for_writing: Connection | None = None
         self._wait_seconds = BUSY_SECONDS
-        # Not a count of awaited writes: a caller may give up while its write still runs in the thread
-        self._writing = Lock()
+        self._reading_turns, self._writing_turns = FairTurns(readers), FairTurns(1)
         self._slow_until = 0.0
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.read`."""
-        loop = asyncio.get_running_loop()
         with self._span(work, "read"):
-            return await loop.run_in_executor(self._readers, self._read, work, args, kwargs)
+            return await run_in_turn(self._reading_turns, self._readers, self._read, work, args, kwargs)
 
     async def read_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.read_short`. Runs on the event loop: a page of history takes SQLite 0.08 ms, and a
@@ -61,16 +68,17 @@ class SqliteDatabase:
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.write`."""
-        loop = asyncio.get_running_loop()
         with self._span(work, "write"):
-            return await loop.run_in_executor(self._writer, self._write_waiting, work, args, kwargs)
+            return await run_in_turn(
+                self._writing_turns, self._writer, self._write, work, args, kwargs, BUSY_SECONDS
+            )
 
     async def write_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.write_short`. Runs on the event loop while nobody else writes and the disk is fast: a
         change of threads and back would take a third of the time of such a transaction."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        if began < self._slow_until or not self._writing.acquire(blocking=False):
+        if began < self._slow_until or not self._writing_turns.is_free:
             return await self.write(work, *args, **kwargs)
         try:
             with self._span(work, "write"):
@@ -79,7 +87,6 @@ class SqliteDatabase:
             # Another process writes: waiting for it is not for the event loop
             pass
         finally:
-            self._writing.release()
             if loop.time() - began > SLOW_SECONDS:
                 self._slow_until = loop.time() + SLOW_PAUSE_SECONDS
         return await self.write(work, *args, **kwargs)
@@ -87,7 +94,8 @@ class SqliteDatabase:
     async def close(self) -> None:
         """See `Database.close`."""
         loop = asyncio.get_running_loop()
-        for pool in (self._writer, self._readers):
+        for turns, pool in ((self._writing_turns, self._writer), (self._reading_turns, self._readers)):
+            await turns.given()
             await loop.run_in_executor(None, pool.shutdown)
         for connection in self._opened:
             connection.close()
@@ -117,10 +125,6 @@ class SqliteDatabase:
             begin(connection, "BEGIN")
             return work(connection, *args, **kwargs)
 
-    def _write_waiting(self, work: Callable[..., T], args: Any, kwargs: Any) -> T:
-        with self._writing:
-            return self._write(work, args, kwargs, BUSY_SECONDS)
-
     def _write(self, work: Callable[..., T], args: Any, kwargs: Any, wait_seconds: float) -> T:
         """One connection writes, in turn from the writer's thread and from the event loop's."""
         connection = self._for_writing
@@ -143,6 +147,25 @@ class SqliteDatabase:
         connection = self._engine.connect()
         self._opened.append(connection)
         return connection
+
+
+async def run_in_turn(turns: FairTurns, pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
+    """What `work` returns, in a thread of the pool, once it is the requester's turn."""
+    key = requester()
+    await turns.take(key, OWN if key == SERVICE else USERS)
+    loop = asyncio.get_running_loop()
+
+    def end_turn(_: "Future[T]") -> None:
+        # Not when the caller gives up: the thread goes on with what it has begun
+        loop.call_soon_threadsafe(turns.release)
+
+    try:
+        future = pool.submit(work, *args)
+    except BaseException:
+        turns.release()
+        raise
+    future.add_done_callback(end_turn)
+    return await asyncio.wrap_future(future)
 
 
 def begin(connection: Connection, how: str) -> None:
