@@ -14,7 +14,7 @@ from palaver.auth.domain import (
     clean_profile_text,
     normalise_email,
 )
-from palaver.auth.login_throttle import address_key, readable_wait
+from palaver.auth.login_throttle import readable_wait
 from palaver.auth.names import cursor_of_place, place_of_cursor, words_of_query
 from palaver.auth.passwords import Passwords
 from palaver.auth.sessions import Sessions
@@ -22,6 +22,7 @@ from palaver.contracts.accounts import ProfileChange, SignUp
 from palaver.contracts.errors import CONFLICT, RATE_LIMITED, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
+from palaver.runtime.addresses import address_key
 from palaver.runtime.rate_limits import RateLimiter
 from palaver.runtime.sql.database import Database
 from palaver.runtime.tokens import Claims

@@ -17,12 +17,14 @@ from palaver.contracts import accounts as contract
 from palaver.contracts.errors import INVALID, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.contracts.seqs import LAST_SEQ
+from palaver.runtime.addresses import address_key
 from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.exception_handlers import exception_handlers
 from palaver.runtime.http.health import Check, health_routes
 from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
 from palaver.runtime.printable import printable
+from palaver.runtime.requester import work_for
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
@@ -107,6 +109,7 @@ async def caller_of(services: ServicesDep, authorization: Annotated[str, Header(
     if scheme.lower() != "bearer" or not token:
         raise PalaverError(UNAUTHENTICATED, "an access token is needed")
     claims = await services.sessions.verify(token.strip())
+    work_for(claims.user_id)
     bind_field("user_id", text_from_id(claims.user_id))
     return claims
 
@@ -120,7 +123,9 @@ async def client_of(
     peer = request.client.host if request.client else ""
     # HTTP headers are bytes; the server hands them out as if they were Latin-1
     agent = x_client_agent.encode("latin-1").decode("utf-8", "replace")
-    return Client(x_client_address or peer, printable(agent))
+    address = x_client_address or peer
+    work_for(address_key(address))
+    return Client(address, printable(agent))
 
 
 CallerDep = Annotated[Claims, Depends(caller_of)]
@@ -204,7 +209,7 @@ async def sign_in(services: ServicesDep, client: ClientDep, form: contract.SignI
     return await services.sessions.sign_in(form, client)
 
 
-@sessions.post("/refresh")
+@sessions.post("/refresh", dependencies=[Depends(client_of)])
 async def refresh(services: ServicesDep, form: contract.Refresh) -> contract.TokenPair:
     """Changes a refresh token for a new pair."""
     return await services.sessions.refresh(form)

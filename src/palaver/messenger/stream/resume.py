@@ -10,6 +10,7 @@ from palaver.messenger.realtime.hub import add_stored
 from palaver.messenger.store.commit_log import read_newest
 from palaver.messenger.store.messages import MessageReader
 from palaver.messenger.store.opening import Store
+from palaver.runtime.requester import work_for
 from palaver.runtime.telemetry.configuration import log
 
 # A socket that does not take a page of its resume for so long is given up; its gateway cuts it off.
@@ -36,6 +37,7 @@ async def resume(
     their turn: it gets each once, and in order.
     """
     gateway = socket.gateway
+    work_for(socket.user_id)
     try:
         for chat_id, after in cursors.items():
             await resume_chat(socket, chat_id, after, store.messages)
