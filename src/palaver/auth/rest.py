@@ -18,6 +18,7 @@ from palaver.contracts.errors import INVALID, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.contracts.seqs import LAST_SEQ
 from palaver.runtime.addresses import address_key
+from palaver.runtime.http.disconnects import until_disconnect
 from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.exception_handlers import exception_handlers
 from palaver.runtime.http.health import Check, health_routes
@@ -135,9 +136,12 @@ Offset = Annotated[int, Query(ge=0, le=2**31)]
 
 
 @users.post("", status_code=201)
-async def sign_up(services: ServicesDep, client: ClientDep, form: contract.SignUp) -> contract.User:
+async def sign_up(
+    request: Request, services: ServicesDep, client: ClientDep, form: contract.SignUp
+) -> contract.User:
     """Makes an account."""
-    return user_to_contract(await services.accounts.sign_up(form, client))
+    async with until_disconnect(request):
+        return user_to_contract(await services.accounts.sign_up(form, client))
 
 
 @users.get("/me")
@@ -204,9 +208,12 @@ async def show_user(services: ServicesDep, caller: CallerDep, user_id: str) -> c
 
 
 @sessions.post("", status_code=201)
-async def sign_in(services: ServicesDep, client: ClientDep, form: contract.SignIn) -> contract.TokenPair:
+async def sign_in(
+    request: Request, services: ServicesDep, client: ClientDep, form: contract.SignIn
+) -> contract.TokenPair:
     """Starts a session."""
-    return await services.sessions.sign_in(form, client)
+    async with until_disconnect(request):
+        return await services.sessions.sign_in(form, client)
 
 
 @sessions.post("/refresh", dependencies=[Depends(client_of)])

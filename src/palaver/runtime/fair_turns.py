@@ -7,12 +7,16 @@ With a plain queue, one user who asks for a thousand things makes everybody else
 import asyncio
 import contextlib
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeAlias, TypeVar
 
 from palaver.contracts.errors import OVERLOADED, RATE_LIMITED, PalaverError
 from palaver.runtime.rate_limits import Key
-from palaver.runtime.requester import SERVICE
+from palaver.runtime.requester import SERVICE, requester
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 RETRY_SECONDS = 1.0
 # Who has so many waiting already is refused more. What clients of people start at once is far less
@@ -32,7 +36,7 @@ class FairTurns:
     """
 
     def __init__(self, slots: int, most_of_one: int = MOST_OF_ONE, most_waiting: int = MOST_WAITING) -> None:
-        self._free = slots
+        self._slots = self._free = slots
         self._most_of_one = most_of_one
         self._most_waiting = most_waiting
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
@@ -42,6 +46,11 @@ class FairTurns:
     def is_free(self) -> bool:
         """Whether a turn would be given at once."""
         return self._free > 0
+
+    @property
+    def wanted(self) -> int:
+        """How many have a turn or wait for one."""
+        return self._slots - self._free + self.waiting
 
     @contextlib.asynccontextmanager
     async def turn(self, key: Key, lane: str = "") -> AsyncIterator[None]:
@@ -140,6 +149,32 @@ class FairTurns:
             del self._lanes[lane][key]
         if not self._lanes[lane]:
             del self._lanes[lane]
+
+
+async def run_in_turn(
+    turns: FairTurns,
+    lane: str,
+    pool: ThreadPoolExecutor,
+    work: Callable[P, T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """What `work` returns, in a thread of the pool, once it is the requester's turn. Raises what
+    `FairTurns.take` raises."""
+    await turns.take(requester(), lane)
+    loop = asyncio.get_running_loop()
+
+    def end_turn(_: "Future[T]") -> None:
+        # Not when the caller gives up: the thread goes on with what it has begun
+        loop.call_soon_threadsafe(turns.release)
+
+    try:
+        future = pool.submit(work, *args, **kwargs)
+    except BaseException:
+        turns.release()
+        raise
+    future.add_done_callback(end_turn)
+    return await asyncio.wrap_future(future)
 
 
 def too_many_at_once() -> PalaverError:

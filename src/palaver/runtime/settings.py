@@ -76,6 +76,9 @@ class AuthSettings(Section):
     hashing_queue: int = Field(
         200, ge=1, description="Passwords that may wait for hashing before more are refused."
     )
+    hashing_queue_per_address: int = Field(
+        100, ge=1, description="Passwords of one address that may wait for hashing before more are refused."
+    )
     wrong_passwords_per_account: int = Field(10, ge=1, description="Wrong passwords a minute for an account.")
     wrong_passwords_per_address: int = Field(
         100, ge=1, description="Wrong passwords a minute from an address."

@@ -14,6 +14,7 @@ from palaver.gateway.http.authentication import BearerCaller, client_of
 from palaver.gateway.http.fields import Day, QueryNumber, Secret, Text, shown_as
 from palaver.gateway.http.responses import answer_json, answer_model
 from palaver.gateway.services import services_of
+from palaver.runtime.http.disconnects import until_disconnect
 
 router = APIRouter(prefix="/users")
 
@@ -84,7 +85,8 @@ class UserPage(contract.Model):
 async def sign_up(request: Request, account: NewUser) -> Response:
     """Creates an account. Answers 409 where the email is taken."""
     signup = contract.SignUp(**account.model_dump())
-    user = await services_of(request).auth.sign_up(signup, client_of(request))
+    async with until_disconnect(request):
+        user = await services_of(request).auth.sign_up(signup, client_of(request))
     return answer_model(user, 201)
 
 
