@@ -96,9 +96,33 @@ class MessengerSettings(Section):
     database_url: str = Field(
         "", description="Where the journal is. Empty: `messenger.db` in the data directory."
     )
-    rates: bool = Field(True, description="Whether the rate of a user's messages is limited.")
+    rates: bool = Field(True, description="Whether the rates of what a user does are limited.")
     messages_per_second: float = Field(100.0, gt=0, description="Messages a second that a user may sustain.")
     messages_burst: int = Field(500, ge=1, description="Messages that a user may send at once after a pause.")
+    changes_per_second: float = Field(
+        10.0, gt=0, description="Edits, deletions and removals a second that a user may sustain."
+    )
+    changes_burst: int = Field(
+        100, ge=1, description="Edits, deletions and removals that a user may make at once after a pause."
+    )
+    chats_per_second: float = Field(
+        1.0, gt=0, description="New direct chats and groups a second that a user may sustain."
+    )
+    chats_burst: int = Field(
+        100, ge=1, description="New direct chats and groups that a user may open at once after a pause."
+    )
+    members_per_second: float = Field(
+        100.0, gt=0, description="Users a second that a user may sustain to put into groups."
+    )
+    members_burst: int = Field(
+        10_000, ge=1, description="Users that a user may put into groups at once after a pause."
+    )
+    receipts_per_second: float = Field(
+        50.0, gt=0, description="Receipts a second that a user may sustain; others are merged once a second."
+    )
+    receipts_burst: int = Field(
+        500, ge=1, description="Receipts that a user may move at once after a pause before they are merged."
+    )
     members_per_group: int = Field(1_000, ge=2, description="Most members of a group.")
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request.")
