@@ -25,7 +25,7 @@ from palaver.runtime.http.health import Check, health_routes
 from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
 from palaver.runtime.printable import printable
-from palaver.runtime.requester import work_for
+from palaver.runtime.requester import SERVICE, requester, work_for
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
@@ -120,12 +120,14 @@ async def client_of(
     x_client_address: Annotated[str, Header()] = "",
     x_client_agent: Annotated[str, Header()] = "",
 ) -> Client:
-    """The device that the gateway names; without a gateway, the peer."""
+    """The device that the gateway names; without a gateway, the peer. What no user asks for is done for its
+    address."""
     peer = request.client.host if request.client else ""
     # HTTP headers are bytes; the server hands them out as if they were Latin-1
     agent = x_client_agent.encode("latin-1").decode("utf-8", "replace")
     address = x_client_address or peer
-    work_for(address_key(address))
+    if requester() == SERVICE:
+        work_for(address_key(address))
     return Client(address, printable(agent))
 
 
@@ -157,15 +159,18 @@ async def change_me(services: ServicesDep, caller: CallerDep, form: contract.Pro
 
 
 @users.get("/by-email")
-async def find_by_email(services: ServicesDep, caller: CallerDep, email: str) -> contract.User:
+async def find_by_email(
+    services: ServicesDep, caller: CallerDep, client: ClientDep, email: str
+) -> contract.User:
     """The user with an email."""
-    return user_to_contract(await services.accounts.find_by_email(caller, email))
+    return user_to_contract(await services.accounts.find_by_email(caller, client, email))
 
 
 @users.get("/search")
 async def search(
     services: ServicesDep,
     caller: CallerDep,
+    client: ClientDep,
     q: str,
     limit: Limit = 10,
     cursor: str = "",
@@ -174,20 +179,20 @@ async def search(
 ) -> contract.UserPage:
     """Users by the beginnings of their names: by cursor, or by offset with the total."""
     if not with_total and not offset:
-        page, next_cursor = await services.accounts.search(caller, q, limit, cursor)
+        page, next_cursor = await services.accounts.search(caller, client, q, limit, cursor)
         return contract.UserPage(users=list(map(user_to_contract, page)), next_cursor=next_cursor)
     if cursor:
         raise PalaverError(INVALID, "cursor does not go with offset or with_total", field="cursor")
-    page, total = await services.accounts.search_by_offset(caller, q, limit, offset)
+    page, total = await services.accounts.search_by_offset(caller, client, q, limit, offset)
     return contract.UserPage(users=list(map(user_to_contract, page)), total=total)
 
 
 @users.get("/all")
 async def list_all(
-    services: ServicesDep, caller: CallerDep, limit: Limit = 10, offset: Offset = 0
+    services: ServicesDep, caller: CallerDep, client: ClientDep, limit: Limit = 10, offset: Offset = 0
 ) -> contract.UserPage:
     """Everybody but the caller."""
-    page, total = await services.accounts.everybody(caller, limit, offset)
+    page, total = await services.accounts.everybody(caller, client, limit, offset)
     return contract.UserPage(users=list(map(user_to_contract, page)), total=total)
 
 

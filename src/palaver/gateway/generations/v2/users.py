@@ -125,13 +125,14 @@ async def find_users(
     accounts = services_of(request).auth
     if email:
         try:
-            page = contract.UserPage(users=[await accounts.find_by_email(caller.token, email)])
+            found = await accounts.find_by_email(caller.token, client_of(request), email)
+            page = contract.UserPage(users=[found])
         except PalaverError as error:
             if error.kind is not NOT_FOUND:
                 raise
             page = contract.UserPage(users=[])
     elif q:
-        page = await accounts.search(caller.token, q, limit, cursor)
+        page = await accounts.search(caller.token, client_of(request), q, limit, cursor)
     else:
         raise PalaverError(INVALID, "one of email and q is needed", field="q")
     return answer_json(page.model_dump(mode="json", exclude={"total"}))
