@@ -16,6 +16,7 @@ from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_Messenge
 from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.generations.served import served_generations
+from palaver.gateway.rates import GatewayRates
 from palaver.gateway.sockets.fan_out import FanOut
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.server import SocketServer
@@ -35,6 +36,7 @@ from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.server import serving_http
+from palaver.runtime.rate_limits import Unlimited
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.keys import Keys
@@ -186,6 +188,7 @@ class GatewaySockets:
             keys.verifier(),
             self.ended,
             self.registry,
+            GatewayRates(Unlimited(), Unlimited()),
             outbox,
             fan_out,
             self.stream,

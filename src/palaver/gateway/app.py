@@ -15,7 +15,7 @@ from palaver.contracts.errors import MALFORMED, PalaverError
 from palaver.gateway import openapi
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.http.errors import ErrorResponses
-from palaver.gateway.http.middleware import FallbackRouting, FastPaths, JsonBodies
+from palaver.gateway.http.middleware import AddressRates, FallbackRouting, FastPaths, JsonBodies
 from palaver.gateway.services import Services
 from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
 from palaver.runtime.settings import GatewaySettings
@@ -80,6 +80,7 @@ def middleware_of(
         Middleware(BodyLimit, most=settings.body_bytes),
         Middleware(JsonBodies, generations=generations),
         Middleware(FastPaths, generations=generations),
+        Middleware(AddressRates),
     ]
     if settings.cors_origins:
         cors = Middleware(

@@ -1,8 +1,10 @@
 """Addresses of clients, as what they do is counted."""
 
 import ipaddress
+from functools import lru_cache
 
 
+@lru_cache(4096)
 def address_key(address: str) -> str:
     """Whom an address is counted for: a household has a whole /64 of IPv6 (RFC 6177)."""
     try:

@@ -43,6 +43,20 @@ class GatewaySettings(Section):
     frame_bytes: int = Field(262_144, ge=1024, description="Largest socket message from a client, in bytes.")
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request or frame.")
+    rates: bool = Field(True, description="Whether the rates of addresses and of new sockets are limited.")
+    requests_per_second: float = Field(
+        500.0,
+        gt=0,
+        description="Requests and new sockets a second that an address may sustain. Pages of history are not "
+        "counted: they take turns.",
+    )
+    requests_burst: int = Field(
+        5_000, ge=1, description="Requests and new sockets of an address at once after a pause."
+    )
+    sockets_per_minute: float = Field(
+        120.0, gt=0, description="New sockets a minute that a user may sustain."
+    )
+    sockets_burst: int = Field(120, ge=1, description="Sockets that a user may open after a pause.")
     sockets_per_user: int = Field(20, ge=1, description="Most sockets of a user on one gateway.")
     ping_seconds: float = Field(
         30.0, gt=0, description="A socket that was silent so long is pinged, and closed after as long again."
@@ -64,7 +78,10 @@ class AuthSettings(Section):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(10001, ge=0, le=65535, description="Private REST port.")
     database_url: str = Field("", description="Where accounts are. Empty: `auth.db` in the data directory.")
-    rates: bool = Field(True, description="Whether rates of sign-ups and wrong passwords are limited.")
+    rates: bool = Field(
+        True,
+        description="Whether rates of sign-ups, wrong passwords, searches and profiles are limited.",
+    )
     access_token_seconds: int = Field(1_800, ge=10, description="How long an access token lives.")
     refresh_token_seconds: int = Field(
         2_592_000, ge=60, description="How long a session lives without being refreshed."
@@ -84,6 +101,13 @@ class AuthSettings(Section):
         100, ge=1, description="Wrong passwords a minute from an address."
     )
     sign_ups_per_address: int = Field(100, ge=1, description="Sign-ups a minute from an address.")
+    searches_per_user: int = Field(
+        300, ge=1, description="Searches for users, by name or email, a minute of a user."
+    )
+    searches_per_address: int = Field(
+        3_000, ge=1, description="Searches for users, by name or email, a minute from an address."
+    )
+    profile_changes_per_user: int = Field(30, ge=1, description="Changes of the profile a minute of a user.")
 
 
 class MessengerSettings(Section):
