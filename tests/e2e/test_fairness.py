@@ -46,5 +46,5 @@ async def test_forty_long_pages_of_one_account_keep_nobody_from_theirs(api: ApiC
         is_over = True
         await asyncio.gather(*downloads)
     assert statuses <= {200, 429}
-    # Those that were read already, or that the network held
-    assert sorted(behind)[len(behind) // 2] <= PAGES // 3, behind
+    # In the order of arrival all forty come first; what the network and the client still hold does now
+    assert sorted(behind)[len(behind) // 2] <= PAGES // 2, behind
