@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -271,6 +272,32 @@ async def test_edits_of_one_user_keep_no_message_of_others_waiting(replica: Repl
         await send(replica, chat_id, "b", sender=BOB)
     assert edited - before <= 20
     await asyncio.gather(*edits)
+
+
+async def test_what_all_wait_for_is_not_read_in_one_users_turn(replica: Replica, chat_id: bytes) -> None:
+    """Of one user with too many requests everybody's sends would be refused."""
+    go_on = threading.Event()
+
+    async def read() -> None:
+        work_for(ALICE)
+        await replica.store.database.read(lambda _: go_on.wait(20))
+
+    reads = [asyncio.create_task(read()) for _ in range(MOST_OF_ONE + 2)]
+    await asyncio.sleep(0.05)
+
+    async def send_as_alice() -> list[int]:
+        work_for(ALICE)
+        return await send(replica, chat_id, "a")
+
+    # The chat is not in memory: both wait for the one read that Alice's send begins
+    sends = [
+        asyncio.create_task(send_as_alice()),
+        asyncio.create_task(send(replica, chat_id, "b", sender=BOB)),
+    ]
+    await asyncio.sleep(0.05)
+    go_on.set()
+    assert sorted(await asyncio.gather(*sends)) == [[1], [2]]
+    await asyncio.gather(*reads)
 
 
 async def test_receipts_of_one_user_are_merged(messenger_db: MessengerDatabase, chat_id: bytes) -> None:
