@@ -60,7 +60,7 @@ def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -
     if port is not None:
         auth["port"] = messenger["http_port"] = messenger["grpc_port"] = 0
     if not rates:
-        auth["rates"] = messenger["rates"] = False
+        gateway["rates"] = auth["rates"] = messenger["rates"] = False
     return settings.model_copy(
         update={
             "data_dir": settings.data_dir.expanduser().absolute(),

@@ -26,6 +26,7 @@ WRONG_PASSWORDS = 10
 WRONG_PASSWORDS_OF_ADDRESS = 100
 SIGN_UPS = 100
 BURST = 500
+EDITS = 100
 # One character for a reader, seven code points and 26 bytes
 FAMILY = "👩🏽‍🤝‍👩🏿"
 
@@ -409,3 +410,21 @@ async def test_a_refused_message_was_not_stored(strict_door: ApiClient) -> None:
     assert len(sent) >= BURST
     assert refused
     assert {message["client_id"] for message in await bob.history(chat_id)} == sent
+
+
+async def test_edits_of_one_user_are_refused_with_the_time_to_wait(strict_door: ApiClient) -> None:
+    """A bot that edits without end would not know when to go on, and others would wait for it."""
+    bob, alice, chat_id = await pair(strict_door)
+    await bob.send(chat_id, "first")
+    await alice.send(chat_id, "hers")
+    path = f"/chats/{chat_id}/messages"
+    for number in range(EDITS * 3):
+        answer = await bob.v2("PATCH", f"{path}/1", {"text": f"{number}"})
+        if answer.status != 200:
+            break
+    assert number >= EDITS
+    check_problem(answer, 429, "rate_limited")
+    assert int(answer.headers["retry-after"]) >= 1
+    check_problem(await bob.v2("DELETE", f"{path}/1"), 429, "rate_limited")
+    (await alice.v2("PATCH", f"{path}/2", {"text": "hers too"})).ok()
+    await bob.send(chat_id, "sends are not edits")

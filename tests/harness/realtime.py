@@ -16,6 +16,7 @@ from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_Messenge
 from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.generations.served import served_generations
+from palaver.gateway.rates import GatewayRates
 from palaver.gateway.sockets.fan_out import FanOut
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.server import SocketServer
@@ -23,6 +24,7 @@ from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.stream import MessengerStream
+from palaver.messenger.bootstrap import user_rates
 from palaver.messenger.realtime.bus import Bus, InProcessBus, LocalBus
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.presence import InProcessPresence, Presence
@@ -34,7 +36,7 @@ from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.server import serving_http
-from palaver.runtime.rate_limits import TokenBuckets, Unlimited
+from palaver.runtime.rate_limits import Unlimited
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.keys import Keys
@@ -64,15 +66,11 @@ class Replica:
     def __init__(
         self, store: Store, verifier: TokenVerifier, bus: Bus, presence: Presence, settings: MessengerSettings
     ) -> None:
-        limiter = (
-            TokenBuckets(settings.messages_per_second, settings.messages_burst)
-            if settings.rates
-            else Unlimited()
-        )
+        rates = user_rates(settings)
         self.store = store
-        self.engine = Engine(store, bus, presence, limiter, settings)
+        self.engine = Engine(store, bus, presence, rates, settings)
         directory = UserDirectory(NoAuth())  # type: ignore[arg-type] # stands for auth's client
-        self.use_cases = UseCases(store, directory, self.engine, settings)
+        self.use_cases = UseCases(store, directory, self.engine, rates, settings)
         self.streams = StreamServer(self.engine, store, verifier, Reads(self.use_cases, verifier), settings)
         self.attach = self.streams.attach
 
@@ -190,6 +188,7 @@ class GatewaySockets:
             keys.verifier(),
             self.ended,
             self.registry,
+            GatewayRates(Unlimited(), Unlimited()),
             outbox,
             fan_out,
             self.stream,

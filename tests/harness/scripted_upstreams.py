@@ -18,6 +18,7 @@ from palaver.contracts.errors import INTERNAL, PalaverError, error_to_wire
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.app import build_app
+from palaver.gateway.bootstrap import gateway_rates
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.services import Services
@@ -181,7 +182,7 @@ async def running_http_gateway(
     generations: GenerationRegistry | None = None, **settings: Any
 ) -> AsyncIterator[GatewayClient]:
     """Starts all three. They stop with the block. `generations`: others than are served."""
-    own = GatewaySettings(**settings)
+    own = GatewaySettings(**{"rates": False, **settings})
     messenger = ScriptedMessenger()
     async with contextlib.AsyncExitStack() as stack:
         # Its event loop stands still while other files' tests run on theirs: an idle connection would be
@@ -212,6 +213,7 @@ async def running_http_gateway(
             revocations,
             (UpstreamHealth("auth", rest),),
             lambda: stream.is_attached,
+            gateway_rates(own),
         )
         options: dict[str, Any] = {
             **keep_alive,

@@ -1,6 +1,7 @@
 """Use cases of accounts: sign-up, profiles, the directory of users."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from palaver.auth.domain import (
     clean_profile_text,
     normalise_email,
 )
-from palaver.auth.login_throttle import address_key, readable_wait
+from palaver.auth.login_throttle import readable_wait
 from palaver.auth.names import cursor_of_place, place_of_cursor, words_of_query
 from palaver.auth.passwords import Passwords
 from palaver.auth.sessions import Sessions
@@ -22,9 +23,20 @@ from palaver.contracts.accounts import ProfileChange, SignUp
 from palaver.contracts.errors import CONFLICT, RATE_LIMITED, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.runtime.rate_limits import RateLimiter
+from palaver.runtime.addresses import address_key
+from palaver.runtime.rate_limits import Key, RateLimiter
 from palaver.runtime.sql.database import Database
 from palaver.runtime.tokens import Claims
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRates:
+    """Budgets: `sign_ups` and `searches_of_address` of addresses, `searches` and `changes` of users."""
+
+    sign_ups: RateLimiter
+    searches: RateLimiter
+    searches_of_address: RateLimiter
+    changes: RateLimiter
 
 
 class Accounts:
@@ -35,13 +47,13 @@ class Accounts:
         database: Database,
         passwords: Passwords,
         sessions: Sessions,
-        sign_ups: RateLimiter,
+        rates: AccountRates,
         clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._sessions = sessions
-        self._sign_ups = sign_ups
+        self._rates = rates
         self._clock = clock
 
     async def sign_up(self, form: SignUp, client: Client) -> User:
@@ -49,7 +61,7 @@ class Accounts:
         check_password(form.password, form.old_rules)
         profile = clean_profile(form.model_dump(exclude={"email", "password", "old_rules"}), today())
         user = User(id=new_id(), email=normalise_email(form.email), created_at=now_us(), **profile)
-        self._count_sign_up(client)
+        self._count(self._rates.sign_ups, address_key(client.address), "sign-ups")
         # Looked up before hashing, which is dear; the index decides
         if await self._database.read(user_rows.has_email, user.email):
             raise PalaverError(CONFLICT, "there is an account with this email", field="email")
@@ -57,10 +69,15 @@ class Accounts:
         await self._database.write(user_rows.add_user, user, password_hash)
         return user
 
-    def _count_sign_up(self, client: Client) -> None:
-        wait = self._sign_ups.take(address_key(client.address), self._clock())
+    def _count(self, limiter: RateLimiter, key: Key, what: str) -> None:
+        wait = limiter.take(key, self._clock())
         if wait > 0:
-            raise PalaverError(RATE_LIMITED, "too many sign-ups", retry_after=readable_wait(wait))
+            raise PalaverError(RATE_LIMITED, f"too many {what}", retry_after=readable_wait(wait))
+
+    def _count_search(self, claims: Claims, client: Client) -> None:
+        """Whoever searches without end copies the directory, or learns which emails have accounts."""
+        self._count(self._rates.searches, claims.user_id, "searches")
+        self._count(self._rates.searches_of_address, address_key(client.address), "searches")
 
     async def me(self, claims: Claims) -> User:
         """The caller's account."""
@@ -68,6 +85,7 @@ class Accounts:
 
     async def change(self, claims: Claims, form: ProfileChange) -> User:
         """Changes the fields that the form has; returns the caller's account. Raises `invalid`."""
+        self._count(self._rates.changes, claims.user_id, "changes")
         changes = clean_profile(form.model_dump(exclude_none=True), today())
         return await self._sessions.write(claims, user_rows.change_user, claims.user_id, changes)
 
@@ -75,14 +93,19 @@ class Accounts:
         """The user with an id. Raises `not_found`."""
         return await self._sessions.read(claims, user_rows.read_user, user_id)
 
-    async def find_by_email(self, claims: Claims, email: str) -> User:
-        """The user with an email. Raises `invalid`, `not_found`."""
+    async def find_by_email(self, claims: Claims, client: Client, email: str) -> User:
+        """The user with an email. Raises `invalid`, `not_found`, `rate_limited`."""
+        self._count_search(claims, client)
         return await self._sessions.read(claims, user_rows.read_user_by_email, normalise_email(email))
 
     async def search(
-        self, claims: Claims, query: str, limit: int, cursor: str
+        self, claims: Claims, client: Client, query: str, limit: int, cursor: str
     ) -> tuple[list[User], str | None]:
-        """Users whose names start with the query's words, and the cursor of the next page."""
+        """Users whose names start with the query's words, and the cursor of the next page.
+
+        Raises `rate_limited`, as all searches do.
+        """
+        self._count_search(claims, client)
         words = words_of_query(query)
         after = place_of_cursor(cursor) if cursor else None
         page, last = await self._sessions.read(
@@ -91,17 +114,21 @@ class Accounts:
         return page, None if last is None else cursor_of_place(last)
 
     async def search_by_offset(
-        self, claims: Claims, query: str, limit: int, offset: int
+        self, claims: Claims, client: Client, query: str, limit: int, offset: int
     ) -> tuple[list[User], int]:
         """The same by offset, and how many users all pages have."""
+        self._count_search(claims, client)
         words = words_of_query(query)
         page, _ = await self._sessions.read(
             claims, user_rows.find_users, words, claims.user_id, None, limit, offset
         )
         return page, await self._database.read(user_rows.count_found, words, claims.user_id)
 
-    async def everybody(self, claims: Claims, limit: int, offset: int) -> tuple[list[User], int]:
+    async def everybody(
+        self, claims: Claims, client: Client, limit: int, offset: int
+    ) -> tuple[list[User], int]:
         """A page of all users but the caller, and how many they are."""
+        self._count_search(claims, client)
         return await self._sessions.read(claims, user_rows.list_users, claims.user_id, limit, offset)
 
     async def names(self, ids: Sequence[bytes]) -> list[tuple[bytes, str, str]]:

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 
 from palaver.auth import keys
-from palaver.auth.accounts import Accounts
+from palaver.auth.accounts import AccountRates, Accounts
 from palaver.auth.database import KIND, file_of
 from palaver.auth.keys import Keys
 from palaver.auth.login_throttle import LoginThrottle
@@ -96,10 +96,15 @@ async def build_services(
     verifier = TokenVerifier(signing_keys.jwks, keys_seconds=0)
     per_account = await start_limiter(settings, settings.wrong_passwords_per_account, stack)
     per_address = await start_limiter(settings, settings.wrong_passwords_per_address, stack)
-    sign_ups = await start_limiter(settings, settings.sign_ups_per_address, stack)
+    rates = AccountRates(
+        sign_ups=await start_limiter(settings, settings.sign_ups_per_address, stack),
+        searches=await start_limiter(settings, settings.searches_per_user, stack),
+        searches_of_address=await start_limiter(settings, settings.searches_per_address, stack),
+        changes=await start_limiter(settings, settings.profile_changes_per_user, stack),
+    )
     throttle = LoginThrottle(per_account, per_address, clock)
     sessions = Sessions(database, passwords, signing_keys, throttle, verifier, settings)
-    accounts = Accounts(database, passwords, sessions, sign_ups, clock)
+    accounts = Accounts(database, passwords, sessions, rates, clock)
     return Services(accounts, sessions, signing_keys)
 
 

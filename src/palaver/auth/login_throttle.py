@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from palaver.contracts.errors import OVERLOADED, RATE_LIMITED, PalaverError
+from palaver.runtime.addresses import address_key
 from palaver.runtime.rate_limits import RateLimiter
 
 MOST_WAITING = 1_000
@@ -96,16 +96,3 @@ class LoginThrottle:
 def readable_wait(wait: float) -> float:
     """Seconds in whole milliseconds, rounded up: who comes back then is not refused again."""
     return math.ceil(wait * 1000) / 1000
-
-
-def address_key(address: str) -> str:
-    """Whom an address is counted for: a household has a whole /64 of IPv6 (RFC 6177)."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.IPv6Network((found, 64), strict=False))
-    return str(found)

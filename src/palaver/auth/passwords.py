@@ -1,6 +1,5 @@
 """Passwords: argon2id (RFC 9106) in a bounded thread pool. bcrypt hashes of imported users verify too."""
 
-import asyncio
 import base64
 import contextlib
 import functools
@@ -15,7 +14,8 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from prometheus_client import Gauge, Histogram
 
-from palaver.contracts.errors import OVERLOADED, PalaverError
+from palaver.contracts.errors import PalaverError
+from palaver.runtime.fair_turns import FairTurns, run_in_turn
 from palaver.runtime.settings import AuthSettings
 from palaver.runtime.telemetry.tracing import tracer
 
@@ -24,7 +24,8 @@ T = TypeVar("T")
 
 # bcrypt reads no further; the library refuses longer ones, the programs that made the hashes cut them off
 BCRYPT_BYTES = 72
-RETRY_SECONDS = 1.0
+# They take turns: neither can keep the other waiting
+SIGN_INS, SIGN_UPS = "sign-ins", "sign-ups"
 SALT_BYTES = 16
 HASH_BYTES = 32
 
@@ -37,7 +38,11 @@ _seconds = Histogram(
 
 
 class Passwords:
-    """Hashes and verifies passwords, as many at once as there are cores, with a bounded queue before them."""
+    """Hashes and verifies passwords, as many at once as there are cores, with a bounded queue before them.
+
+    The queue is served in rounds over the requesters, which are addresses: one that sends very many waits for
+    itself. What nobody waits for any more is not hashed.
+    """
 
     def __init__(self, settings: AuthSettings) -> None:
         self._hasher = PasswordHasher(
@@ -51,22 +56,23 @@ class Passwords:
         self._dummy_hash = dummy_hash(settings)
         threads = settings.hashing_threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
-        self._most = threads + settings.hashing_queue
-        self._pending = 0
+        self._turns = FairTurns(threads, settings.hashing_queue_per_address, settings.hashing_queue)
+        _waiting.set_function(lambda: self._turns.wanted)
 
     async def hash(self, password: str) -> str:
-        """A new hash of `password`. Raises `overloaded`."""
-        return await self._run(self._hasher.hash, password)
+        """A new hash of `password`. Raises `rate_limited` and `overloaded`."""
+        return await self._run(SIGN_UPS, self._hasher.hash, password)
 
     async def verify(self, password: str, known: str | None) -> bool:
-        """Whether `password` is the one of the hash `known`. Raises `overloaded`.
+        """Whether `password` is the one of the hash `known`. Raises `rate_limited` and
+        `overloaded`.
 
         Without a hash (no account has the email) it costs the same: time does not show who has an account.
         """
         if known is None:
-            await self._run(self._matches, password, self._dummy_hash)
+            await self._run(SIGN_INS, self._matches, password, self._dummy_hash)
             return False
-        return await self._run(self._matches, password, known)
+        return await self._run(SIGN_INS, self._matches, password, known)
 
     async def rehash(self, password: str, known: str) -> str | None:
         """A new hash of a right password, if its hash `known` is of another kind or cost than today's.
@@ -76,7 +82,7 @@ class Passwords:
         if not is_bcrypt(known) and not self._hasher.check_needs_rehash(known):
             return None
         with contextlib.suppress(PalaverError):
-            return await self.hash(password)
+            return await self._run(SIGN_INS, self._hasher.hash, password)
         return None
 
     def close(self) -> None:
@@ -91,24 +97,13 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._pending >= self._most:
-            raise PalaverError(OVERLOADED, "too many sign-ins at once", retry_after=RETRY_SECONDS)
+    async def _run(self, lane: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with tracer.span("hash password") as span:
             submitted = time.perf_counter()
-            future = self._pool.submit(timed, functools.partial(work, *args, **kwargs))
-            self._pending += 1
-            _waiting.inc()
-            loop = asyncio.get_running_loop()
-            # Not when the caller gives up: a thread goes on with what it has begun, and its place is not free
-            future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free_place))
-            result, began = await asyncio.wrap_future(future)
+            whole = functools.partial(work, *args, **kwargs)
+            result, began = await run_in_turn(self._turns, lane, self._pool, timed, whole)
             span.attributes["palaver.queue_seconds"] = round(began - submitted, 6)
             return result
-
-    def _free_place(self) -> None:
-        self._pending -= 1
-        _waiting.dec()
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:

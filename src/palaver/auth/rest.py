@@ -17,6 +17,8 @@ from palaver.contracts import accounts as contract
 from palaver.contracts.errors import INVALID, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.contracts.seqs import LAST_SEQ
+from palaver.runtime.addresses import address_key
+from palaver.runtime.http.disconnects import until_disconnect
 from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.exception_handlers import exception_handlers
 from palaver.runtime.http.health import Check, health_routes
@@ -24,6 +26,7 @@ from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.http.json_bounds import JsonBounds
 from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
 from palaver.runtime.printable import printable
+from palaver.runtime.requester import SERVICE, requester, work_for
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
@@ -111,6 +114,7 @@ async def caller_of(services: ServicesDep, authorization: Annotated[str, Header(
     if scheme.lower() != "bearer" or not token:
         raise PalaverError(UNAUTHENTICATED, "an access token is needed")
     claims = await services.sessions.verify(token.strip())
+    work_for(claims.user_id)
     bind_field("user_id", text_from_id(claims.user_id))
     return claims
 
@@ -120,11 +124,15 @@ async def client_of(
     x_client_address: Annotated[str, Header()] = "",
     x_client_agent: Annotated[str, Header()] = "",
 ) -> Client:
-    """The device that the gateway names; without a gateway, the peer."""
+    """The device that the gateway names; without a gateway, the peer. What no user asks for is done for its
+    address."""
     peer = request.client.host if request.client else ""
     # HTTP headers are bytes; the server hands them out as if they were Latin-1
     agent = x_client_agent.encode("latin-1").decode("utf-8", "replace")
-    return Client(x_client_address or peer, printable(agent))
+    address = x_client_address or peer
+    if requester() == SERVICE:
+        work_for(address_key(address))
+    return Client(address, printable(agent))
 
 
 CallerDep = Annotated[Claims, Depends(caller_of)]
@@ -134,9 +142,12 @@ Offset = Annotated[int, Query(ge=0, le=2**31)]
 
 
 @users.post("", status_code=201)
-async def sign_up(services: ServicesDep, client: ClientDep, form: contract.SignUp) -> contract.User:
+async def sign_up(
+    request: Request, services: ServicesDep, client: ClientDep, form: contract.SignUp
+) -> contract.User:
     """Makes an account."""
-    return user_to_contract(await services.accounts.sign_up(form, client))
+    async with until_disconnect(request):
+        return user_to_contract(await services.accounts.sign_up(form, client))
 
 
 @users.get("/me")
@@ -152,15 +163,18 @@ async def change_me(services: ServicesDep, caller: CallerDep, form: contract.Pro
 
 
 @users.get("/by-email")
-async def find_by_email(services: ServicesDep, caller: CallerDep, email: str) -> contract.User:
+async def find_by_email(
+    services: ServicesDep, caller: CallerDep, client: ClientDep, email: str
+) -> contract.User:
     """The user with an email."""
-    return user_to_contract(await services.accounts.find_by_email(caller, email))
+    return user_to_contract(await services.accounts.find_by_email(caller, client, email))
 
 
 @users.get("/search")
 async def search(
     services: ServicesDep,
     caller: CallerDep,
+    client: ClientDep,
     q: str,
     limit: Limit = 10,
     cursor: str = "",
@@ -169,20 +183,20 @@ async def search(
 ) -> contract.UserPage:
     """Users by the beginnings of their names: by cursor, or by offset with the total."""
     if not with_total and not offset:
-        page, next_cursor = await services.accounts.search(caller, q, limit, cursor)
+        page, next_cursor = await services.accounts.search(caller, client, q, limit, cursor)
         return contract.UserPage(users=list(map(user_to_contract, page)), next_cursor=next_cursor)
     if cursor:
         raise PalaverError(INVALID, "cursor does not go with offset or with_total", field="cursor")
-    page, total = await services.accounts.search_by_offset(caller, q, limit, offset)
+    page, total = await services.accounts.search_by_offset(caller, client, q, limit, offset)
     return contract.UserPage(users=list(map(user_to_contract, page)), total=total)
 
 
 @users.get("/all")
 async def list_all(
-    services: ServicesDep, caller: CallerDep, limit: Limit = 10, offset: Offset = 0
+    services: ServicesDep, caller: CallerDep, client: ClientDep, limit: Limit = 10, offset: Offset = 0
 ) -> contract.UserPage:
     """Everybody but the caller."""
-    page, total = await services.accounts.everybody(caller, limit, offset)
+    page, total = await services.accounts.everybody(caller, client, limit, offset)
     return contract.UserPage(users=list(map(user_to_contract, page)), total=total)
 
 
@@ -203,12 +217,15 @@ async def show_user(services: ServicesDep, caller: CallerDep, user_id: str) -> c
 
 
 @sessions.post("", status_code=201)
-async def sign_in(services: ServicesDep, client: ClientDep, form: contract.SignIn) -> contract.TokenPair:
+async def sign_in(
+    request: Request, services: ServicesDep, client: ClientDep, form: contract.SignIn
+) -> contract.TokenPair:
     """Starts a session."""
-    return await services.sessions.sign_in(form, client)
+    async with until_disconnect(request):
+        return await services.sessions.sign_in(form, client)
 
 
-@sessions.post("/refresh")
+@sessions.post("/refresh", dependencies=[Depends(client_of)])
 async def refresh(services: ServicesDep, form: contract.Refresh) -> contract.TokenPair:
     """Changes a refresh token for a new pair."""
     return await services.sessions.refresh(form)

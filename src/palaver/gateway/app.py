@@ -16,7 +16,7 @@ from palaver.gateway import openapi
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.http.body_limits import BodyLimits
 from palaver.gateway.http.errors import ErrorResponses
-from palaver.gateway.http.middleware import FallbackRouting, FastPaths, JsonBodies
+from palaver.gateway.http.middleware import AddressRates, FallbackRouting, FastPaths, JsonBodies
 from palaver.gateway.services import Services
 from palaver.runtime.http.json_bounds import JsonBounds
 from palaver.runtime.http.middleware import ErrorBoundary
@@ -95,6 +95,7 @@ def middleware_of(
         Middleware(JsonBodies, generations=generations),
         Middleware(JsonBounds, most_fields=most_fields(settings), most_values=settings.body_values),
         Middleware(FastPaths, generations=generations),
+        Middleware(AddressRates),
     ]
     if settings.cors_origins:
         cors = Middleware(

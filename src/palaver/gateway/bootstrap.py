@@ -7,6 +7,7 @@ from typing import Any
 
 from palaver.gateway.app import build_app
 from palaver.gateway.generations.served import served_generations
+from palaver.gateway.rates import GatewayRates
 from palaver.gateway.services import Services
 from palaver.gateway.sockets.fan_out import FanOut
 from palaver.gateway.sockets.registry import SocketRegistry
@@ -22,7 +23,8 @@ from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
-from palaver.runtime.settings import Settings
+from palaver.runtime.rate_limits import TokenBuckets, Unlimited
+from palaver.runtime.settings import GatewaySettings, Settings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
 
@@ -66,12 +68,16 @@ async def serve(
         stream = MessengerStream(channel, outbox, sends, reads, fan_out)
         # Behind the HTTP server, whose last requests read from it
         stack.push_async_callback(stream.stop)
+        rates = gateway_rates(own)
+        await rates.start()
+        stack.push_async_callback(rates.stop)
         sockets = SocketServer(
             own,
             generations,
             verifier,
             revocations,
             registry,
+            rates,
             outbox,
             fan_out,
             stream,
@@ -85,6 +91,7 @@ async def serve(
             revocations,
             tuple(health),
             lambda: stream.is_attached,
+            rates,
         )
         await revocations.catch_up(CATCH_UP_SECONDS)
         await stack.enter_async_context(running(revocations.run()))
@@ -113,6 +120,16 @@ async def serve(
                 listener.close()
             await sockets.stop()
         log.info("stopped")
+
+
+def gateway_rates(settings: GatewaySettings) -> GatewayRates:
+    """What an address and a user may do at the door, as the settings want it."""
+    if not settings.rates:
+        return GatewayRates(Unlimited(), Unlimited())
+    return GatewayRates(
+        requests=TokenBuckets(settings.requests_per_second, settings.requests_burst),
+        sockets=TokenBuckets(settings.sockets_per_minute / 60, settings.sockets_burst),
+    )
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from palaver.gateway.rates import GatewayRates
 from palaver.gateway.upstream.auth import AuthClient
 from palaver.gateway.upstream.health import UpstreamHealth
 from palaver.gateway.upstream.messenger import MessengerClient
@@ -24,6 +25,7 @@ class Services:
     revocations: Revocations
     upstreams: tuple[UpstreamHealth, ...]
     is_attached: Callable[[], bool]
+    rates: GatewayRates
 
 
 def services_of(request: Request) -> Services:

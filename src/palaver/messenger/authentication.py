@@ -4,6 +4,7 @@ from typing import Any
 
 from palaver.contracts.errors import UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import text_from_id
+from palaver.runtime.requester import work_for
 from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.tokens import TokenVerifier
 
@@ -13,11 +14,15 @@ CHAT_ID_BYTES = 16
 
 
 async def user_of(token: str, verifier: TokenVerifier) -> bytes:
-    """The token's user. Raises `unauthenticated`, and `unavailable` where auth is away."""
+    """The token's user, for whom the task works from now on.
+
+    Raises `unauthenticated`, and `unavailable` where auth is away.
+    """
     if not token:
         raise PalaverError(UNAUTHENTICATED, "an access token is needed")
     claims = verifier.verify_known(token) or await verifier.verify(token)
     bind_field("user_id", text_from_id(claims.user_id))
+    work_for(claims.user_id)
     return claims.user_id
 
 

@@ -22,12 +22,13 @@ from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
+from palaver.messenger.user_rates import UserRates
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
-from palaver.runtime.rate_limits import TokenBuckets, Unlimited
-from palaver.runtime.settings import Settings
+from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
+from palaver.runtime.settings import MessengerSettings, Settings
 from palaver.runtime.sql.database_file import opening, prepare_file
 from palaver.runtime.sql.health import has_free_space, is_usable
 from palaver.runtime.sql.log_file import keep_log_small
@@ -39,6 +40,8 @@ from palaver.runtime.tokens import TokenVerifier
 # How long a stopping messenger waits for unary calls
 GRACE_SECONDS = 5.0
 AUTH_SECONDS = 2.0
+# Of a user, on all sockets: each is shown for a second
+TYPINGS_PER_SECOND, TYPINGS_BURST = 10, 50
 
 
 async def serve(
@@ -60,9 +63,9 @@ async def serve(
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
         verifier = TokenVerifier(keys.fetch)
-        limiter = TokenBuckets(own.messages_per_second, own.messages_burst) if own.rates else Unlimited()
-        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), limiter, own)
-        use_cases = UseCases(store, UserDirectory(auth), engine, own)
+        rates = user_rates(own)
+        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), rates, own)
+        use_cases = UseCases(store, UserDirectory(auth), engine, rates, own)
         streams = StreamServer(engine, store, verifier, Reads(use_cases, verifier), own)
         checks = {
             "journal": lambda: is_usable(store.database),
@@ -106,6 +109,22 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def user_rates(settings: MessengerSettings) -> UserRates:
+    """What a user may do, as the settings want it."""
+
+    def limiter(per_second: float, burst: float) -> RateLimiter:
+        return TokenBuckets(per_second, burst) if settings.rates else Unlimited()
+
+    return UserRates(
+        messages=limiter(settings.messages_per_second, settings.messages_burst),
+        changes=limiter(settings.changes_per_second, settings.changes_burst),
+        chats=limiter(settings.chats_per_second, settings.chats_burst),
+        members=limiter(settings.members_per_second, settings.members_burst),
+        receipts=limiter(settings.receipts_per_second, settings.receipts_burst),
+        typings=limiter(TYPINGS_PER_SECOND, TYPINGS_BURST),
+    )
 
 
 def migrate_database(settings: Settings) -> bool:

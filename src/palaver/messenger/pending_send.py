@@ -34,7 +34,9 @@ class PendingSend:
     """One request to send. The journal fills in the lower fields.
 
     `membership`: the members among whom the sender was found. `retry`: it may be stored already. `trace`:
-    its request's. `came_at`, where that is sampled: its arrival, in nanoseconds since the epoch.
+    its request's. `refused_for`: where a message of it is not stored already it is refused for so many
+    seconds, since the sender's rate is used up. `came_at`, where that is sampled: its arrival, in
+    nanoseconds since the epoch.
     """
 
     membership: Membership
@@ -45,6 +47,7 @@ class PendingSend:
     retry: bool = False
     trace: TraceContext = NO_TRACE
     came_at: int = 0
+    refused_for: float = 0.0
 
     # Seq, ids and time of what is new; `ids` is empty where nothing is
     first_seq: int = 0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from palaver.contracts.errors import RATE_LIMITED, PalaverError
 from palaver.messenger.domain import Message, no_such_chat
 from palaver.messenger.events import MessagesAppended
 from palaver.messenger.pending_send import PendingSend, StoredKey
@@ -79,6 +80,9 @@ def plan_batch(
         if row.members_version != membership.version:
             send.stale = True
             continue
+        if send.retry and send.refused_for and not is_known(send, known, fresh):
+            send.error = PalaverError(RATE_LIMITED, "too many messages", retry_after=send.refused_for)
+            continue
         last_seq, active_at = plan.chats.get(chat_id, row[:2])
         send.created_at = max(now, active_at)
         send.first_seq = last_seq + 1
@@ -90,6 +94,12 @@ def plan_batch(
         if len(membership.members) <= EXACT_ACTIVITY_MEMBERS or now - active_at > ACTIVITY_PAUSE_US:
             plan.activity[chat_id] = send.created_at
     return plan
+
+
+def is_known(send: PendingSend, known: Mapping[Key, StoredKey], fresh: Mapping[Key, Message]) -> bool:
+    """Whether all of a send's messages are stored already, or by a send before it."""
+    keys = [(send.membership.chat_id, send.sender_id, client_id) for client_id in send.client_ids]
+    return all(key in known or key in fresh for key in keys)
 
 
 def place_messages(

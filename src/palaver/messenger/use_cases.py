@@ -25,6 +25,7 @@ from palaver.messenger.store.inspection import inspect_message
 from palaver.messenger.store.messages import PREVIEW_BYTES, PREVIEW_CHARACTERS
 from palaver.messenger.store.opening import Store
 from palaver.messenger.user_directory import UserDirectory
+from palaver.messenger.user_rates import UserRates, spend
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 from palaver.runtime.texts import check_text, cut_text
@@ -39,16 +40,23 @@ class UseCases:
     """Every method but `inspect_message` acts in the name of `user_id`, whose token was verified.
 
     All raise `invalid`, naming the field, for what can't be meant, and `not_found` with one and the same
-    text for a chat that does not exist and for one that is not the user's (promise P5).
+    text for a chat that does not exist and for one that is not the user's (promise P5). What reaches others
+    raises `rate_limited`.
     """
 
     def __init__(
-        self, store: Store, directory: UserDirectory, engine: Engine, settings: MessengerSettings
+        self,
+        store: Store,
+        directory: UserDirectory,
+        engine: Engine,
+        rates: UserRates,
+        settings: MessengerSettings,
     ) -> None:
         self._database = store.database
         self._messages = store.messages
         self._directory = directory
         self._engine = engine
+        self._rates = rates
         self._settings = settings
 
     # ---- chats ----
@@ -59,6 +67,7 @@ class UseCases:
         found = await self._database.read(chats.find_direct_chat, user_id, companion_id)
         if found is not None:
             return await self._show(found, existed=True)
+        spend(self._rates.chats, user_id, "new chats")
         await self._directory.check_users([companion_id], "companion_id")
         view, existed = await self._engine.commit(open_direct_chat, user_id, companion_id)
         return await self._show(view, existed=existed)
@@ -80,6 +89,8 @@ class UseCases:
         found = await self._database.read(chat_lists.find_chat, chat_id, user_id) if key else None
         if found is not None:
             return await self._show(found, existed=True)
+        spend(self._rates.chats, user_id, "new chats")
+        spend(self._rates.members, user_id, "new members", len(others))
         await self._directory.check_users(others, "member_ids")
         view, existed = await self._engine.commit(create_group, chat_id, user_id, title, others)
         return await self._show(view, existed=existed)
@@ -115,6 +126,7 @@ class UseCases:
         added = check_ids(user_ids, "user_ids", self._settings.members_per_group)
         # Before auth is asked: outsiders must not learn of the chat from what auth says
         await self._database.read(chats.check_may_add, chat_id, user_id)
+        spend(self._rates.members, user_id, "new members", len(added))
         await self._directory.check_users(added, "user_ids")
         most = self._settings.members_per_group
         return await self._show(await self._engine.commit(add_members, chat_id, user_id, added, most))
@@ -123,6 +135,7 @@ class UseCases:
         """Ends a membership: the user's own, or, by the group's creator, anybody's."""
         check_id(chat_id, "chat_id")
         check_id(removed_id, "user_id")
+        spend(self._rates.changes, user_id, "changes")
         await self._engine.commit(remove_member, chat_id, user_id, removed_id)
 
     # ---- messages ----
@@ -189,11 +202,13 @@ class UseCases:
         """The user's message with its new text. Raises `forbidden`, `conflict` where it is deleted."""
         check_id(chat_id, "chat_id")
         check_text(text, "text", self._settings.text_characters, self._settings.text_bytes)
+        spend(self._rates.changes, user_id, "changes")
         return await self._engine.commit(edit_message, chat_id, user_id, seq, text)
 
     async def delete_message(self, user_id: bytes, chat_id: bytes, seq: int) -> Message:
         """What is left of the user's message; again, the same. Raises `forbidden`."""
         check_id(chat_id, "chat_id")
+        spend(self._rates.changes, user_id, "changes")
         return await self._engine.commit(delete_message, chat_id, user_id, seq)
 
     async def set_receipt(self, user_id: bytes, chat_id: bytes, received_seq: int, read_seq: int) -> Receipt:

@@ -62,6 +62,20 @@ class GatewaySettings(Section):
         65_536, ge=4, le=1_048_576, description="Longest message text, in bytes of UTF-8."
     )
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request or frame.")
+    rates: bool = Field(True, description="Whether the rates of addresses and of new sockets are limited.")
+    requests_per_second: float = Field(
+        500.0,
+        gt=0,
+        description="Requests and new sockets a second that an address may sustain. Pages of history are not "
+        "counted: they take turns.",
+    )
+    requests_burst: int = Field(
+        5_000, ge=1, description="Requests and new sockets of an address at once after a pause."
+    )
+    sockets_per_minute: float = Field(
+        120.0, gt=0, description="New sockets a minute that a user may sustain."
+    )
+    sockets_burst: int = Field(120, ge=1, description="Sockets that a user may open after a pause.")
     sockets_per_user: int = Field(20, ge=1, description="Most sockets of a user on one gateway.")
     ping_seconds: float = Field(
         30.0, gt=0, description="A socket that was silent so long is pinged, and closed after as long again."
@@ -83,7 +97,10 @@ class AuthSettings(Section):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(10001, ge=0, le=65535, description="Private REST port.")
     database_url: str = Field("", description="Where accounts are. Empty: `auth.db` in the data directory.")
-    rates: bool = Field(True, description="Whether rates of sign-ups and wrong passwords are limited.")
+    rates: bool = Field(
+        True,
+        description="Whether rates of sign-ups, wrong passwords, searches and profiles are limited.",
+    )
     access_token_seconds: int = Field(1_800, ge=10, description="How long an access token lives.")
     refresh_token_seconds: int = Field(
         2_592_000, ge=60, description="How long a session lives without being refreshed."
@@ -95,11 +112,21 @@ class AuthSettings(Section):
     hashing_queue: int = Field(
         200, ge=1, description="Passwords that may wait for hashing before more are refused."
     )
+    hashing_queue_per_address: int = Field(
+        100, ge=1, description="Passwords of one address that may wait for hashing before more are refused."
+    )
     wrong_passwords_per_account: int = Field(10, ge=1, description="Wrong passwords a minute for an account.")
     wrong_passwords_per_address: int = Field(
         100, ge=1, description="Wrong passwords a minute from an address."
     )
     sign_ups_per_address: int = Field(100, ge=1, description="Sign-ups a minute from an address.")
+    searches_per_user: int = Field(
+        300, ge=1, description="Searches for users, by name or email, a minute of a user."
+    )
+    searches_per_address: int = Field(
+        3_000, ge=1, description="Searches for users, by name or email, a minute from an address."
+    )
+    profile_changes_per_user: int = Field(30, ge=1, description="Changes of the profile a minute of a user.")
 
 
 class MessengerSettings(Section):
@@ -112,10 +139,34 @@ class MessengerSettings(Section):
     database_url: str = Field(
         "", description="Where the journal is. Empty: `messenger.db` in the data directory."
     )
-    rates: bool = Field(True, description="Whether the rate of a user's messages is limited.")
+    rates: bool = Field(True, description="Whether the rates of what a user does are limited.")
     messages_per_second: float = Field(100.0, gt=0, description="Messages a second that a user may sustain.")
     messages_burst: int = Field(500, ge=1, description="Messages that a user may send at once after a pause.")
     members_per_group: int = Field(1_000, ge=2, le=10_000, description="Most members of a group.")
+    changes_per_second: float = Field(
+        10.0, gt=0, description="Edits, deletions and removals a second that a user may sustain."
+    )
+    changes_burst: int = Field(
+        100, ge=1, description="Edits, deletions and removals that a user may make at once after a pause."
+    )
+    chats_per_second: float = Field(
+        1.0, gt=0, description="New direct chats and groups a second that a user may sustain."
+    )
+    chats_burst: int = Field(
+        100, ge=1, description="New direct chats and groups that a user may open at once after a pause."
+    )
+    members_per_second: float = Field(
+        100.0, gt=0, description="Users a second that a user may sustain to put into groups."
+    )
+    members_burst: int = Field(
+        10_000, ge=1, description="Users that a user may put into groups at once after a pause."
+    )
+    receipts_per_second: float = Field(
+        50.0, gt=0, description="Receipts a second that a user may sustain; others are merged once a second."
+    )
+    receipts_burst: int = Field(
+        500, ge=1, description="Receipts that a user may move at once after a pause before they are merged."
+    )
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
     text_bytes: int = Field(
         65_536, ge=4, le=1_048_576, description="Longest message text, in bytes of UTF-8."

@@ -209,6 +209,44 @@ async def test_wrong_passwords_and_sign_ups_are_limited_per_address(tmp_path: Pa
         assert (await auth_api.sign_in("0@email.com", headers=other)).status == 201
 
 
+async def test_searches_are_limited_per_user_and_per_address(tmp_path: Path) -> None:
+    """Anybody with an account could copy the directory, or learn which emails have accounts."""
+    one, other = {"x-client-address": "192.0.2.1"}, {"x-client-address": "192.0.2.2"}
+    paths = [
+        "/users/search?q=a",
+        "/users/search?q=a&offset=1",
+        "/users/by-email?email=a@b.test",
+        "/users/all",
+    ]
+    async with running_auth(tmp_path, searches_per_user=4, searches_per_address=6) as auth_api:
+        alice, bob = [
+            (await auth_api.signed_in_user(f"{name}@b.test"))["access_token"] for name in ("alice", "bob")
+        ]
+
+        async def search(token: str, path: str, address: dict[str, str]) -> int:
+            return (await auth_api.call("GET", path, token, headers=address)).status
+
+        assert [await search(alice, path, one) for path in paths] == [200, 200, 404, 200]
+        for path in paths:
+            assert await search(alice, path, other) == 429
+        assert [await search(bob, paths[0], one) for _ in range(3)] == [200, 200, 429]
+        assert await search(bob, paths[0], other) == 200
+        refused = await auth_api.call("GET", paths[0], alice, headers=other)
+        assert refused.json["code"] == "rate_limited"
+        assert 0 < refused.json["retry_after"] <= 15
+
+
+async def test_changes_of_a_profile_are_limited(tmp_path: Path) -> None:
+    """One user who renames without end would keep the one writer of all accounts busy."""
+    async with running_auth(tmp_path, profile_changes_per_user=2) as auth_api:
+        alice, bob = [
+            (await auth_api.signed_in_user(f"{name}@b.test"))["access_token"] for name in ("alice", "bob")
+        ]
+        changes = [await auth_api.call("PATCH", "/users/me", alice, json={"city": "O"}) for _ in range(3)]
+        assert [one.status for one in changes] == [200, 200, 429]
+        assert (await auth_api.call("PATCH", "/users/me", bob, json={"city": "O"})).status == 200
+
+
 async def test_rates_can_be_off(tmp_path: Path) -> None:
     """Imports and benchmarks would measure the limits."""
     limits = {"wrong_passwords_per_account": 1, "wrong_passwords_per_address": 1, "sign_ups_per_address": 1}

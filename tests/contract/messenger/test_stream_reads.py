@@ -125,3 +125,39 @@ async def test_pages_have_one_way_in() -> None:
     methods = pb.DESCRIPTOR.services_by_name["Messenger"].methods_by_name
     assert "ListMessages" not in methods
     assert "Attach" in methods
+
+
+async def test_one_reader_of_many_pages_does_not_keep_others_waiting(
+    messenger: Messenger, auth: FakeAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty long pages that one account requests at once would make everybody's next page time out."""
+    alice, bob, chat_id = await chat_with(messenger, auth, "long")
+    full, room = asyncio.Event(), gateway.GatewayConnection.room
+    connections: list[gateway.GatewayConnection] = []
+
+    async def wait_for_room(connection: gateway.GatewayConnection) -> None:
+        connections.append(connection)
+        await full.wait()
+        await room(connection)
+
+    monkeypatch.setattr(gateway.GatewayConnection, "room", wait_for_room)
+    stub = MessengerStub(messenger.channel)  # type: ignore[no-untyped-call] # generated without types
+    stream = stub.Attach()
+    page = pb.ListMessagesRequest(chat_id=chat_id, limit=1)
+    tokens = [auth.token(alice)] * 40 + [auth.token(bob)] * 2
+    asks = [
+        pb.ReadRequest(number=number, token=token, list_messages=page)
+        for number, token in enumerate(tokens, 1)
+    ]
+    await stream.write(pb.GatewayBatch(hello={"gateway_id": "gateway"}, reopened=True, reads=asks))
+    await eventually(lambda: bool(connections) and connections[0].reading_turns.waiting == 41, "all wait")
+    full.set()
+    answered: list[int] = []
+    async with asyncio.timeout(20):
+        while len(answered) < len(asks):
+            batch = await stream.read()
+            assert batch is not grpc.aio.EOF
+            assert all(len(reply.page.seqs) == 1 for reply in batch.read_replies)
+            answered += [reply.number for reply in batch.read_replies]
+    stream.cancel()
+    assert answered[:5] == [1, 2, 41, 3, 42]

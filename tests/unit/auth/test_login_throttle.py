@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from palaver.auth.login_throttle import LoginThrottle, address_key
+from palaver.auth.login_throttle import LoginThrottle
 from palaver.contracts.errors import OVERLOADED, RATE_LIMITED, PalaverError
 from palaver.runtime.rate_limits import TokenBuckets
 
@@ -104,11 +104,3 @@ async def test_those_who_wait_are_bounded(throttle: LoginThrottle, monkeypatch: 
     monkeypatch.setattr("palaver.auth.login_throttle.MOST_WAITING", 2)
     found = await asyncio.gather(*(attempt(throttle, True) for _ in range(ACCOUNT + 4)))
     assert sorted(found) == ["overloaded"] * 2 + ["rate_limited"] * 2 + ["wrong"] * ACCOUNT
-
-
-def test_household_is_one_address() -> None:
-    """Whoever has IPv6 has 2^64 addresses, and would have as many budgets."""
-    assert address_key("2001:db8:1:2::1") == address_key("2001:db8:1:2:ffff::9")
-    assert address_key("2001:db8:1:2::1") != address_key("2001:db8:1:3::1")
-    assert address_key("::ffff:192.0.2.1") == address_key("192.0.2.1") != address_key("192.0.2.2")
-    assert address_key("not an address") == "not an address"

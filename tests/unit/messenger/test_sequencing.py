@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from palaver.contracts.errors import NOT_FOUND, PalaverError
+from palaver.contracts.errors import NOT_FOUND, RATE_LIMITED, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.messenger.domain import Membership
 from palaver.messenger.events import MessagesAppended
@@ -215,3 +215,20 @@ def test_a_repeated_send_is_no_entry_of_the_log() -> None:
     asked = request("a", retry=True)
     written = plan(asked, last_seq=9, known={asked.client_ids[0]: StoredKey(4, new_id(), NOW)})
     assert appended_of(written, {CHAT: ChatRow(9, 0, VERSION)}) == []
+
+
+def test_what_is_over_the_rate_is_placed_only_where_it_is_known() -> None:
+    """A sender whose rate is used up would go on by saying that everything was sent before."""
+    known, new, pending = new_id(), new_id(), request("c")
+    over = {"retry": True, "refused_for": 2.5}
+    repeated = request("a", client_ids=[known], **over)
+    beside = request("a", "b", client_ids=[known, new], **over)
+    again = request("c", client_ids=pending.client_ids, **over)
+    stored = StoredKey(1, new_id(), NOW)
+    planned = plan(repeated, beside, pending, again, last_seq=1, known={known: stored})
+    assert (repeated.error, repeated.stored) == (None, [stored])
+    assert isinstance(beside.error, PalaverError)
+    assert (beside.error.kind, beside.error.retry_after) == (RATE_LIMITED, 2.5)
+    assert [message.text for message in planned.messages] == ["c"]
+    assert again.stored is not None
+    assert again.stored[0].seq == pending.first_seq == 2

@@ -1,14 +1,15 @@
 """The use cases: their limits, and what they hand to the engine."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from palaver.contracts.errors import FORBIDDEN, INVALID, NOT_FOUND, PalaverError
+from palaver.contracts.errors import FORBIDDEN, INVALID, NOT_FOUND, RATE_LIMITED, PalaverError
 from palaver.contracts.ids import new_id
+from palaver.messenger.bootstrap import user_rates
 from palaver.messenger.events import Event, MembersChanged, MessageChanged, MessagesAppended, ReceiptMoved
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.messenger.realtime.bus import LocalBus
@@ -19,7 +20,6 @@ from palaver.messenger.store.opening import Store, open_store
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.http.rest_client import RestClient
-from palaver.runtime.rate_limits import Unlimited
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.sql.migrations import migrate
 from tests.harness.fake_auth import FakeAuth, running_fake_auth
@@ -52,10 +52,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         client = RestClient(auth.url)
         store = open_store(tmp_path / "messenger.db")
         await store.database.write(migrate, MIGRATIONS)
-        settings = MessengerSettings(members_per_group=3, messages_per_request=2, text_characters=10)
-        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), Unlimited(), settings)
+        settings = MessengerSettings(
+            rates=False, members_per_group=3, messages_per_request=2, text_characters=10
+        )
+        rates = user_rates(settings)
+        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), rates, settings)
         await engine.start()
-        yield House(auth, store, engine, UseCases(store, UserDirectory(client), engine, settings))
+        yield House(auth, store, engine, UseCases(store, UserDirectory(client), engine, rates, settings))
         await engine.stop()
         await store.close()
         await client.close()
@@ -199,7 +202,8 @@ async def test_a_page_of_chats_asks_for_all_names_at_once(house: House) -> None:
     for number in range(5):
         await house.dialogs.open_direct_chat(alice, house.auth.sign_up(str(number)))
     client = RestClient(house.auth.url)
-    forgetful = UseCases(house.store, UserDirectory(client), house.engine, MessengerSettings())
+    settings = MessengerSettings()
+    forgetful = UseCases(house.store, UserDirectory(client), house.engine, user_rates(settings), settings)
     house.auth.lookups.clear()
     page = await forgetful.list_chats(alice, 10, "", 0, with_total=True)
     await client.close()
@@ -260,3 +264,59 @@ async def test_bytes_of_texts_are_bounded(house: House) -> None:
     with pytest.raises(PalaverError) as caught:
         await house.dialogs.edit_message(alice, chat_id, 1, text)
     assert (caught.value.kind, caught.value.field) == (INVALID, "text")
+
+
+def with_rates(house: House, **rates: float) -> UseCases:
+    """The same use cases with some rates that fill up slowly."""
+    slow = {name.replace("burst", "per_second"): 0.001 for name in rates}
+    settings = MessengerSettings.model_validate({**slow, **rates})
+    return UseCases(house.store, house.dialogs._directory, house.engine, user_rates(settings), settings)
+
+
+async def refused(work: Awaitable[object]) -> None:
+    """Must end with `rate_limited`, and when to come back."""
+    with pytest.raises(PalaverError) as caught:
+        await work
+    assert caught.value.kind is RATE_LIMITED
+    assert caught.value.retry_after > 0
+
+
+async def test_changes_of_one_user_are_limited(house: House) -> None:
+    """One user who edits without end would keep all members' devices, and the disk, busy with it."""
+    alice, bob = house.auth.sign_up("A"), house.auth.sign_up("B")
+    chat_id = await house.group(alice, bob)
+    for user in (alice, bob):
+        await house.dialogs.send_messages(user, chat_id, [new_id()], ["x"], retry=False)
+    dialogs = with_rates(house, changes_burst=3)
+    await dialogs.edit_message(alice, chat_id, 1, "y")
+    await dialogs.delete_message(alice, chat_id, 1)
+    # Repeated, it changes nothing, and costs as much
+    await dialogs.delete_message(alice, chat_id, 1)
+    await refused(dialogs.edit_message(alice, chat_id, 1, "z"))
+    await refused(dialogs.delete_message(alice, chat_id, 1))
+    await refused(dialogs.remove_member(alice, chat_id, bob))
+    await dialogs.edit_message(bob, chat_id, 2, "y")
+
+
+async def test_new_chats_of_one_user_are_limited(house: House) -> None:
+    """One user would fill everybody's lists with chats."""
+    alice, *others = (house.auth.sign_up(name) for name in "ABCDE")
+    dialogs = with_rates(house, chats_burst=2)
+    await dialogs.open_direct_chat(alice, others[0])
+    await dialogs.create_group(alice, "Lunch", others[:1], "key")
+    # What is there already is not new
+    await dialogs.open_direct_chat(alice, others[0])
+    await dialogs.create_group(alice, "Lunch", others[:1], "key")
+    await refused(dialogs.open_direct_chat(alice, others[1]))
+    await refused(dialogs.create_group(alice, "Lunch", others[:1], ""))
+    await dialogs.open_direct_chat(others[0], others[1])
+
+
+async def test_members_that_one_user_adds_are_limited(house: House) -> None:
+    """One user would put everybody into groups of a thousand, again and again."""
+    alice, *others = (house.auth.sign_up(name) for name in "ABCD")
+    dialogs = with_rates(house, members_burst=3)
+    chat_id = (await dialogs.create_group(alice, "Lunch", others[:2], "")).view.id
+    await dialogs.add_members(alice, chat_id, others[2:])
+    await refused(dialogs.add_members(alice, chat_id, others[2:]))
+    await refused(dialogs.create_group(alice, "Lunch", others[:1], ""))

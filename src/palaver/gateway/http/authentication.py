@@ -14,9 +14,11 @@ from palaver.contracts.errors import SESSION_REVOKED, UNAUTHENTICATED, PalaverEr
 from palaver.contracts.ids import text_from_id
 from palaver.gateway.services import services_of
 from palaver.gateway.upstream.auth import Client
+from palaver.runtime.addresses import address_key
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS
 from palaver.runtime.http.middleware import header_of
 from palaver.runtime.printable import printable
+from palaver.runtime.requester import SERVICE, requester, work_for
 from palaver.runtime.telemetry.log_context import bind_field
 
 # JWS compact form (RFC 7515 §7.1). The library behind the verifier passes over other characters in the
@@ -53,6 +55,7 @@ class AccessToken(SecurityBase):
         if services.revocations.is_ended(claims.session_id):
             raise PalaverError(SESSION_REVOKED)
         bind_field("user_id", text_from_id(claims.user_id))
+        work_for(claims.user_id)
         return Caller(claims.user_id, claims.session_id, token)
 
 
@@ -93,8 +96,13 @@ LegacyCaller = Annotated[Caller, Security(BARE_TOKEN)]
 
 
 def client_of(request: Request) -> Client:
-    """The device of a request. Its address is the one that a trusted proxy names, if one does."""
+    """The device of a request. Its address is the one that a trusted proxy names, if one does.
+
+    Without a user the request is that address's from now on.
+    """
     address = request.client.host if request.client else ""
+    if requester() == SERVICE:
+        work_for(address_key(address))
     agent = request.headers.get("user-agent", "")
     return Client(
         printable(address, ADDRESS_CHARACTERS, ascii_only=True),

@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from palaver.contracts.errors import UNSUPPORTED_DATA, PalaverError
 from palaver.gateway.generations.registry import FastAnswer, GenerationRegistry
-from palaver.runtime.http.instrumentation import set_route
+from palaver.gateway.services import Services
+from palaver.runtime.http.instrumentation import HEALTH_PATHS, set_route
 from palaver.runtime.http.middleware import header_of
 
 _JSON = re.compile(rb"\s*application/([!-.0-~]+\+)?json\s*(;.*)?", re.IGNORECASE)
@@ -47,6 +48,21 @@ class JsonBodies:
                 scope["headers"] = [*others, _CONTENT_TYPE]
             elif has_body(scope) and not _JSON.fullmatch(header_of(scope, b"content-type") or b""):
                 raise PalaverError(UNSUPPORTED_DATA, "send JSON, as content-type application/json")
+        await self._app(scope, receive, send)
+
+
+class AddressRates:
+    """Counts the requests of each address, all but those that fast paths have answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises `rate_limited`."""
+        if scope["type"] == "http" and scope["path"] not in HEALTH_PATHS:
+            client = scope.get("client")
+            services: Services = scope["app"].state.services
+            services.rates.count_request(client[0] if client else "")
         await self._app(scope, receive, send)
 
 

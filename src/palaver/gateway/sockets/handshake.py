@@ -17,6 +17,7 @@ from palaver.contracts.errors import (
 from palaver.contracts.ids import text_from_id
 from palaver.gateway import metrics
 from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.rates import GatewayRates
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.socket import SocketHandler
 from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_response
@@ -46,6 +47,7 @@ class Handshakes:
         verifier: TokenVerifier,
         ended: EndedSessions,
         registry: SocketRegistry,
+        rates: GatewayRates,
         handler: SocketHandler,
         *,
         access_log: bool,
@@ -54,6 +56,7 @@ class Handshakes:
         self._verifier = verifier
         self._ended = ended
         self._registry = registry
+        self._rates = rates
         self._handler = handler
         self._access_log = access_log
         self.is_open = True
@@ -92,11 +95,13 @@ class Handshakes:
     async def _authenticate(self, request: HandshakeRequest) -> Claims:
         if not self.is_open:
             raise PalaverError(RESTARTING, retry_after=1.0)
+        self._rates.count_request(request.address)
         claims = await self._verifier.verify(token_of(request))
         if self._ended.is_ended(claims.session_id):
             raise PalaverError(SESSION_REVOKED)
         if self._registry.of_user[claims.user_id] >= self._registry.settings.sockets_per_user:
             raise PalaverError(RATE_LIMITED, "too many open sockets", retry_after=10.0)
+        self._rates.count_socket(claims.user_id)
         return claims
 
     def _refuse(self, request: HandshakeRequest, error: PalaverError, span: ActiveSpan) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 from palaver.contracts.errors import INTERNAL, RATE_LIMITED, RESTARTING, SESSION_REVOKED, PalaverError
 from palaver.gateway.generations.registry import GenerationRegistry
+from palaver.gateway.rates import GatewayRates
 from palaver.gateway.sockets.commands import Answer, Command, MoveReceipt, ResumeChats, Type
 from palaver.gateway.sockets.fan_out import FanOut, opening_of
 from palaver.gateway.sockets.handshake import EndedSessions, Handshakes
@@ -32,6 +33,7 @@ class SocketServer:
         verifier: TokenVerifier,
         ended: EndedSessions,
         registry: SocketRegistry,
+        rates: GatewayRates,
         outbox: Outbox,
         fan_out: FanOut,
         stream: MessengerStream,
@@ -44,7 +46,7 @@ class SocketServer:
         self._outbox = outbox
         self._fan_out = fan_out
         self._stream = stream
-        self.upgrades = Handshakes(generations, verifier, ended, registry, self, access_log=access_log)
+        self.upgrades = Handshakes(generations, verifier, ended, registry, rates, self, access_log=access_log)
 
     def protocol(self, config: Any, server_state: Any, app_state: Any) -> UpgradeProtocol:  # noqa: ARG002 - uvicorn's signature
         """What uvicorn hands upgrade requests to: give it as its `ws`."""

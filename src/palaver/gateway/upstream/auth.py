@@ -67,21 +67,27 @@ class AuthClient:
         """The caller, changed. Raises `invalid`."""
         return await self._request(User, "PATCH", "/users/me", token=token, body=change)
 
-    async def find_by_email(self, token: str, email: str) -> User:
-        """The user with that email. Raises `not_found`."""
-        return await self._request(User, "GET", "/users/by-email", token=token, query={"email": email})
+    async def find_by_email(self, token: str, client: Client, email: str) -> User:
+        """The user with that email. Raises `not_found`, `rate_limited`."""
+        query = {"email": email}
+        return await self._request(User, "GET", "/users/by-email", token=token, client=client, query=query)
 
-    async def search(self, token: str, words: str, limit: int, cursor: str) -> UserPage:
-        """Users whose names start with `words` (one or two), without the caller, by cursor."""
+    async def search(self, token: str, client: Client, words: str, limit: int, cursor: str) -> UserPage:
+        """Users whose names start with `words` (one or two), without the caller, by cursor.
+
+        Raises `rate_limited`.
+        """
         query = {"q": words, "limit": str(limit)}
         if cursor:
             query["cursor"] = cursor
-        return await self._request(UserPage, "GET", "/users/search", token=token, query=query)
+        return await self._request(UserPage, "GET", "/users/search", token=token, client=client, query=query)
 
-    async def search_by_offset(self, token: str, words: str, limit: int, offset: int) -> UserPage:
+    async def search_by_offset(
+        self, token: str, client: Client, words: str, limit: int, offset: int
+    ) -> UserPage:
         """The same by offset, with the total, as old generations page."""
         query = {"q": words, "limit": str(limit), "offset": str(offset), "with_total": "true"}
-        return await self._request(UserPage, "GET", "/users/search", token=token, query=query)
+        return await self._request(UserPage, "GET", "/users/search", token=token, client=client, query=query)
 
     async def revocations(self, after: int) -> Revocations:
         """Sessions that ended after a position."""

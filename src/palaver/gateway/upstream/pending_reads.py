@@ -5,12 +5,16 @@ than the page. A read may be repeated, so what a broken stream took along is sen
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2 import GatewayBatch, ListMessagesRequest, MessagePage, ReadReply
 from palaver.gateway.upstream.batches import error_from_proto
 from palaver.gateway.upstream.outbox import Outbox
+from palaver.runtime.fair_turns import MOST_OF_ONE, too_many_at_once
+from palaver.runtime.rate_limits import Key
+from palaver.runtime.requester import requester
 
 DEADLINE_SECONDS = 10.0
 # A messenger that restarts is back within this time, mostly; without one a read waits no longer
@@ -51,6 +55,7 @@ class PendingReads:
         self._number = 0
         # In the order of their deadlines, since all wait equally long
         self._pending: dict[int, PendingRead] = {}
+        self._of_one: Counter[Key] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -62,8 +67,11 @@ class PendingReads:
         """Messages of a chat, in the name of the token's user.
 
         Raises what the messenger refuses it with, `unavailable` after `DEADLINE_SECONDS`, or where there is
-        no messenger for `AWAY_SECONDS`, and `overloaded`.
+        no messenger for `AWAY_SECONDS`, `rate_limited` where the requester has too many, and `overloaded`.
         """
+        key = requester()
+        if self._of_one[key] >= MOST_OF_ONE:
+            raise too_many_at_once()
         if len(self._pending) >= MOST_PENDING:
             raise PalaverError(OVERLOADED, retry_after=1.0, reads=len(self._pending))
         loop = asyncio.get_running_loop()
@@ -72,6 +80,7 @@ class PendingReads:
         deadline = loop.time() + DEADLINE_SECONDS
         read = PendingRead(self._number, token, request, traceparent, page, deadline)
         self._pending[read.number] = read
+        self._of_one[key] += 1
         if self._timer is None:
             self._timer = loop.call_at(deadline, self._expire)
         if self._outbox.is_open:
@@ -85,6 +94,9 @@ class PendingReads:
         finally:
             # A caller that is gone needs no second try
             self._pending.pop(read.number, None)
+            self._of_one[key] -= 1
+            if not self._of_one[key]:
+                del self._of_one[key]
 
     def resend(self) -> Iterator[PendingRead]:
         """What has no reply, to be sent again on a new stream."""

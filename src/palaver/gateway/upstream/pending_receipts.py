@@ -1,13 +1,15 @@
 """Receipts that the messenger has not stored yet: a new stream sends them again."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from palaver.contracts.errors import UNAVAILABLE, PalaverError
+from palaver.contracts.errors import RATE_LIMITED, UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2 import GatewayBatch
 from palaver.gateway.upstream.pending_sends import Sender
 
 # Of one gateway. The messenger answers within milliseconds; more than these would only wait for it
 MOST_PENDING = 20_000
+MOST_OF_USER = 2_000
 
 Key = tuple[int, bytes]
 
@@ -33,6 +35,7 @@ class PendingReceipts:
         self._pending: dict[Key, PendingReceipt] = {}
         # By the number of the newest update
         self._keys: dict[int, Key] = {}
+        self._of_user: Counter[bytes] = Counter()
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -43,14 +46,18 @@ class PendingReceipts:
     def add(self, sender: Sender, chat_id: bytes, received_seq: int, read_seq: int) -> PendingReceipt:
         """The receipt to send: merged with what is not stored yet, so that its answer covers all of it.
 
-        Raises `unavailable` where too many wait for the messenger (promise P9).
+        Raises `rate_limited` where too many of the user, and `unavailable` where too many of all wait for the
+        messenger (promise P9).
         """
         key = (sender.number, chat_id)
         receipt = self._pending.get(key)
         if receipt is None:
+            if self._of_user[sender.user_id] >= MOST_OF_USER:
+                raise PalaverError(RATE_LIMITED, "too many receipts at once", retry_after=1.0)
             if len(self._pending) >= MOST_PENDING:
                 raise PalaverError(UNAVAILABLE, retry_after=1.0)
             receipt = self._pending[key] = PendingReceipt(sender, chat_id)
+            self._of_user[sender.user_id] += 1
         else:
             del self._keys[receipt.number]
         receipt.received_seq = max(receipt.received_seq, received_seq)
@@ -65,7 +72,7 @@ class PendingReceipts:
         for number in numbers:
             key = self._keys.pop(number, None)
             if key is not None:
-                del self._pending[key]
+                self._forget(key)
 
     def remove_sender(self, socket: int) -> None:
         """Forgets all of a socket's, which the messenger does not open."""
@@ -74,9 +81,16 @@ class PendingReceipts:
 
     def remove_refused(self, socket: int, chat_id: bytes) -> None:
         """Forgets what the messenger has refused: sent again, it would be refused again."""
-        receipt = self._pending.pop((socket, chat_id), None)
+        receipt = self._pending.get((socket, chat_id))
         if receipt is not None:
             del self._keys[receipt.number]
+            self._forget((socket, chat_id))
+
+    def _forget(self, key: Key) -> None:
+        user_id = self._pending.pop(key).sender.user_id
+        self._of_user[user_id] -= 1
+        if not self._of_user[user_id]:
+            del self._of_user[user_id]
 
 
 def add_receipt(batch: GatewayBatch, receipt: PendingReceipt) -> None:

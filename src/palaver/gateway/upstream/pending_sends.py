@@ -84,6 +84,8 @@ class PendingSends:
         self._request = 0
         self._pending: dict[int, PendingSend] = {}
         self._bytes = 0
+        # Users with something pending, while all that may be pending is
+        self._crowd: set[bytes] = set()
         # (chat, sender, client id) of what was sent again -> the socket that sent it
         self._resent: dict[tuple[bytes, bytes, bytes], int] = {}
         self._last_resent = 0
@@ -94,11 +96,23 @@ class PendingSends:
     def add(self, send: PendingSend) -> int:
         """The number of its request, never used twice. Raises `overloaded`."""
         if len(self._pending) >= self._most or self._bytes >= self._most_bytes:
-            raise PalaverError(OVERLOADED, retry_after=1.0, in_flight=len(self._pending))
+            self._check_room(send.sender.user_id)
+        elif self._crowd:
+            self._crowd = set()
         self._request += 1
         self._pending[self._request] = send
         self._bytes += send.size
         return self._request
+
+    def _check_room(self, user_id: bytes) -> None:
+        """All places are taken: as many again are for users who have none, one for each, so that those who
+        took them keep nobody out. Raises `overloaded`."""
+        if not self._crowd:
+            self._crowd = {send.sender.user_id for send in self._pending.values()}
+        is_full = len(self._pending) >= 2 * self._most or self._bytes >= 2 * self._most_bytes
+        if is_full or user_id in self._crowd:
+            raise PalaverError(OVERLOADED, retry_after=1.0, in_flight=len(self._pending))
+        self._crowd.add(user_id)
 
     def pop(self, request: int) -> PendingSend | None:
         """The send that was just answered; None: it was answered before."""

@@ -20,6 +20,7 @@ from palaver.messenger.realtime.ordering import OrderedDelivery
 from palaver.messenger.realtime.subscriptions import Subscriptions
 from palaver.messenger.store.members import MOST_COMPANIONS, read_companions
 from palaver.messenger.store.messages import MessageReader
+from palaver.runtime.requester import SERVICE, work_for
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
 
@@ -84,6 +85,8 @@ class BusHandler:
                 return False
 
     async def _handle_later(self, events: Sequence[Event], delivery: Delivery) -> None:
+        # For whom it is delivered to, whoever has done it
+        work_for(SERVICE)
         try:
             for event in events:
                 await self._read_and_deliver(event, delivery)

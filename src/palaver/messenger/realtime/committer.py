@@ -63,9 +63,15 @@ class Committer:
         if self.is_stopping:
             raise PalaverError(RESTARTING, retry_after=1.0)
         if self._queue.messages >= self._queue_messages:
-            raise PalaverError(OVERLOADED, retry_after=1.0, waiting=self._queue.messages)
+            self._check_room(send.sender_id)
         self._queue.put(send)
         self._wake.set()
+
+    def _check_room(self, sender_id: bytes) -> None:
+        """The queue is full: as much again is for senders who have nothing in it, so that those who filled it
+        keep nobody out. Raises `overloaded`."""
+        if self._queue.has(sender_id) or self._queue.messages >= 2 * self._queue_messages:
+            raise PalaverError(OVERLOADED, retry_after=1.0, waiting=self._queue.messages)
 
     def submit_receipt(self, key: ReceiptKey, received_seq: int, read_seq: int) -> None:
         """Queues a receipt; several of one key become one."""

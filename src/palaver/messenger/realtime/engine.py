@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from palaver.contracts.errors import RATE_LIMITED, RESTARTING, PalaverError
+from palaver.contracts.errors import RESTARTING, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.messenger.domain import Receipt
 from palaver.messenger.events import Event, MembersChanged, Position, PresenceChanged, Typing
@@ -26,9 +26,9 @@ from palaver.messenger.realtime.receipt_waiters import ReceiptWaiter, ReceiptWai
 from palaver.messenger.realtime.subscriptions import Subscriptions
 from palaver.messenger.sequencing import EXACT_ACTIVITY_MEMBERS
 from palaver.messenger.store.commit_log import Change, commit_change, read_newest
-from palaver.messenger.store.journal import Writes
+from palaver.messenger.store.journal import ReceiptKey, Writes
 from palaver.messenger.store.opening import Store
-from palaver.runtime.rate_limits import RateLimiter
+from palaver.messenger.user_rates import UserRates, spend
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
@@ -48,14 +48,16 @@ class Engine:
         store: Store,
         bus: Bus,
         presence: Presence,
-        limiter: RateLimiter,
+        rates: UserRates,
         settings: MessengerSettings,
     ) -> None:
         self._store = store
         self._bus = bus
-        self._limiter = limiter
+        self._rates = rates
         self._replica = new_id()
         self._lazy_activity: dict[bytes, int] = {}
+        # Of users who move more than their budget allows: merged until the next flush
+        self._lazy_receipts: dict[ReceiptKey, tuple[int, int]] = {}
         self._receipt_waiters = ReceiptWaiters(self.submit_receipt)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.followed = FollowedPositions()
@@ -88,7 +90,7 @@ class Engine:
         # The bus first: what is committed after the positions are read arrives
         await self._bus.start(self._replica, self._handler.receive)
         self.followed.begin(await self._store.database.read(read_newest))
-        await self._limiter.start()
+        await self._rates.start()
         self._writing.append(asyncio.create_task(self.committer.run(), name="committer"))
         for work in (
             self._presence_updates.run(),
@@ -108,7 +110,7 @@ class Engine:
         await self.memberships.stop()
         self.committer.stop()
         await asyncio.gather(*self._writing)
-        await self._limiter.stop()
+        await self._rates.stop()
         await self._bus.stop(self._replica)
         await self._ordering.stop()
         await self._handler.stop()
@@ -170,7 +172,13 @@ class Engine:
         """The same without waiting. `waiter`: gets the outcome."""
         if waiter is not None:
             self._receipt_waiters.add((chat_id, user_id), received_seq, read_seq, waiter)
-        self.committer.submit_receipt((chat_id, user_id), received_seq, read_seq)
+        key = (chat_id, user_id)
+        if self._rates.receipts.take(user_id, asyncio.get_running_loop().time()) > 0:
+            # Refused, it would be lost: it is written with what comes after it
+            known = self._lazy_receipts.get(key, (0, 0))
+            self._lazy_receipts[key] = (max(known[0], received_seq), max(known[1], read_seq))
+            return
+        self.committer.submit_receipt(key, received_seq, read_seq)
 
     async def commit(self, change: Change[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a change returns, after its transaction is on disk. What it touched is logged and delivered,
@@ -178,7 +186,9 @@ class Engine:
         return await asyncio.shield(self._spawn(self._commit(change, args, kwargs)))
 
     def publish_typing(self, chat_id: bytes, user_id: bytes) -> None:
-        """Tells the other members that a member is typing."""
+        """Tells the other members that a member is typing. Too much of it is passed over."""
+        if self._rates.typings.take(user_id, asyncio.get_running_loop().time()) > 0:
+            return
 
         def publish(chat: Found) -> None:
             if isinstance(chat, CachedChat):
@@ -213,9 +223,8 @@ class Engine:
         """Takes a send whose sender is a member to the committer, or answers why not."""
         chat.pending += 1
         try:
-            # What a gateway sends again, or is checked again, was counted before
-            again = send.stale or (send.retry and not isinstance(send.reply, CallReply))
-            if not again:
+            # What is checked again was counted before
+            if not send.stale:
                 self._spend(send)
             self.committer.submit(send)
         except PalaverError as error:
@@ -225,10 +234,13 @@ class Engine:
         chat.delivery.unsettled.update(send.client_ids)
 
     def _spend(self, send: PendingSend) -> None:
+        if not (send.retry and isinstance(send.reply, GatewayReply)):
+            spend(self._rates.messages, send.sender_id, "messages", len(send.texts))
+            return
+        # A gateway says that it sent this before: what turns out to be stored is given back, and where the
+        # budget is empty nothing else is stored
         now = asyncio.get_running_loop().time()
-        wait = self._limiter.take(send.sender_id, now, len(send.texts))
-        if wait > 0:
-            raise PalaverError(RATE_LIMITED, "too many messages", retry_after=wait)
+        send.refused_for = self._rates.messages.take(send.sender_id, now, len(send.texts))
 
     # ---- outcomes on their way out ----
 
@@ -287,6 +299,8 @@ class Engine:
             return
         send.reply.store(send)
         if send.stored is not None and isinstance(send.reply, GatewayReply):
+            if send.retry and not send.refused_for:
+                self._rates.messages.give_back(send.sender_id, len(send.texts) - len(send.ids))
             for one in send.stored:
                 # Another replica stored it; its sender must not receive it as somebody's message
                 if one.id not in send.ids and one.seq > chat.delivery.delivered_seq:
@@ -342,7 +356,10 @@ class Engine:
     def _flush_lazy(self) -> None:
         implied, self.hub.implied = self.hub.implied, {}
         for (chat_id, user_id), seq in implied.items():
-            self.submit_receipt(chat_id, user_id, seq, 0)
+            self.committer.submit_receipt((chat_id, user_id), seq, 0)
+        receipts, self._lazy_receipts = self._lazy_receipts, {}
+        for key, (received_seq, read_seq) in receipts.items():
+            self.committer.submit_receipt(key, received_seq, read_seq)
         activity, self._lazy_activity = self._lazy_activity, {}
         if activity:
             self.committer.submit_activity(activity)

@@ -17,6 +17,10 @@ class FairQueue:
         self._senders: OrderedDict[bytes, deque[PendingSend]] = OrderedDict()
         self.messages = 0
 
+    def has(self, sender_id: bytes) -> bool:
+        """Whether the sender has something waiting."""
+        return sender_id in self._senders
+
     def put(self, send: PendingSend) -> None:
         """Adds a send behind its sender's others."""
         waiting = self._senders.get(send.sender_id)

@@ -8,6 +8,7 @@ from palaver.messenger.pending_send import PendingSend, stored_keys
 from palaver.messenger.protobuf import error_to_proto, fill_page
 from palaver.messenger.realtime.followed import FollowedPositions
 from palaver.messenger.store.messages import TEXT, Page
+from palaver.runtime.fair_turns import FairTurns
 
 # A gateway for which so much waits is cut off; it comes back and is sent again what it missed.
 MOST_BYTES = 64 * 1024 * 1024
@@ -94,6 +95,9 @@ class GatewayConnection:
         self._bytes = 0
         self._held_bytes = 0
         self._room = asyncio.Event()
+        # Pages of history, in rounds over their readers; of this gateway, since another may be slow to take
+        # them
+        self.reading_turns = FairTurns(1)
         # The gateway reads so slowly that it must be cut off
         self.overrun = asyncio.Event()
         self._wake = asyncio.Event()

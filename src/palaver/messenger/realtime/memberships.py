@@ -11,6 +11,7 @@ from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.realtime.followed import Delivery, FollowedPositions
 from palaver.messenger.realtime.gateway_connection import GatewayReply
 from palaver.messenger.store.members import read_memberships
+from palaver.runtime.requester import SERVICE, work_for
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.error_texts import error_text
@@ -155,6 +156,8 @@ class Memberships:
         self._loading.setdefault(chat_id, []).append(then)
 
     async def _load_all(self) -> None:
+        # For all who wait, whoever was the first of them
+        work_for(SERVICE)
         while self._loading:
             wanted = list(self._loading)
             self._outdated.clear()

@@ -11,6 +11,7 @@ from palaver.messenger.realtime.followed import Delivery
 from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.memberships import CachedChat, DeliveryState
 from palaver.messenger.store.messages import MessageReader
+from palaver.runtime.requester import SERVICE, work_for
 from palaver.runtime.telemetry.configuration import log
 
 
@@ -62,6 +63,8 @@ class OrderedDelivery:
             task.add_done_callback(self._tasks.discard)
 
     async def _fill_hole(self, chat: CachedChat) -> None:
+        # For the chat's members, whoever has found the hole
+        work_for(SERVICE)
         state = chat.delivery
         try:
             while state.wanted_seq > state.delivered_seq and await self._fill_page(chat):

@@ -19,18 +19,20 @@ class Reads:
 
     async def answer(self, gateway: GatewayConnection, request: ReadRequest) -> None:
         """Puts the page, or why there is none, into the gateway's outbox. Raises nothing."""
-        await gateway.room()
         try:
-            page = await self._method.serve(request.traceparent, self._read(request))
+            page = await self._method.serve(request.traceparent, self._read(gateway, request))
         except Exception as error:
             gateway.refuse_read(request.number, error)
         else:
             gateway.answer_read(request.number, page)
 
-    async def _read(self, request: ReadRequest) -> Page:
+    async def _read(self, gateway: GatewayConnection, request: ReadRequest) -> Page:
         user_id = await user_of(request.token, self._verifier)
         note_chat(request.list_messages)
-        return await list_messages(self._use_cases, user_id, request.list_messages)
+        # One at a time, since each is read on the event loop; the next one sees what this one has added
+        async with gateway.reading_turns.turn(user_id):
+            await gateway.room()
+            return await list_messages(self._use_cases, user_id, request.list_messages)
 
 
 async def list_messages(use_cases: UseCases, user_id: bytes, request: ListMessagesRequest) -> Page:

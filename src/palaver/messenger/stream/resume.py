@@ -10,6 +10,7 @@ from palaver.messenger.realtime.hub import add_stored
 from palaver.messenger.store.commit_log import read_newest
 from palaver.messenger.store.messages import MessageReader
 from palaver.messenger.store.opening import Store
+from palaver.runtime.requester import work_for
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.error_texts import error_text
 
@@ -37,6 +38,7 @@ async def resume(
     their turn: it gets each once, and in order.
     """
     gateway = socket.gateway
+    work_for(socket.user_id)
     try:
         for chat_id, after in cursors.items():
             await resume_chat(socket, chat_id, after, store.messages)

@@ -1,28 +1,36 @@
 """The private REST between services."""
 
+from collections import Counter
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
 from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError, WireError, error_from_wire
+from palaver.runtime.fair_turns import too_many_at_once
+from palaver.runtime.rate_limits import Key
+from palaver.runtime.requester import SERVICE, requester
 from palaver.runtime.telemetry.error_texts import error_text
 from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.tracing import trace_headers, tracer
 
-MOST_CONNECTIONS = 200
+MOST_CONNECTIONS = 500
+# Calls of one user or address at once. Each holds a connection, and those that hash a password hold it long
+MOST_CALLS_OF_ONE = 125
 IDLE_SECONDS = 30
 
 
 class RestClient:
     """JSON calls to one private service. Errors come back as the `PalaverError` that was raised there.
 
-    Made while an event loop runs. `timeout`: seconds for a whole call.
+    Made while an event loop runs. `timeout`: seconds for a whole call. One requester cannot have all
+    connections: calls beyond `MOST_CALLS_OF_ONE` are `rate_limited`.
     """
 
     def __init__(self, base_url: str, timeout: float = 10.0) -> None:
         self._base_url = base_url.rstrip("/")
         self._host, self._port = host_and_port(base_url)
+        self._calls: Counter[Key] = Counter()
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=timeout),
             connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
@@ -84,6 +92,10 @@ class RestClient:
         headers: dict[str, str],
     ) -> tuple[int, bytes]:
         sent = {"content-type": "application/json", **headers}
+        key = requester()
+        if self._calls[key] >= MOST_CALLS_OF_ONE and key != SERVICE:
+            raise too_many_at_once()
+        self._calls[key] += 1
         try:
             async with self._session.request(method, url, data=body, params=query, headers=sent) as response:
                 return response.status, await response.read()
@@ -95,6 +107,10 @@ class RestClient:
                 url=url,
                 cause=error_text(error),
             ) from error
+        finally:
+            self._calls[key] -= 1
+            if not self._calls[key]:
+                del self._calls[key]
 
     async def close(self) -> None:
         """Closes the connections."""

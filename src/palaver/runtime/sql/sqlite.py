@@ -7,13 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from threading import Lock, local
+from threading import local
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from palaver.runtime.fair_turns import FairTurns, run_in_turn
+from palaver.runtime.requester import SERVICE, requester
 from palaver.runtime.sql.database import BusyError, P, T, Work
 from palaver.runtime.sql.database_file import make_private
 from palaver.runtime.sql.errors import raise_unavailable, sqlite_error, sqlite_name
@@ -36,11 +38,18 @@ STEPS = 1_000_000
 # A longer wait for the write lock is logged: all users wait with it.
 LONG_LOCK_SECONDS = 0.5
 
+# Turns alternate between what users ask for and what the service does by itself: the journal's batches, in
+# which everybody's messages are, wait for one change at most
+USERS, OWN = "users", "own"
+
 _UNTRACED = nullcontext()
 
 
 class SqliteDatabase:
-    """SQLite in WAL mode with `synchronous=FULL`: a commit returns after its fsync. One writer thread."""
+    """SQLite in WAL mode with `synchronous=FULL`: a commit returns after its fsync. One writer thread.
+
+    Threads take what waits in rounds, one transaction of each requester (see `runtime.requester`).
+    """
 
     def __init__(self, path: Path, readers: int = 2) -> None:
         self._engine = sqlite_engine(path)
@@ -51,16 +60,16 @@ class SqliteDatabase:
         self._opened: list[Connection] = []
         self._for_writing: Connection | None = None
         self._wait_seconds = BUSY_SECONDS
-        # Not a count of awaited writes: a caller may give up while its write still runs in the thread
-        self._writing = Lock()
+        self._reading_turns, self._writing_turns = FairTurns(readers), FairTurns(1)
         self._slow_until = 0.0
         self.is_failing = False
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.read`."""
-        loop = asyncio.get_running_loop()
         with self._span(work, "read"):
-            return await loop.run_in_executor(self._readers, self._read, work, args, kwargs)
+            return await run_in_turn(
+                self._reading_turns, lane_of_task(), self._readers, self._read, work, args, kwargs
+            )
 
     async def read_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.read_short`. Runs on the event loop: a page of history takes SQLite 0.08 ms, and a
@@ -70,16 +79,23 @@ class SqliteDatabase:
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.write`."""
-        loop = asyncio.get_running_loop()
         with self._span(work, "write"):
-            return await loop.run_in_executor(self._writer, self._write_waiting, work, args, kwargs)
+            return await run_in_turn(
+                self._writing_turns,
+                lane_of_task(),
+                self._writer,
+                self._write_waiting,
+                work,
+                args,
+                kwargs,
+            )
 
     async def write_short(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Database.write_short`. Runs on the event loop while nobody else writes and the disk is fast: a
         change of threads and back would take a third of the time of such a transaction."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        if began < self._slow_until or not self._writing.acquire(blocking=False):
+        if began < self._slow_until or not self._writing_turns.is_free:
             return await self.write(work, *args, **kwargs)
         try:
             with self._span(work, "write"):
@@ -88,7 +104,6 @@ class SqliteDatabase:
             # Another process writes: waiting for it is not for the event loop
             pass
         finally:
-            self._writing.release()
             if loop.time() - began > SLOW_SECONDS:
                 self._slow_until = loop.time() + SLOW_PAUSE_SECONDS
         return await self.write(work, *args, **kwargs)
@@ -96,7 +111,8 @@ class SqliteDatabase:
     async def close(self) -> None:
         """See `Database.close`."""
         loop = asyncio.get_running_loop()
-        for pool in (self._writer, self._readers):
+        for turns, pool in ((self._writing_turns, self._writer), (self._reading_turns, self._readers)):
+            await turns.given()
             await loop.run_in_executor(None, pool.shutdown)
         for connection in self._opened:
             connection.close()
@@ -145,8 +161,7 @@ class SqliteDatabase:
 
     def _write_waiting(self, work: Callable[..., T], args: Any, kwargs: Any) -> T:
         try:
-            with self._writing:
-                return self._write(work, args, kwargs, BUSY_SECONDS)
+            return self._write(work, args, kwargs, BUSY_SECONDS)
         except BusyError as error:
             raise_unavailable(error)
             raise
@@ -184,6 +199,11 @@ class SqliteDatabase:
         connection = self._engine.connect()
         self._opened.append(connection)
         return connection
+
+
+def lane_of_task() -> str:
+    """The lane in which this task waits for its turn."""
+    return OWN if requester() == SERVICE else USERS
 
 
 def begin(connection: Connection, how: str) -> None:

@@ -9,6 +9,7 @@ from palaver.gateway.app import bare_app
 from palaver.gateway.generations.served import served_generations
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
+from tests.harness.http_client import HttpResponse
 from tests.harness.scripted_upstreams import CHAT, TOKEN_PAIR, GatewayClient, running_http_gateway
 from tests.unit.gateway.http.test_errors import is_old_error, is_problem
 
@@ -155,3 +156,24 @@ async def test_each_route_is_of_the_generation_that_its_path_says() -> None:
         for operation in operations.values():
             generation = registry.name_of(path)
             assert operation["tags"] == ["operations" if generation == "none" else generation]
+
+
+async def test_requests_of_an_address_are_limited() -> None:
+    """One address would keep the services behind the gateway busy, in the names of as many users as it
+    likes."""
+    slow = {"requests_per_second": 0.01, "requests_burst": 2, "trusted_proxies": ["127.0.0.1"]}
+    async with running_http_gateway(rates=True, **slow) as gateway:
+        gateway.auth.answers["POST /sessions"] = (201, TOKEN_PAIR)
+
+        async def sign_in(path: str, address: str) -> HttpResponse:
+            return await gateway.call("POST", path, PAIR, **{"x-forwarded-for": address})
+
+        for _ in range(2):
+            assert (await sign_in("/v2/sessions", "192.0.2.1")).status == 201
+        refused = await sign_in("/v2/sessions", "192.0.2.1")
+        is_problem(refused, 429, "rate_limited")
+        assert int(refused.headers["retry-after"]) >= 1
+        is_old_error(await sign_in("/auth/sign-in", "192.0.2.1"), 429)
+        assert (await sign_in("/v2/sessions", "192.0.2.2")).status == 201
+        for _ in range(3):
+            assert (await gateway.call("GET", "/healthz", **{"x-forwarded-for": "192.0.2.1"})).status == 200

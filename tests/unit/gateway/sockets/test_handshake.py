@@ -5,6 +5,7 @@ import json
 import pytest
 
 from palaver.contracts.ids import new_id, text_from_id
+from palaver.gateway.bootstrap import gateway_rates
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.sockets.handshake import Handshakes
 from palaver.gateway.sockets.registry import SocketRegistry
@@ -23,7 +24,7 @@ USER = new_id()
 class Door:
     """Upgrades, and what stands behind them."""
 
-    def __init__(self, verifier: TokenVerifier | None = None) -> None:
+    def __init__(self, verifier: TokenVerifier | None = None, settings: GatewaySettings = SETTINGS) -> None:
         self.keys = Keys()
         self.ended = RevokedSessions()
         self.registry = SocketRegistry(SETTINGS)
@@ -32,14 +33,17 @@ class Door:
             verifier or self.keys.verifier(),
             self.ended,
             self.registry,
+            gateway_rates(settings),
             None,  # type: ignore[arg-type] # nothing happens to these sockets
             access_log=True,
         )
 
-    async def decide(self, path: str, authorization: str, **query: str) -> WebSocket | bytes:
+    async def decide(
+        self, path: str, authorization: str, address: str = "192.0.2.1", **query: str
+    ) -> WebSocket | bytes:
         """What is decided."""
         headers = {"authorization": authorization} if authorization else {}
-        return await self.upgrades.decide(HandshakeRequest(path, query, headers, "192.0.2.1"))
+        return await self.upgrades.decide(HandshakeRequest(path, query, headers, address))
 
 
 def refusal(answer: WebSocket | bytes) -> tuple[int, dict[str, object]]:
@@ -114,3 +118,22 @@ async def test_an_upgrade_is_a_request_like_any_other(capsys: pytest.CaptureFixt
     line = capsys.readouterr().out
     assert "/v2/ws" in line
     assert text_from_id(USER) in line
+
+
+@pytest.mark.parametrize("path", ["/messenger/ws", "/v2/ws"])
+async def test_new_sockets_of_a_user_are_limited(path: str) -> None:
+    """One user who connects again and again would have all companions informed of it, again and again."""
+    door = Door(settings=GatewaySettings(sockets_per_minute=0.01, sockets_burst=2))
+    answers = [await door.decide(path, door.keys.token(USER)) for _ in range(3)]
+    assert [isinstance(one, WebSocket) for one in answers] == [True, True, False]
+    assert refusal(answers[2])[0] == 429
+    assert b"retry-after: " in answers[2].lower()
+    assert isinstance(await door.decide(path, door.keys.token(new_id())), WebSocket)
+
+
+async def test_new_sockets_of_an_address_are_limited() -> None:
+    """One address with any number of bad tokens would keep the gateway busy with checking them."""
+    door = Door(settings=GatewaySettings(requests_per_second=0.01, requests_burst=2))
+    statuses = [refusal(await door.decide("/v2/ws", "bad.to.ken"))[0] for _ in range(3)]
+    assert statuses == [401, 401, 429]
+    assert refusal(await door.decide("/v2/ws", "bad.to.ken", "192.0.2.2"))[0] == 401

@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from palaver.contracts import messenger_pb2 as pb
-from palaver.contracts.errors import NOT_FOUND, OVERLOADED, UNAVAILABLE, PalaverError
+from palaver.contracts.errors import NOT_FOUND, OVERLOADED, RATE_LIMITED, UNAVAILABLE, PalaverError
 from palaver.gateway.upstream import pending_reads as module
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.runtime.fair_turns import MOST_OF_ONE
+from palaver.runtime.requester import work_for
 from tests.harness.waiting import eventually
 from tests.unit.gateway.upstream.test_stream import CHAT, Place, Stream, place
 
@@ -134,6 +136,31 @@ async def test_a_read_outlives_a_short_break(monkeypatch: pytest.MonkeyPatch) ->
     await asyncio.sleep(0.2)
     reads.handle_replies([pb.ReadReply(number=pending.number, page=pb.MessagePage(last_seq=7))])
     assert (await waiting).last_seq == 7
+
+
+async def test_too_many_reads_of_one_reader_are_refused_to_that_reader(place: Place) -> None:
+    """One reader would have everybody refused while the messenger is away, or slow."""
+    await place.gateway_stream()
+
+    async def read_as(name: str) -> pb.MessagePage:
+        work_for(name)
+        return await place.reads.list_messages("the token", REQUEST)
+
+    waiting = [asyncio.create_task(read_as("greedy")) for _ in range(MOST_OF_ONE)]
+    await eventually(lambda: len(place.reads) == MOST_OF_ONE, "sent")
+    with pytest.raises(PalaverError) as refused:
+        await asyncio.create_task(read_as("greedy"))
+    assert (refused.value.kind, refused.value.retry_after) == (RATE_LIMITED, 1.0)
+    waiting.append(asyncio.create_task(read_as("alice")))
+    await eventually(lambda: len(place.reads) == MOST_OF_ONE + 1, "alice's is sent")
+    for one in waiting:
+        one.cancel()
+    await asyncio.wait(waiting)
+    # A reader who gave up may read again
+    again = asyncio.create_task(read_as("greedy"))
+    await eventually(lambda: len(place.reads) == 1, "sent")
+    again.cancel()
+    await asyncio.wait([again])
 
 
 async def test_too_many_reads_are_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from palaver.contracts.errors import UNAVAILABLE, PalaverError
+from palaver.contracts.errors import RATE_LIMITED, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.gateway.upstream import pending_receipts as module
 from palaver.gateway.upstream.pending_receipts import PendingReceipts
@@ -42,6 +42,22 @@ def test_too_many_without_the_messenger_are_refused(monkeypatch: pytest.MonkeyPa
     receipts.remove_stored([1])
     receipts.add(Sender(3), CHAT, 1, 1)
     assert sockets(receipts) == [2, 3]
+
+
+def test_one_user_cannot_take_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One user with receipts of chats that do not exist would have everybody's receipts refused."""
+    monkeypatch.setattr(module, "MOST_OF_USER", 2)
+    receipts = PendingReceipts()
+    first = receipts.add(Sender(1, b"alice"), CHAT, 1, 1)
+    receipts.add(Sender(2, b"alice"), CHAT, 1, 1)
+    with pytest.raises(PalaverError) as refused:
+        receipts.add(Sender(1, b"alice"), OTHER, 1, 1)
+    assert (refused.value.kind, refused.value.retry_after) == (RATE_LIMITED, 1.0)
+    receipts.add(Sender(3, b"bob"), CHAT, 1, 1)
+    receipts.remove_stored([first.number])
+    receipts.remove_refused(2, CHAT)
+    for chat in (CHAT, OTHER):
+        receipts.add(Sender(1, b"alice"), chat, 1, 1)
 
 
 def test_what_has_arrived_is_forgotten() -> None:

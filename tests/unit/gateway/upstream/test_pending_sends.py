@@ -48,6 +48,26 @@ def test_answered_sends_make_room() -> None:
     assert sends.add(accepted(Sender(1), "z")) > first
 
 
+def test_one_user_who_takes_all_places_keeps_nobody_out() -> None:
+    """While the messenger is away one hot sender would have everybody's messages refused (promise P7)."""
+    sends = PendingSends(3, 100_000)
+    others = [new_id() for _ in range(4)]
+    for _ in range(3):
+        sends.add(accepted(Sender(1), "a"))
+    requests = [sends.add(accepted(Sender(2, user_id=other), "b")) for other in others[:3]]
+    for user_id in (ALICE, others[0], others[3]):
+        with pytest.raises(PalaverError) as refused:
+            sends.add(accepted(Sender(3, user_id=user_id), "c"))
+        assert refused.value.kind is OVERLOADED
+    # With places free again, everybody may have more than one
+    for request in [1, *requests]:
+        sends.pop(request)
+    sends.add(accepted(Sender(2, user_id=others[0]), "d"))
+    with pytest.raises(PalaverError):
+        sends.add(accepted(Sender(2, user_id=others[0]), "e"))
+    sends.add(accepted(Sender(2, user_id=others[1]), "f"))
+
+
 def test_only_what_was_sent_again_is_kept_from_its_sender() -> None:
     """A user's second device would not get what the first one sends."""
     sends = PendingSends(10, 100_000)

@@ -105,6 +105,20 @@ async def test_too_many_that_wait_are_refused(committer: Committer, membership: 
     assert refused.value.retry_after > 0
 
 
+async def test_a_full_queue_keeps_out_those_who_filled_it(
+    committer: Committer, membership: Membership
+) -> None:
+    """One hot sender would have everybody's messages refused (promise P7)."""
+    for _ in range(50):
+        committer.submit(request(membership, "a"))
+    for number in range(50):
+        committer.submit(request(membership, "b", sender=new_id() if number else BOB))
+    for sender in (ALICE, BOB, new_id()):
+        with pytest.raises(PalaverError) as refused:
+            committer.submit(request(membership, "c", sender=sender))
+        assert refused.value.kind is OVERLOADED
+
+
 async def test_a_stop_writes_what_waits_and_takes_no_more(
     messenger_db: MessengerDatabase, database: SqliteDatabase, membership: Membership, written: list[Writes]
 ) -> None:

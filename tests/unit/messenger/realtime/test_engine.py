@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,10 +12,13 @@ from sqlalchemy import delete, text, update
 
 from palaver.contracts.errors import NOT_FOUND, RATE_LIMITED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
+from palaver.messenger.bootstrap import TYPINGS_BURST
 from palaver.messenger.events import MembersChanged, MessageChanged, ReceiptMoved
 from palaver.messenger.store.chats import remove_member
 from palaver.messenger.store.commit_log import read_after, read_newest
 from palaver.messenger.store.schema import chats, messages
+from palaver.runtime.fair_turns import MOST_OF_ONE
+from palaver.runtime.requester import work_for
 from tests.harness.gateway_stream import gateway_stream
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import Cluster, Replica, running_replica
@@ -210,22 +214,122 @@ async def test_who_writes_too_fast_is_told_when_to_go_on(
         assert await send(replica, chat_id, "somebody else's", sender=BOB) == [21]
 
 
-async def test_what_a_gateway_sends_again_was_counted_before(
+async def test_what_a_gateway_sends_again_is_not_counted_twice(
     messenger_db: MessengerDatabase, chat_id: bytes
 ) -> None:
-    """Busy senders would lose messages when the messenger restarts."""
+    """Busy senders would lose messages when a gateway's stream breaks."""
     async with (
-        running_replica(messenger_db, rates=True, messages_per_second=0.1, messages_burst=2) as replica,
+        running_replica(messenger_db, rates=True, messages_per_second=0.1, messages_burst=3) as replica,
         gateway_stream(replica, messenger_db.keys) as gateway,
     ):
         alice = await gateway.open(ALICE)
+        sent = [gateway.send(alice, chat_id, "text", request=request) for request in (1, 2)]
+        await eventually(lambda: len(gateway.all("deliveries")) == 2, "stored")
+        for request in range(3, 9):
+            gateway.send(alice, chat_id, "text", request=request, client_ids=sent[request % 2], retry=True)
+        await eventually(lambda: len(gateway.all("sent")) == 6, "answered")
+        assert {one.error.code for one in gateway.all("sent")} == {""}
+        assert {one.seqs[0] for one in gateway.all("sent")} == {1, 2}
+        gateway.send(alice, chat_id, "new", request=9)
+        await eventually(lambda: len(gateway.all("deliveries")) == 3, "stored")
+
+
+async def test_a_message_that_is_said_to_come_again_is_counted_where_it_is_new(
+    messenger_db: MessengerDatabase, chat_id: bytes
+) -> None:
+    """A gateway that says so of everything would let its users send without any limit (promise P7)."""
+    async with (
+        running_replica(messenger_db, rates=True, messages_per_second=0.001, messages_burst=2) as replica,
+        gateway_stream(replica, messenger_db.keys) as gateway,
+    ):
+        alice, bob = await gateway.open(ALICE), await gateway.open(BOB)
         for request in range(1, 6):
-            gateway.send(alice, chat_id, "again", request=request, retry=True)
-        await eventually(lambda: len(gateway.all("deliveries")) == 5, "stored")
-        for request in range(6, 9):
-            gateway.send(alice, chat_id, "new", request=request)
-        await eventually(lambda: gateway.all("sent"), "refused")
-        assert [(one.request, one.error.code) for one in gateway.all("sent")] == [(8, "rate_limited")]
+            gateway.send(alice, chat_id, f"{request}", request=request, retry=True)
+        gateway.send(bob, chat_id, "bob's", request=6, retry=True)
+        await eventually(lambda: len(gateway.all("sent")) == 3, "refused")
+        refusals = gateway.all("sent")
+        assert [(one.request, one.error.code) for one in refusals] == [(n, "rate_limited") for n in (3, 4, 5)]
+        assert all(one.error.retry_after > 0 for one in refusals)
+        await eventually(lambda: len(messenger_db.history(chat_id)) == 3, "stored")
+        assert {message.text for message in messenger_db.history(chat_id)} == {"1", "2", "bob's"}
+
+
+async def test_edits_of_one_user_keep_no_message_of_others_waiting(replica: Replica, chat_id: bytes) -> None:
+    """A user who edits a hundred messages would make everybody wait for a hundred syncs of the disk."""
+    await send(replica, chat_id, "a")
+    edited = 0
+
+    async def edit(number: int) -> None:
+        nonlocal edited
+        work_for(ALICE)
+        await replica.use_cases.edit_message(ALICE, chat_id, 1, f"{number}")
+        edited += 1
+
+    edits = [asyncio.create_task(edit(number)) for number in range(MOST_OF_ONE)]
+    await eventually(lambda: edited > 0, "the edits have begun")
+    before = edited
+    for _ in range(5):
+        await send(replica, chat_id, "b", sender=BOB)
+    assert edited - before <= 20
+    await asyncio.gather(*edits)
+
+
+async def test_what_all_wait_for_is_not_read_in_one_users_turn(replica: Replica, chat_id: bytes) -> None:
+    """Of one user with too many requests everybody's sends would be refused."""
+    go_on = threading.Event()
+
+    async def read() -> None:
+        work_for(ALICE)
+        await replica.store.database.read(lambda _: go_on.wait(20))
+
+    reads = [asyncio.create_task(read()) for _ in range(MOST_OF_ONE + 2)]
+    await asyncio.sleep(0.05)
+
+    async def send_as_alice() -> list[int]:
+        work_for(ALICE)
+        return await send(replica, chat_id, "a")
+
+    # The chat is not in memory: both wait for the one read that Alice's send begins
+    sends = [
+        asyncio.create_task(send_as_alice()),
+        asyncio.create_task(send(replica, chat_id, "b", sender=BOB)),
+    ]
+    await asyncio.sleep(0.05)
+    go_on.set()
+    assert sorted(await asyncio.gather(*sends)) == [[1], [2]]
+    await asyncio.gather(*reads)
+
+
+async def test_receipts_of_one_user_are_merged(messenger_db: MessengerDatabase, chat_id: bytes) -> None:
+    """One member who moves a receipt without end would keep all members' devices busy with it."""
+    async with (
+        running_replica(messenger_db, rates=True, receipts_per_second=0.001, receipts_burst=2) as replica,
+        gateway_stream(replica, messenger_db.keys) as gateway,
+    ):
+        await gateway.open(BOB)
+        await send(replica, chat_id, *("text" for _ in range(20)), sender=BOB)
+        stored = [await replica.engine.set_receipt(chat_id, ALICE, 0, seq) for seq in (1, 2)]
+        merged = [replica.engine.set_receipt(chat_id, ALICE, 0, seq) for seq in range(3, 20)]
+        stored += await asyncio.gather(*merged)
+        assert [one.read_seq for one in stored] == [1, 2, *[19] * 17]
+        await eventually(lambda: any(one.read_seq == 19 for one in gateway.all("receipts")), "delivered")
+        assert [one.read_seq for one in gateway.all("receipts") if one.user_id == ALICE] == [1, 2, 19]
+
+
+async def test_typing_of_one_user_is_limited(messenger_db: MessengerDatabase, chat_id: bytes) -> None:
+    """A gateway that lets everything through would let one user keep a thousand members' devices busy."""
+    async with (
+        running_replica(messenger_db, rates=True) as replica,
+        gateway_stream(replica, messenger_db.keys) as gateway,
+    ):
+        await gateway.open(BOB)
+        await send(replica, chat_id, "so that the members are known")
+        for _ in range(TYPINGS_BURST * 2):
+            replica.engine.publish_typing(chat_id, ALICE)
+        replica.engine.publish_typing(chat_id, BOB)
+        await send(replica, chat_id, "behind them")
+        await eventually(lambda: len(gateway.all("deliveries")) == 2, "delivered")
+        assert len(gateway.all("typings")) == TYPINGS_BURST
 
 
 async def test_a_stop_answers_what_waits_and_sends_gateways_away(

@@ -1,5 +1,6 @@
 """REST between services, as traces tell of it."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,11 +9,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from palaver.contracts.errors import UNAVAILABLE, PalaverError
-from palaver.runtime.http.rest_client import RestClient
+from palaver.contracts.errors import RATE_LIMITED, UNAVAILABLE, PalaverError
+from palaver.runtime.http.rest_client import MOST_CALLS_OF_ONE, RestClient
 from palaver.runtime.http.server import serving_http
+from palaver.runtime.requester import work_for
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.tracing import SAMPLED, TRACE, recording
+from tests.harness.waiting import eventually
 
 
 async def echo(request: Request) -> JSONResponse:
@@ -79,3 +82,34 @@ async def test_a_service_that_is_away_is_marked() -> None:
     await client.close()
     assert caught.value.kind is UNAVAILABLE
     assert recorded.span("GET /things/7").error == "unavailable"
+
+
+async def test_one_requester_cannot_have_all_connections() -> None:
+    """One address with slow sign-ins would keep everybody else from auth."""
+    go_on = asyncio.Event()
+    held = 0
+
+    async def hold(_: Request) -> JSONResponse:
+        nonlocal held
+        held += 1
+        await go_on.wait()
+        return JSONResponse({})
+
+    async def call_for(key: str, path: str) -> bytes:
+        work_for(key)
+        return await client.call("GET", path)
+
+    app = Starlette(routes=[Route("/slow", hold), Route("/things/{thing}", echo)])
+    async with serving_http(app, "127.0.0.1", 0) as server:
+        client = RestClient(f"http://127.0.0.1:{server.port}")
+        waiting = [asyncio.create_task(call_for("greedy", "/slow")) for _ in range(MOST_CALLS_OF_ONE)]
+        await eventually(lambda: held == MOST_CALLS_OF_ONE, "all are held")
+        with pytest.raises(PalaverError) as refused:
+            await asyncio.create_task(call_for("greedy", "/things/7"))
+        assert (refused.value.kind, refused.value.retry_after) == (RATE_LIMITED, 1.0)
+        await asyncio.create_task(call_for("alice", "/things/7"))
+        go_on.set()
+        await asyncio.gather(*waiting)
+        # Whoever was answered may call again
+        await asyncio.create_task(call_for("greedy", "/things/7"))
+        await client.close()

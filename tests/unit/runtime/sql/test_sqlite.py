@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
+from palaver.contracts.errors import RATE_LIMITED, PalaverError
+from palaver.runtime.fair_turns import MOST_OF_ONE
+from palaver.runtime.requester import work_for
 from palaver.runtime.sql.database import DatabaseUnavailableError
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.sql.sqlite import LONG_LOCK_SECONDS, SqliteDatabase, sqlite_engine
@@ -124,3 +128,63 @@ async def test_a_mistake_of_ours_is_not_unavailable(tmp_path: Path) -> None:
     assert not database.is_failing
     assert await is_usable(database)
     await database.close()
+
+
+@pytest.mark.parametrize("operation", ["read", "write"])
+async def test_who_asks_for_much_does_not_keep_others_waiting(
+    database: SqliteDatabase, operation: str
+) -> None:
+    """One user with a hundred edits or lists would keep everybody's messages and pages waiting for them."""
+    done: list[str] = []
+
+    def note(_: Connection, name: str) -> None:
+        done.append(name)
+
+    async def run(name: str) -> None:
+        if name != "journal":
+            work_for(name)
+        await getattr(database, operation)(note, name)
+
+    names = [*["greedy"] * MOST_OF_ONE, "alice", "journal"]
+    async with asyncio.timeout(20):
+        await asyncio.gather(*map(run, names))
+    # Reads have two threads, which do not end in order
+    assert max(done.index("alice"), done.index("journal")) <= 6
+    assert len(done) == len(names)
+
+
+async def test_who_asks_for_too_much_is_refused_alone(database: SqliteDatabase) -> None:
+    """One user's requests would fill the memory, or everybody would be refused for them."""
+
+    async def run(name: str, number: int) -> None:
+        work_for(name)
+        await database.write(add, number)
+
+    asked = [asyncio.create_task(run("greedy", number)) for number in range(MOST_OF_ONE + 30)]
+    alice = asyncio.create_task(run("alice", 1_000))
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    await alice
+    refused = [one for one in outcomes if isinstance(one, PalaverError)]
+    assert len(refused) == 29
+    assert {one.kind for one in refused} == {RATE_LIMITED}
+
+
+async def test_a_write_whose_caller_gave_up_keeps_its_turn(database: SqliteDatabase) -> None:
+    """Two transactions would run on one connection, and one would roll the other back."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(connection: Connection) -> None:
+        begun.set()
+        go_on.wait(10)
+        add(connection, 1)
+
+    held = asyncio.create_task(database.write(hold))
+    await asyncio.to_thread(begun.wait, 10)
+    held.cancel()
+    second = asyncio.create_task(database.write_short(add, 2))
+    await asyncio.wait([held, second], timeout=0.1)
+    assert not second.done()
+    go_on.set()
+    await second
+    rows = await database.read(lambda connection: connection.execute(text("SELECT * FROM things")).all())
+    assert len(rows) == 2

@@ -14,6 +14,7 @@ from palaver.gateway.http.authentication import client_of
 from palaver.gateway.http.fields import Secret, Text, shown_as
 from palaver.gateway.http.responses import answer_json
 from palaver.gateway.services import services_of
+from palaver.runtime.http.disconnects import until_disconnect
 
 router = APIRouter(prefix="/auth")
 
@@ -87,7 +88,8 @@ class Tokens:
 async def sign_up(request: Request, account: NewUser) -> Response:
     """Creates an account. Answers 409 where the email is taken; the original answered 500."""
     signup = contract.SignUp(**account.model_dump(), old_rules=True)
-    await services_of(request).auth.sign_up(signup, client_of(request))
+    async with until_disconnect(request):
+        await services_of(request).auth.sign_up(signup, client_of(request))
     return answer_json({})
 
 
@@ -95,7 +97,9 @@ async def sign_up(request: Request, account: NewUser) -> Response:
 async def sign_in(request: Request, pair: Pair) -> Response:
     """Starts a session. Other devices stay signed in; the original signed them out."""
     credentials = contract.SignIn(email=pair.email, password=pair.password)
-    return answer_tokens(await services_of(request).auth.sign_in(credentials, client_of(request)))
+    async with until_disconnect(request):
+        tokens = await services_of(request).auth.sign_in(credentials, client_of(request))
+    return answer_tokens(tokens)
 
 
 @router.put("/token", summary="Refresh a session", response_model=Tokens, responses=refusals(400, 401, 413))

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from palaver.contracts import accounts as contract
 from palaver.contracts.errors import PalaverError
 from palaver.gateway.generations.legacy import Limit, Offset, bad_request_if_unknown, refusals, time_of_day
-from palaver.gateway.http.authentication import Caller, LegacyCaller
+from palaver.gateway.http.authentication import Caller, LegacyCaller, client_of
 from palaver.gateway.http.fields import Text, Time, Uuid, shown_as
 from palaver.gateway.http.responses import answer_json
 from palaver.gateway.services import services_of
@@ -104,7 +104,8 @@ async def find_users(
 ) -> Response:
     """Users whose name or surname starts with the word, or with the two words, without the caller."""
     accounts = services_of(request).auth
-    page = await accounts.search_by_offset(caller.token, anthroponym, limit, min(offset, LAST_OFFSET))
+    client = client_of(request)
+    page = await accounts.search_by_offset(caller.token, client, anthroponym, limit, min(offset, LAST_OFFSET))
     users = [user_of(user) for user in page.users]
     return answer_json(FoundUsers(len(users) if page.total is None else page.total, users))
 
@@ -112,7 +113,7 @@ async def find_users(
 async def answer_user_id(request: Request, caller: Caller, email: str) -> Response:
     """The id of the user with that email, which v0 has too, by another path."""
     try:
-        user = await services_of(request).auth.find_by_email(caller.token, email)
+        user = await services_of(request).auth.find_by_email(caller.token, client_of(request), email)
     except PalaverError as error:
         raise bad_request_if_unknown(error) from error
     return answer_json(UserId(str(user.id)))

@@ -61,8 +61,9 @@ WITH_BODY = (400, 413, 415, 422)
 
 
 def problems(*statuses: int) -> Responses:
-    """The refusals of an operation. Every one may meet 503; those that need a token or a body say so."""
-    return {status: problem(status) for status in sorted({*statuses, 503})}
+    """The refusals of an operation. Every one may meet 429 and 503; those that need a token or a body say
+    so."""
+    return {status: problem(status) for status in sorted({*statuses, 429, 503})}
 
 
 def problem(status: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from palaver.gateway.http.authentication import BearerCaller, client_of
 from palaver.gateway.http.fields import Id, Secret, Text, shown_as
 from palaver.gateway.http.responses import answer_model
 from palaver.gateway.services import services_of
+from palaver.runtime.http.disconnects import until_disconnect
 
 router = APIRouter(prefix="/sessions")
 
@@ -73,7 +74,9 @@ class Sessions(contract.Sessions):
 async def sign_in(request: Request, pair: SignIn) -> Response:
     """Starts a session on this device; those on other devices go on."""
     credentials = contract.SignIn(email=pair.email, password=pair.password)
-    return answer_model(await services_of(request).auth.sign_in(credentials, client_of(request)), 201)
+    async with until_disconnect(request):
+        tokens = await services_of(request).auth.sign_in(credentials, client_of(request))
+    return answer_model(tokens, 201)
 
 
 @router.post(

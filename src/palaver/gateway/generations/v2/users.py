@@ -14,6 +14,7 @@ from palaver.gateway.http.authentication import BearerCaller, client_of
 from palaver.gateway.http.fields import Day, QueryNumber, Secret, Text, shown_as
 from palaver.gateway.http.responses import answer_json, answer_model
 from palaver.gateway.services import services_of
+from palaver.runtime.http.disconnects import until_disconnect
 
 router = APIRouter(prefix="/users")
 
@@ -85,7 +86,8 @@ class UserPage(contract.Model):
 async def sign_up(request: Request, account: NewUser) -> Response:
     """Creates an account. Answers 409 where the email is taken."""
     signup = contract.SignUp(**account.model_dump())
-    user = await services_of(request).auth.sign_up(signup, client_of(request))
+    async with until_disconnect(request):
+        user = await services_of(request).auth.sign_up(signup, client_of(request))
     return answer_model(user, 201)
 
 
@@ -124,13 +126,14 @@ async def find_users(
     accounts = services_of(request).auth
     if email:
         try:
-            page = contract.UserPage(users=[await accounts.find_by_email(caller.token, email)])
+            user = await accounts.find_by_email(caller.token, client_of(request), email)
+            page = contract.UserPage(users=[user])
         except PalaverError as error:
             if error.kind is not NOT_FOUND:
                 raise
             page = contract.UserPage(users=[])
     elif q:
-        page = await accounts.search(caller.token, q, limit, cursor)
+        page = await accounts.search(caller.token, client_of(request), q, limit, cursor)
     else:
         raise PalaverError(INVALID, "one of email and q is needed", field="q")
     found = page.model_dump(mode="json", exclude={"total"})
