@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -18,6 +18,7 @@ from palaver.auth.passwords import Passwords
 from palaver.auth.rest import QUIET_PATHS, Services, build_app
 from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
+from palaver.runtime.background import running
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
@@ -60,7 +61,7 @@ async def serve(
             access_log=settings.telemetry.access_log,
             quiet_paths=QUIET_PATHS,
         )
-        await stack.enter_async_context(pruning(services.sessions))
+        await stack.enter_async_context(running(prune_regularly(services.sessions)))
         server = await stack.enter_async_context(
             serving_http(
                 app,
@@ -88,7 +89,8 @@ async def build_services(
     signing_keys = Keys(database, settings.access_token_seconds, clock)
     await signing_keys.load()
     # The keys are at hand: looking for a new one costs nothing that a forger could multiply
-    verifier = TokenVerifier(signing_keys.jwks, keys_seconds=0)
+    verifier = TokenVerifier(signing_keys.jwks, settings.access_token_seconds, keys_seconds=0)
+    await stack.enter_async_context(running(verifier.follow_keys()))
     per_account = await start_limiter(settings, settings.wrong_passwords_per_account, stack)
     per_address = await start_limiter(settings, settings.wrong_passwords_per_address, stack)
     sign_ups = await start_limiter(settings, settings.sign_ups_per_address, stack)
@@ -106,18 +108,6 @@ async def start_limiter(
     await limiter.start()
     stack.push_async_callback(limiter.stop)
     return limiter
-
-
-@contextlib.asynccontextmanager
-async def pruning(sessions: Sessions) -> AsyncIterator[None]:
-    """Deletes old sessions now and then during the block."""
-    task = asyncio.create_task(prune_regularly(sessions), name="prune")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def prune_regularly(sessions: Sessions) -> None:
@@ -139,13 +129,14 @@ def migrate_database(settings: Settings) -> bool:
     return asyncio.run(write_once(settings, migrate, MIGRATIONS))
 
 
-def rotate_keys(settings: Settings) -> str:
+def rotate_keys(settings: Settings, revoke: bool = False) -> str:
     """Makes the key that signs from now on, and returns its id. A running auth notices within a second.
 
-    Tokens of the old one stay good until they expire. Raises `StartError`. Not from a running event loop.
+    Tokens of earlier ones stay good until they expire, or, with `revoke`, are refused from then on. Raises
+    `StartError`. Not from a running event loop.
     """
     migrate_database(settings)
-    return asyncio.run(write_once(settings, keys.rotate, now_us()))
+    return asyncio.run(write_once(settings, keys.rotate, now_us(), revoke))
 
 
 async def write_once(

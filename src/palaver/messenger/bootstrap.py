@@ -22,6 +22,7 @@ from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
+from palaver.runtime.background import running
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
@@ -56,7 +57,8 @@ async def serve(
         auth = RestClient(own.auth_url, AUTH_SECONDS)
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
-        verifier = TokenVerifier(keys.fetch)
+        verifier = TokenVerifier(keys.fetch, settings.auth.access_token_seconds)
+        await stack.enter_async_context(running(verifier.follow_keys()))
         limiter = TokenBuckets(own.messages_per_second, own.messages_burst) if own.rates else Unlimited()
         engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), limiter, own)
         use_cases = UseCases(store, UserDirectory(auth), engine, own)

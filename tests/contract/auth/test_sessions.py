@@ -22,7 +22,7 @@ async def test_sign_in_gives_a_verifiable_pair(auth_api: AuthApi) -> None:
         found: dict[str, object] = (await auth_api.call("GET", "/.well-known/jwks.json")).json
         return found
 
-    claims = await TokenVerifier(keys).verify(pair.access_token)
+    claims = await TokenVerifier(keys, 1_800).verify(pair.access_token)
     assert (claims.user_id, claims.session_id) == (pair.user_id.bytes, pair.session_id.bytes)
     assert claims.expires_at - claims.issued_at == pair.expires_in == 1_800
 
