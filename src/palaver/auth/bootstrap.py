@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -36,6 +36,8 @@ T = TypeVar("T")
 # How long a stopping auth waits for requests in flight
 GRACE_SECONDS = 5
 PRUNE_SECONDS = 600.0
+# Sockets of a session that nobody refreshed stay open for no longer than this, and a gateway's poll
+EXPIRY_SECONDS = 1.0
 MINUTE = 60.0
 # Longer than callers keep idle connections (30 s): a request on one that is being closed gets no response
 KEEP_ALIVE_SECONDS = 75
@@ -61,7 +63,9 @@ async def serve(
             access_log=settings.telemetry.access_log,
             quiet_paths=QUIET_PATHS,
         )
-        await stack.enter_async_context(running(prune_regularly(services.sessions)))
+        sessions = services.sessions
+        await stack.enter_async_context(running(regularly(sessions.prune, PRUNE_SECONDS)))
+        await stack.enter_async_context(running(regularly(sessions.end_expired, EXPIRY_SECONDS)))
         server = await stack.enter_async_context(
             serving_http(
                 app,
@@ -110,15 +114,15 @@ async def start_limiter(
     return limiter
 
 
-async def prune_regularly(sessions: Sessions) -> None:
-    """Runs until cancelled."""
+async def regularly(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Does `work` again and again, until cancelled."""
     while True:
         try:
-            await sessions.prune()
+            await work()
         except Exception:
-            # What is left is deleted the next time
-            log.exception("pruning_failed")
-        await asyncio.sleep(PRUNE_SECONDS)
+            # What is left is done the next time
+            log.exception("upkeep_failed", work=work.__name__)
+        await asyncio.sleep(seconds)
 
 
 def migrate_database(settings: Settings) -> bool:

@@ -1,7 +1,5 @@
 """Signing in, staying signed in, and signing out."""
 
-import hashlib
-import secrets
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
@@ -14,6 +12,7 @@ from palaver.auth.domain import Client, Session, check_hashable, normalise_email
 from palaver.auth.keys import Keys
 from palaver.auth.login_throttle import LoginThrottle
 from palaver.auth.passwords import Passwords
+from palaver.auth.refresh_tokens import hash_of, new_refresh_token, new_salt
 from palaver.auth.session_rows import Refusal
 from palaver.contracts.accounts import Refresh, SignIn, TokenPair
 from palaver.contracts.errors import NOT_FOUND, SESSION_REVOKED, UNAUTHENTICATED, PalaverError
@@ -72,9 +71,15 @@ class Sessions:
         session = Session(
             new_id(), user_id, now, now, self._expiry(now), client.agent[:400], client.address[:64]
         )
-        refresh_token = secrets.token_urlsafe(32)
+        refresh_token = new_refresh_token()
         rehashed = (known, new_hash) if new_hash else None
-        await self._database.write(session_rows.add_session, session, hash_of(refresh_token), rehashed)
+        await self._database.write(
+            session_rows.add_session,
+            session,
+            hash_of(refresh_token),
+            self._settings.sessions_per_user,
+            rehashed,
+        )
         _sign_ins.labels("ok").inc()
         return await self._pair(session, refresh_token, now)
 
@@ -93,22 +98,25 @@ class Sessions:
         return known if is_right else None
 
     async def refresh(self, form: Refresh) -> TokenPair:
-        """The session's next pair of tokens. Raises `unauthenticated`, `session_revoked`."""
-        token = secrets.token_urlsafe(32)
+        """The session's next pair of tokens; the same again where a client repeats itself.
+
+        Raises `unauthenticated`, `session_revoked`.
+        """
         now = now_us()
         found = await self._database.write(
             session_rows.use_refresh_token,
-            hash_of(form.refresh_token),
-            hash_of(token),
+            form.refresh_token,
+            new_salt(),
             now,
             self._expiry(now),
+            int(self._settings.refresh_repeat_seconds * SECOND),
         )
         _refreshes.labels(found.value if isinstance(found, Refusal) else "ok").inc()
         if found is Refusal.UNKNOWN:
             raise PalaverError(UNAUTHENTICATED, "the refresh token is not valid")
         if isinstance(found, Refusal):
             raise PalaverError(SESSION_REVOKED, "the session has ended: sign in again")
-        return await self._pair(found, token, now)
+        return await self._pair(found.session, found.token, found.issued_at)
 
     async def verify(self, access_token: str) -> Claims:
         """The claims of a good token; that its session lives is checked by `read` and `write`.
@@ -154,6 +162,11 @@ class Sessions:
         """The sessions that ended after a position, and the position to go on from."""
         return await self._database.read(session_rows.read_revocations, after)
 
+    async def end_expired(self) -> None:
+        """Ends the sessions that were not refreshed in time."""
+        while await self._database.read(session_rows.has_expired, now_us()):
+            await self._database.write(session_rows.end_expired, now_us())
+
     async def prune(self) -> None:
         """Deletes tokens and sessions that cannot be used or read any more."""
         access = self._settings.access_token_seconds + MARGIN_SECONDS
@@ -167,21 +180,19 @@ class Sessions:
     def _expiry(self, now: int) -> int:
         return now + self._settings.refresh_token_seconds * SECOND
 
-    async def _pair(self, session: Session, refresh_token: str, now: int) -> TokenPair:
+    async def _pair(self, session: Session, refresh_token: str, issued_at: int) -> TokenPair:
+        """The pair as it was issued then: of a repeat, each is the one that was given first."""
         user_id = UUID(bytes=session.user_id)
         bind_field("user_id", str(user_id))
         key = await self._keys.signing()
-        seconds = self._settings.access_token_seconds
-        claims = Claims(session.user_id, session.id, now // SECOND, now // SECOND + seconds)
+        begins = issued_at // SECOND
+        # An access token does not outlive its session
+        ends = min(begins + self._settings.access_token_seconds, session.expires_at // SECOND)
+        claims = Claims(session.user_id, session.id, begins, ends)
         return TokenPair(
             access_token=sign_token(claims, key.private, key.kid),
             refresh_token=refresh_token,
-            expires_in=seconds,
+            expires_in=ends - begins,
             user_id=user_id,
             session_id=UUID(bytes=session.id),
         )
-
-
-def hash_of(token: str) -> bytes:
-    """What is stored of a refresh token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
