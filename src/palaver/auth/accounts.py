@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from palaver.auth import user_rows
+from palaver.auth.devices import address_key
 from palaver.auth.domain import (
     Client,
     User,
@@ -14,7 +15,7 @@ from palaver.auth.domain import (
     clean_profile_text,
     normalise_email,
 )
-from palaver.auth.login_throttle import address_key, readable_wait
+from palaver.auth.login_throttle import readable_wait
 from palaver.auth.names import cursor_of_place, place_of_cursor, words_of_query
 from palaver.auth.passwords import Passwords
 from palaver.auth.sessions import Sessions

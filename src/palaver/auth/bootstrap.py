@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from palaver.auth import keys
 from palaver.auth.accounts import Accounts
 from palaver.auth.keys import Keys
-from palaver.auth.login_throttle import LoginThrottle
+from palaver.auth.login_throttle import Budgets, LoginThrottle
 from palaver.auth.migrations import MIGRATIONS
 from palaver.auth.passwords import Passwords
 from palaver.auth.rest import QUIET_PATHS, Services, build_app
@@ -39,6 +39,8 @@ PRUNE_SECONDS = 600.0
 # Sockets of a session that nobody refreshed stay open for no longer than this, and a gateway's poll
 EXPIRY_SECONDS = 1.0
 MINUTE = 60.0
+# Wrong passwords of one address for an account that many addresses attack
+ATTACKED_A_MINUTE = 1
 # Longer than callers keep idle connections (30 s): a request on one that is being closed gets no response
 KEEP_ALIVE_SECONDS = 75
 
@@ -95,10 +97,14 @@ async def build_services(
     # The keys are at hand: looking for a new one costs nothing that a forger could multiply
     verifier = TokenVerifier(signing_keys.jwks, settings.access_token_seconds, keys_seconds=0)
     await stack.enter_async_context(running(verifier.follow_keys()))
-    per_account = await start_limiter(settings, settings.wrong_passwords_per_account, stack)
-    per_address = await start_limiter(settings, settings.wrong_passwords_per_address, stack)
+    budgets = Budgets(
+        origins=await start_limiter(settings, settings.wrong_passwords_per_account, stack),
+        addresses=await start_limiter(settings, settings.wrong_passwords_per_address, stack),
+        accounts=await start_limiter(settings, settings.wrong_passwords_before_slowing, stack),
+        attacked=await start_limiter(settings, ATTACKED_A_MINUTE, stack),
+    )
     sign_ups = await start_limiter(settings, settings.sign_ups_per_address, stack)
-    throttle = LoginThrottle(per_account, per_address, clock)
+    throttle = LoginThrottle(budgets, clock)
     sessions = Sessions(database, passwords, signing_keys, throttle, verifier, settings)
     accounts = Accounts(database, passwords, sessions, sign_ups, clock)
     return Services(accounts, sessions, signing_keys)

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
-from palaver.auth.domain import Session
+from palaver.auth.device_rows import remember_device
+from palaver.auth.domain import Client, Session
 from palaver.auth.refresh_tokens import hash_of, successor_of
 from palaver.auth.schema import refresh_tokens, revocations, sessions
 from palaver.auth.user_rows import replace_password_hash
@@ -48,17 +49,19 @@ class Successor:
 def add_session(
     connection: Connection,
     session: Session,
+    client: Client,
     token_hash: bytes,
     most: int,
     rehashed: tuple[str, str] | None = None,
 ) -> None:
     """Stores a session with its first refresh token, and ends the user's oldest beyond `most`.
 
-    `rehashed`: the old and the new hash of the password.
+    The device is known from then on. `rehashed`: the old and the new hash of the password.
     """
     row = {column.name: getattr(session, column.name) for column in _COLUMNS}
     connection.execute(insert(sessions), row)
     add_refresh_token(connection, session.id, token_hash, session.created_at)
+    remember_device(connection, session.user_id, client, session.created_at)
     if rehashed is not None:
         replace_password_hash(connection, session.user_id, *rehashed)
     newest_first = (sessions.c.created_at.desc(), sessions.c.id.desc())

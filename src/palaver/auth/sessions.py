@@ -7,7 +7,9 @@ from uuid import UUID
 from prometheus_client import Counter
 from sqlalchemy import Connection
 
-from palaver.auth import session_rows, user_rows
+from palaver.auth import session_rows
+from palaver.auth.credential_rows import Credentials, read_password
+from palaver.auth.devices import Familiarity, digest
 from palaver.auth.domain import Client, Session, check_hashable, normalise_email
 from palaver.auth.keys import Keys
 from palaver.auth.login_throttle import LoginThrottle
@@ -16,10 +18,11 @@ from palaver.auth.refresh_tokens import hash_of, new_refresh_token, new_salt
 from palaver.auth.session_rows import Refusal
 from palaver.contracts.accounts import Refresh, SignIn, TokenPair
 from palaver.contracts.errors import NOT_FOUND, SESSION_REVOKED, UNAUTHENTICATED, PalaverError
-from palaver.contracts.ids import new_id
+from palaver.contracts.ids import new_id, text_from_id
 from palaver.contracts.times import now_us
 from palaver.runtime.settings import AuthSettings
 from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
@@ -59,23 +62,18 @@ class Sessions:
 
         Raises `invalid`, `unauthenticated`, `rate_limited`, `overloaded`.
         """
-        email = normalise_email(form.email)
-        check_hashable(form.password)
-        try:
-            user_id, known = await self._authenticate(email, form.password, client)
-        except PalaverError as error:
-            _sign_ins.labels(error.kind.code).inc()
-            raise
-        new_hash = await self._passwords.rehash(form.password, known)
+        known = await self._authenticate(form, client)
+        new_hash = await self._passwords.rehash(form.password, known.password_hash)
         now = now_us()
         session = Session(
-            new_id(), user_id, now, now, self._expiry(now), client.agent[:400], client.address[:64]
+            new_id(), known.user_id, now, now, self._expiry(now), client.agent[:400], client.address[:64]
         )
         refresh_token = new_refresh_token()
-        rehashed = (known, new_hash) if new_hash else None
+        rehashed = (known.password_hash, new_hash) if new_hash else None
         await self._database.write(
             session_rows.add_session,
             session,
+            client,
             hash_of(refresh_token),
             self._settings.sessions_per_user,
             rehashed,
@@ -83,19 +81,27 @@ class Sessions:
         _sign_ins.labels("ok").inc()
         return await self._pair(session, refresh_token, now)
 
-    async def _authenticate(self, email: str, password: str, client: Client) -> tuple[bytes, str]:
-        """The id of the user with this email and password, and the password's hash."""
-        async with self._throttle.attempt(email, client.address) as attempt:
-            found = await self._check(email, password)
-            attempt.wrong = found is None
-        if found is None:
-            raise PalaverError(UNAUTHENTICATED, "the email or the password is wrong")
-        return found
+    async def _authenticate(self, form: SignIn, client: Client) -> Credentials:
+        """Whose email and password these are."""
+        email, known = form.email, None
+        try:
+            email = normalise_email(form.email)
+            check_hashable(form.password)
+            known = await self._database.read(read_password, email, client)
+            await self._check(email, form.password, known, client)
+        except PalaverError as error:
+            _sign_ins.labels(error.kind.code).inc()
+            log_failure(email, known, client, error)
+            raise
+        assert known is not None
+        return known
 
-    async def _check(self, email: str, password: str) -> tuple[bytes, str] | None:
-        known = await self._database.read(user_rows.read_password, email)
-        is_right = await self._passwords.verify(password, known[1] if known else None)
-        return known if is_right else None
+    async def _check(self, email: str, password: str, known: Credentials | None, client: Client) -> None:
+        familiarity = known.familiarity if known else Familiarity.NOTHING
+        async with self._throttle.attempt(email, client, familiarity) as attempt:
+            attempt.wrong = not await self._passwords.verify(password, known.password_hash if known else None)
+        if attempt.wrong:
+            raise PalaverError(UNAUTHENTICATED, "the email or the password is wrong")
 
     async def refresh(self, form: Refresh) -> TokenPair:
         """The session's next pair of tokens; the same again where a client repeats itself.
@@ -196,3 +202,12 @@ class Sessions:
             user_id=user_id,
             session_id=UUID(bytes=session.id),
         )
+
+
+def log_failure(email: str, known: Credentials | None, client: Client, error: PalaverError) -> None:
+    """One security event a failed sign-in. Neither email nor password is in it."""
+    reason = error.kind.code
+    if error.kind is UNAUTHENTICATED:
+        reason = "wrong_password" if known else "unknown_email"
+    who = {"user_id": text_from_id(known.user_id)} if known else {"email_hash": digest(email).hex()}
+    log.warning("sign_in_failed", **who, address=client.address[:64], reason=reason)

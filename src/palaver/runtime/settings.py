@@ -85,7 +85,15 @@ class AuthSettings(Section):
     hashing_queue: int = Field(
         200, ge=1, description="Passwords that may wait for hashing before more are refused."
     )
-    wrong_passwords_per_account: int = Field(10, ge=1, description="Wrong passwords a minute for an account.")
+    wrong_passwords_per_account: int = Field(
+        10, ge=1, description="Wrong passwords a minute for an account from one address or known device."
+    )
+    wrong_passwords_before_slowing: int = Field(
+        50,
+        ge=1,
+        description="Wrong passwords a minute for an account, from all unknown addresses together, before "
+        "sign-ins from unknown addresses are slowed.",
+    )
     wrong_passwords_per_address: int = Field(
         100, ge=1, description="Wrong passwords a minute from an address."
     )

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Connection, func, select
 
-from palaver.auth.domain import Session
+from palaver.auth.domain import Client, Session
 from palaver.auth.refresh_tokens import hash_of, new_salt, successor_of
 from palaver.auth.schema import refresh_tokens, revocations, sessions
 from palaver.auth.session_rows import (
@@ -37,7 +37,7 @@ def start(
     connection: Connection, owner: bytes, token: str, now: int = NOW, lives: int = 1_000, most: int = 100
 ) -> bytes:
     session = Session(new_id(), owner, now, now, now + lives, "an agent", "192.0.2.1")
-    add_session(connection, session, hash_of(token), most)
+    add_session(connection, session, Client("192.0.2.1", "an agent"), hash_of(token), most)
     return session.id
 
 
