@@ -309,18 +309,65 @@ async def guess(
     return await api.call("POST", path, pair, headers=come_from(address))
 
 
-async def test_wrong_passwords_of_an_account(strict_door: ApiClient) -> None:
-    """Anybody could try passwords until one fits; or a stranger could lock people out of other accounts."""
+async def test_wrong_passwords_of_an_account_from_an_address(strict_door: ApiClient) -> None:
+    """Anybody could try passwords until one fits; or a stranger could lock people out of their accounts."""
     api = strict_door
     email = await sign_up_from(api, "203.0.113.1")
     spared = await sign_up_from(api, "203.0.113.1")
     for number in range(WRONG_PASSWORDS):
-        assert (await guess(api, email, f"203.0.113.{10 + number}", old=bool(number % 2))).status == 401
+        assert (await guess(api, email, "203.0.113.30", old=bool(number % 2))).status == 401
     check_rate_limited(await guess(api, email.upper(), "203.0.113.30"))
-    check_rate_limited(await guess(api, email, "203.0.113.31", old=True))
+    check_rate_limited(await guess(api, email, "203.0.113.30", old=True))
     # Even the right one, or an attacker would learn which one it is
-    check_rate_limited(await guess(api, email, "203.0.113.32", PASSWORD))
+    check_rate_limited(await guess(api, email, "203.0.113.30", PASSWORD))
     assert (await guess(api, spared, "203.0.113.30", PASSWORD)).status == 201
+    for number in range(30):
+        await guess(api, email, "203.0.113.30")
+        answer = await guess(api, email, f"203.0.113.{40 + number}", PASSWORD, old=bool(number % 2))
+        assert answer.status in (200, 201)
+
+
+async def test_attack_from_many_addresses_keeps_nobody_out(strict_door: ApiClient) -> None:
+    """Who rents a crowd of machines could lock an account's owner out, or guess at full speed."""
+    api = strict_door
+    email = await sign_up_from(api, "203.0.113.3")
+    assert (await guess(api, email, "203.0.113.3", PASSWORD)).status == 201
+    attacking = [
+        asyncio.create_task(attack(api, email, [f"2001:db8:{run:x}:{n:x}::1" for n in range(40)]))
+        for run in range(1, 6)
+    ]
+    try:
+        async with asyncio.timeout(60):
+            while await slowed(api, email) < 1:
+                pass
+        for old in (False, True):
+            assert (await guess(api, email, "203.0.113.3", PASSWORD, old=old)).status in (200, 201)
+        began = time.monotonic()
+        while (answer := await guess(api, email, "203.0.113.99", PASSWORD)).status == 429:
+            assert time.monotonic() - began < 30, "the owner is locked out"
+            await asyncio.sleep(int(answer.headers["retry-after"]))
+        assert answer.status == 201
+        # A guesser's address has one try a minute
+        assert (await guess(api, email, "203.0.113.98")).status in (401, 429)
+        check_rate_limited(await guess(api, email, "203.0.113.98"))
+    finally:
+        for task in attacking:
+            task.cancel()
+        await asyncio.gather(*attacking, return_exceptions=True)
+
+
+async def attack(api: ApiClient, email: str, addresses: list[str]) -> None:
+    """Guesses from one address after the other, until cancelled."""
+    while True:
+        for address in addresses:
+            await guess(api, email, address)
+
+
+async def slowed(api: ApiClient, email: str) -> float:
+    """How many seconds a stranger's guess takes."""
+    began = time.monotonic()
+    await guess(api, email, f"2001:db8:ffff:{uuid.uuid4().hex[:4]}::1")
+    return time.monotonic() - began
 
 
 async def test_wrong_passwords_of_an_address(strict_door: ApiClient) -> None:

@@ -5,11 +5,13 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import jwt
 import pytest
@@ -21,8 +23,10 @@ from tests.harness.waiting import wait_until
 from tests.harness.websocket_client import WebSocketClient
 
 REVOKED_SECONDS = 2.0
+REPEAT_SECONDS = 10.0
 REVOKED = 4001
 RESTARTING = 1012
+SESSIONS = 100
 PEOPLE = 25
 SOCKETS_EACH = 20
 MESSAGES = 40
@@ -65,6 +69,40 @@ async def test_an_ended_session_loses_its_sockets(api: ApiClient, path: str) -> 
     assert (await other.v2("GET", "/users/me")).status == 200
 
 
+async def test_a_session_that_time_ends_loses_its_sockets(
+    shared_palaver: PalaverProcess, api: ApiClient
+) -> None:
+    """A device that was left in a drawer with its connection open would go on receiving for ever."""
+    bob = await api.sign_up()
+    other = await api.sign_in(bob.email)
+    async with bob.socket_v1() as old, bob.socket_v2() as new, other.socket_v2() as spared:
+        database = sqlite3.connect(shared_palaver.data_dir / "auth.db", isolation_level=None, timeout=10)
+        with contextlib.closing(database):
+            past = int(time.time() - 1) * 1_000_000
+            database.execute(
+                "UPDATE sessions SET expires_at = ? WHERE id = ?", [past, UUID(bob.session_id).bytes]
+            )
+        codes = await asyncio.gather(old.receive_close(5), new.receive_close(5))
+        assert codes == [REVOKED, REVOKED]
+        await check_ended(bob)
+        spared.send({"type": "ping", "id": "1"})
+        await spared.receive_type("pong")
+
+
+async def test_the_oldest_session_makes_room(api: ApiClient) -> None:
+    """A bot that signs in at each start would have thousands of sessions; or their sockets would live on."""
+    bob = await api.sign_up()
+    async with bob.socket_v2() as wire:
+        for _ in range(SESSIONS - 1):
+            last = await api.sign_in(bob.email)
+        wire.send({"type": "ping", "id": "1"})
+        await wire.receive_type("pong")
+        await api.sign_in(bob.email)
+        assert await wire.receive_close(5) == REVOKED
+    await check_ended(bob)
+    assert len((await last.v2("GET", "/sessions")).ok()["sessions"]) == SESSIONS
+
+
 async def test_another_ones_session_cannot_be_ended(api: ApiClient) -> None:
     """Anybody could sign anybody out."""
     bob, eve = await api.sign_up("Bob"), await api.sign_up("Eve")
@@ -94,27 +132,56 @@ async def test_tokens_rotate(api: ApiClient) -> None:
     assert (await refresh(api, bob.refresh_token)).status == 200
 
 
+async def refresh_as(generation: str, api: ApiClient, token: str) -> HttpResponse:
+    """The same by the generation's own path."""
+    if generation == "v2":
+        return await refresh(api, token)
+    return await api.call("PUT", "/auth/token", {"refresh_token": token})
+
+
 @pytest.mark.parametrize("generation", ["v1", "v2"])
 async def test_a_used_token_ends_its_session(api: ApiClient, generation: str) -> None:
     """A thief and the owner would share the session without anybody noticing."""
     bob = await api.sign_up()
     stolen = bob.refresh_token
-    bob.refresh_token = (await refresh(api, stolen)).ok()["refresh_token"]
+    for _ in range(2):
+        bob.refresh_token = (await refresh(api, bob.refresh_token)).ok()["refresh_token"]
     async with bob.socket_v2() as wire:
-        if generation == "v2":
-            again = await refresh(api, stolen)
-        else:
-            again = await api.call("PUT", "/auth/token", {"refresh_token": stolen})
-        assert again.status == 401
+        assert (await refresh_as(generation, api, stolen)).status == 401
         assert await wire.receive_close(REVOKED_SECONDS) == REVOKED
     await check_ended(bob)
 
 
-async def test_concurrent_refreshes_give_one_pair(api: ApiClient) -> None:
-    """Two pairs of one token would let a copy of it live on unnoticed."""
+@pytest.mark.parametrize("generation", ["v1", "v2"])
+async def test_a_token_that_is_used_late_ends_its_session(api: ApiClient, generation: str) -> None:
+    """A token that leaked into a backup would be good beside the owner's."""
     bob = await api.sign_up()
-    answers = await asyncio.gather(*(refresh(api, bob.refresh_token) for _ in range(5)))
-    assert sorted(answer.status for answer in answers) == [200, 401, 401, 401, 401]
+    stolen = bob.refresh_token
+    bob.refresh_token = (await refresh(api, stolen)).ok()["refresh_token"]
+    async with bob.socket_v2() as wire:
+        await asyncio.sleep(REPEAT_SECONDS + 0.5)
+        assert (await refresh_as(generation, api, stolen)).status == 401
+        assert await wire.receive_close(REVOKED_SECONDS) == REVOKED
+    await check_ended(bob)
+
+
+@pytest.mark.parametrize("generation", ["v1", "v2"])
+async def test_repeated_refreshes_give_one_pair(api: ApiClient, generation: str) -> None:
+    """Two tabs at once, or a phone that lost the answer, would sign their user out everywhere in the app."""
+    bob = await api.sign_up()
+    async with bob.socket_v2() as wire:
+        answers = await asyncio.gather(
+            *(refresh_as(generation, api, bob.refresh_token) for _ in range(5)),
+        )
+        answers.append(await refresh_as(generation, api, bob.refresh_token))
+        assert all(answer.ok() == answers[0].ok() for answer in answers)
+        pair = answers[0].json
+        assert pair["refresh_token"] != bob.refresh_token
+        bob.token = pair["access_token"]
+        assert (await bob.v2("GET", "/users/me")).status == 200
+        wire.send({"type": "ping", "id": "1"})
+        await wire.receive_type("pong")
+    assert (await refresh_as(generation, api, pair["refresh_token"])).status == 200
 
 
 # ---- keys ----

@@ -50,7 +50,9 @@ class FaultyServer:
     base_url: str = ""
     tokens: dict[str, str] = field(default_factory=dict)
     refresh_tokens: dict[str, str] = field(default_factory=dict)
+    refreshed: dict[str, str] = field(default_factory=dict)
     refreshes: int = 0
+    lost_refreshes: int = 0
     upgrades: int = 0
     histories: dict[str, list[frames.Message]] = field(default_factory=dict)
     client_ids: dict[tuple[str, str, str], int] = field(default_factory=dict)
@@ -127,10 +129,18 @@ class FaultyServer:
         return self.new_pair(str(uuid.uuid5(uuid.NAMESPACE_URL, (await request.json())["email"])))
 
     async def refresh(self, request: web.Request) -> web.Response:
-        """A refresh token is good for one use."""
+        """A refresh token is good for one use, and a repeat gets the same pair."""
         self.refreshes += 1
-        user_id = self.refresh_tokens.pop((await request.json())["refresh_token"], None)
-        return problem(401, "unauthenticated") if user_id is None else self.new_pair(user_id)
+        token = (await request.json())["refresh_token"]
+        if (user_id := self.refresh_tokens.pop(token, None)) is not None:
+            self.refreshed[token] = self.new_pair(user_id).text or ""
+        if self.lost_refreshes:
+            self.lost_refreshes -= 1
+            assert request.transport is not None
+            request.transport.abort()
+        if token not in self.refreshed:
+            return problem(401, "unauthenticated")
+        return web.Response(text=self.refreshed[token], content_type="application/json")
 
     async def list_chats(self, request: web.Request) -> web.Response:
         """All chats on one page."""

@@ -11,6 +11,7 @@ from palaver.contracts.ids import new_id
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
 KEY_ID = "first"
+TOKEN_SECONDS = 1_800
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Keys:
 
     def verifier(self) -> TokenVerifier:
         """A new verifier of the tokens."""
-        return TokenVerifier(self.fetch)
+        return TokenVerifier(self.fetch, TOKEN_SECONDS)
 
     def token(self, user_id: bytes, session_id: bytes | None = None, seconds: int = 600) -> str:
         """An access token of a session, by default of a new one. It expires in `seconds`."""

@@ -37,6 +37,7 @@ from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.fake_auth import FakeAuth, running_fake_auth
 from tests.harness.http_client import HttpClient, HttpResponse
+from tests.harness.keys import TOKEN_SECONDS
 
 BOB = UUID("01940b7e-5a02-7f11-a6c3-91d2b47f0e58")
 ALICE = UUID("01940b7e-2f63-7c1e-8d5a-3a1f0c9e7b21")
@@ -204,7 +205,7 @@ async def running_http_gateway(
         stack.push_async_callback(stream.stop)
         accounts = AuthClient(rest)
         revocations = Revocations(accounts, 600, lambda _session_id: None)
-        verifier = TokenVerifier(accounts.keys)
+        verifier = TokenVerifier(accounts.keys, TOKEN_SECONDS)
         services = Services(
             own,
             accounts,

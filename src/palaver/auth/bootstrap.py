@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
@@ -12,12 +12,13 @@ from palaver.auth import keys
 from palaver.auth.accounts import AccountRates, Accounts
 from palaver.auth.database import KIND, file_of
 from palaver.auth.keys import Keys
-from palaver.auth.login_throttle import LoginThrottle
+from palaver.auth.login_throttle import Budgets, LoginThrottle
 from palaver.auth.migrations import MIGRATIONS
 from palaver.auth.passwords import Passwords
 from palaver.auth.rest import QUIET_PATHS, Services, build_app
 from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
+from palaver.runtime.background import running
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
@@ -37,7 +38,11 @@ T = TypeVar("T")
 # How long a stopping auth waits for requests in flight
 GRACE_SECONDS = 5
 PRUNE_SECONDS = 600.0
+# Sockets of a session that nobody refreshed stay open for no longer than this, and a gateway's poll
+EXPIRY_SECONDS = 1.0
 MINUTE = 60.0
+# Wrong passwords of one address for an account that many addresses attack
+ATTACKED_A_MINUTE = 1
 # Longer than callers keep idle connections (30 s): a request on one that is being closed gets no response
 KEEP_ALIVE_SECONDS = 75
 
@@ -65,7 +70,10 @@ async def serve(
             access_log=settings.telemetry.access_log,
             quiet_paths=QUIET_PATHS,
         )
-        await stack.enter_async_context(running(prune_regularly(services.sessions), keep_log_small(file)))
+        sessions = services.sessions
+        await stack.enter_async_context(running(regularly(sessions.prune, PRUNE_SECONDS)))
+        await stack.enter_async_context(running(regularly(sessions.end_expired, EXPIRY_SECONDS)))
+        await stack.enter_async_context(running(keep_log_small(file)))
         server = await stack.enter_async_context(
             serving_http(
                 app,
@@ -92,17 +100,22 @@ async def build_services(
     stack.callback(passwords.close)
     signing_keys = Keys(database, settings.access_token_seconds, clock)
     await signing_keys.load()
-    # The keys are at hand: looking for a new one costs nothing that a forger could multiply
-    verifier = TokenVerifier(signing_keys.jwks, keys_seconds=0)
-    per_account = await start_limiter(settings, settings.wrong_passwords_per_account, stack)
-    per_address = await start_limiter(settings, settings.wrong_passwords_per_address, stack)
     rates = AccountRates(
         sign_ups=await start_limiter(settings, settings.sign_ups_per_address, stack),
         searches=await start_limiter(settings, settings.searches_per_user, stack),
         searches_of_address=await start_limiter(settings, settings.searches_per_address, stack),
         changes=await start_limiter(settings, settings.profile_changes_per_user, stack),
     )
-    throttle = LoginThrottle(per_account, per_address, clock)
+    # The keys are at hand: looking for a new one costs nothing that a forger could multiply
+    verifier = TokenVerifier(signing_keys.jwks, settings.access_token_seconds, keys_seconds=0)
+    await stack.enter_async_context(running(verifier.follow_keys()))
+    budgets = Budgets(
+        origins=await start_limiter(settings, settings.wrong_passwords_per_account, stack),
+        addresses=await start_limiter(settings, settings.wrong_passwords_per_address, stack),
+        accounts=await start_limiter(settings, settings.wrong_passwords_before_slowing, stack),
+        attacked=await start_limiter(settings, ATTACKED_A_MINUTE, stack),
+    )
+    throttle = LoginThrottle(budgets, clock)
     sessions = Sessions(database, passwords, signing_keys, throttle, verifier, settings)
     accounts = Accounts(database, passwords, sessions, rates, clock)
     return Services(accounts, sessions, signing_keys)
@@ -118,27 +131,15 @@ async def start_limiter(
     return limiter
 
 
-@contextlib.asynccontextmanager
-async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs `work` beside the block, and cancels it at its end."""
-    tasks = [asyncio.create_task(one) for one in work]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def prune_regularly(sessions: Sessions) -> None:
-    """Deletes old sessions now and then. Runs until cancelled."""
+async def regularly(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Does `work` again and again, until cancelled."""
     while True:
         try:
-            await sessions.prune()
+            await work()
         except Exception:
-            # What is left is deleted the next time
-            log.exception("pruning_failed")
-        await asyncio.sleep(PRUNE_SECONDS)
+            # What is left is done the next time
+            log.exception("upkeep_failed", work=work.__name__)
+        await asyncio.sleep(seconds)
 
 
 def migrate_database(settings: Settings) -> bool:
@@ -149,13 +150,14 @@ def migrate_database(settings: Settings) -> bool:
     return asyncio.run(write_once(settings, migrate, MIGRATIONS))
 
 
-def rotate_keys(settings: Settings) -> str:
+def rotate_keys(settings: Settings, revoke: bool = False) -> str:
     """Makes the key that signs from now on, and returns its id. A running auth notices within a second.
 
-    Tokens of the old one stay good until they expire. Raises `StartError`. Not from a running event loop.
+    Tokens of earlier ones stay good until they expire, or, with `revoke`, are refused from then on. Raises
+    `StartError`. Not from a running event loop.
     """
     migrate_database(settings)
-    return asyncio.run(write_once(settings, keys.rotate, now_us()))
+    return asyncio.run(write_once(settings, keys.rotate, now_us(), revoke))
 
 
 async def write_once(

@@ -1,4 +1,7 @@
-"""The Ed25519 keys that sign access tokens: one signs, retired ones verify until their last token expires."""
+"""The Ed25519 keys that sign access tokens: one signs, retired ones verify until their last token expires.
+
+Revoked ones do neither.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +21,8 @@ from palaver.runtime.tokens import ALGORITHM
 
 # Another process may rotate the keys: look this often, in seconds
 RELOAD_SECONDS = 0.5
+# Readers are told of so many revoked keys, the newest
+MOST_REVOKED = 1_000
 # Clocks differ, and a replica may sign with a retired key until it looks again
 MARGIN_SECONDS = 60
 
@@ -36,15 +41,17 @@ class Keys:
 
     def __init__(self, database: Database, access_token_seconds: int, clock: Callable[[], float]) -> None:
         self._database = database
+        self._access_token_seconds = access_token_seconds
         self._kept_us = (access_token_seconds + MARGIN_SECONDS) * 1_000_000
         self._clock = clock
         self._keys: list[SigningKey] = []
+        self._revoked: list[str] = []
         self._read_at = float("-inf")
 
     async def load(self) -> None:
         """Reads the keys now. All else reads them where they are older than `RELOAD_SECONDS`."""
         self._read_at = self._clock()
-        self._keys = await self._database.read(read_keys, now_us() - self._kept_us)
+        self._keys, self._revoked = await self._database.read(read_keys, now_us() - self._kept_us)
 
     async def signing(self) -> SigningKey:
         """The key that signs. Raises `unavailable` where there is none."""
@@ -58,9 +65,16 @@ class Keys:
         return bool(self._keys) and not self._keys[0].retired_at
 
     async def jwks(self) -> dict[str, Any]:
-        """The public keys of tokens that may be alive, as a JWKS document (RFC 7517 §5, RFC 8037 §2)."""
+        """The public keys of tokens that may be alive, as a JWKS document (RFC 7517 §5, RFC 8037 §2).
+
+        Members of ours: the ids of revoked keys, whose sockets end, and how long a token lives.
+        """
         await self._reload()
-        return {"keys": [jwk_of(key) for key in self._keys]}
+        return {
+            "keys": [jwk_of(key) for key in self._keys],
+            "revoked": self._revoked,
+            "access_token_seconds": self._access_token_seconds,
+        }
 
     async def _reload(self) -> None:
         if self._clock() - self._read_at >= RELOAD_SECONDS:
@@ -73,12 +87,17 @@ def jwk_of(key: SigningKey) -> dict[str, Any]:
     return {**public, "kid": key.kid, "use": "sig", "alg": ALGORITHM}
 
 
-def read_keys(connection: Connection, retired_after: int) -> list[SigningKey]:
-    """The key that signs, then those that were retired after a time, newest first."""
-    alive = or_(signing_keys.c.retired_at.is_(None), signing_keys.c.retired_at > retired_after)
-    newest_first = (signing_keys.c.retired_at.is_not(None), signing_keys.c.created_at.desc())
-    rows = connection.execute(select(signing_keys).where(alive).order_by(*newest_first))
-    return [SigningKey(row.kid, private_of_pem(row.private_pem), row.retired_at or 0) for row in rows]
+def read_keys(connection: Connection, retired_after: int) -> tuple[list[SigningKey], list[str]]:
+    """The key that signs, those that were retired after a time, newest first; and ids of revoked ones."""
+    retired, revoked = signing_keys.c.retired_at, signing_keys.c.revoked_at
+    newest_first = (retired.is_not(None), signing_keys.c.created_at.desc())
+    alive = select(signing_keys).where(revoked.is_(None), or_(retired.is_(None), retired > retired_after))
+    keys = [
+        SigningKey(row.kid, private_of_pem(row.private_pem), row.retired_at or 0)
+        for row in connection.execute(alive.order_by(*newest_first))
+    ]
+    gone = select(signing_keys.c.kid).where(revoked.is_not(None)).order_by(revoked.desc())
+    return keys, list(connection.execute(gone.limit(MOST_REVOKED)).scalars())
 
 
 def ensure_key(connection: Connection, now: int) -> None:
@@ -88,9 +107,15 @@ def ensure_key(connection: Connection, now: int) -> None:
         rotate(connection, now)
 
 
-def rotate(connection: Connection, now: int) -> str:
-    """Makes a key that signs from now on and retires the one before. Returns its id."""
+def rotate(connection: Connection, now: int, revoke: bool = False) -> str:
+    """Makes a key that signs from now on and retires the one before. Returns its id.
+
+    `revoke`: no earlier key is good any more. All of them lay in the database that a leak comes from.
+    """
     connection.execute(update(signing_keys).where(signing_keys.c.retired_at.is_(None)).values(retired_at=now))
+    if revoke:
+        earlier = update(signing_keys).where(signing_keys.c.revoked_at.is_(None))
+        connection.execute(earlier.values(revoked_at=now))
     private = Ed25519PrivateKey.generate()
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

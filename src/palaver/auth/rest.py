@@ -37,8 +37,9 @@ from palaver.runtime.tokens import Claims
 BODY_BYTES = 131_072
 MOST_FIELDS = 100
 MOST_USERS = 1_000
-# Every gateway polls revocations twice a second
-QUIET_PATHS = HEALTH_PATHS | {"/revocations"}
+KEYS_PATH = "/.well-known/jwks.json"
+# Every gateway polls revocations twice a second; all services that verify tokens poll keys every second
+QUIET_PATHS = HEALTH_PATHS | {"/revocations", KEYS_PATH}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -254,7 +255,7 @@ async def list_revocations(
     return contract.Revocations(session_ids=[UUID(bytes=one) for one in ended], position=position)
 
 
-@system.get("/.well-known/jwks.json")
+@system.get(KEYS_PATH)
 async def show_keys(services: ServicesDep) -> dict[str, Any]:
     """The public keys of access tokens."""
     return await services.keys.jwks()

@@ -55,9 +55,25 @@ sessions = Table(
     Column("address", String(64), nullable=False),
     # Null while it lives
     Column("ended_at", BigInteger),
+    # With it the refresh token that was used last gives the one that the session's holder has: a repeat gets
+    # the same answer, and no token is stored. Null before the first refresh
+    Column("successor_salt", LargeBinary(32)),
     Index("sessions_by_user", "user_id", "created_at"),
     Index("sessions_by_expiry", "expires_at"),
     Index("sessions_by_end", "ended_at"),
+    # Those that live, by when they end by themselves
+    Index("sessions_by_end_and_expiry", "ended_at", "expires_at"),
+    sqlite_with_rowid=False,
+)
+
+# Where an account was signed in from before: strangers' wrong passwords do not touch these
+known_devices = Table(
+    "known_devices",
+    metadata,
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    # SHA-256 of what it shows of itself
+    Column("device", LargeBinary(32), primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -95,4 +111,6 @@ signing_keys = Table(
     Column("created_at", BigInteger, nullable=False),
     # Null for the one that signs
     Column("retired_at", BigInteger),
+    # Null unless it may have leaked
+    Column("revoked_at", BigInteger),
 )

@@ -1,10 +1,14 @@
 """Statements about sessions: plain functions that run in a transaction of `runtime.sql`."""
 
+from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
-from palaver.auth.domain import Session
+from palaver.auth.device_rows import remember_device
+from palaver.auth.domain import Client, Session
+from palaver.auth.refresh_tokens import hash_of, successor_of
 from palaver.auth.schema import refresh_tokens, revocations, sessions
 from palaver.auth.user_rows import replace_password_hash
 from palaver.contracts.errors import SESSION_REVOKED, PalaverError
@@ -12,6 +16,7 @@ from palaver.contracts.errors import SESSION_REVOKED, PalaverError
 MOST_LISTED = 1_000
 MOST_REVOCATIONS = 1_000
 PRUNED_AT_ONCE = 500
+ENDED_AT_ONCE = 500
 
 _COLUMNS = (
     sessions.c.id,
@@ -32,15 +37,40 @@ class Refusal(Enum):
     REUSED = "reused"
 
 
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """The refresh token that a session's holder has from now on, and when it was issued."""
+
+    session: Session
+    token: str
+    issued_at: int
+
+
 def add_session(
-    connection: Connection, session: Session, token_hash: bytes, rehashed: tuple[str, str] | None = None
+    connection: Connection,
+    session: Session,
+    client: Client,
+    token_hash: bytes,
+    most: int,
+    rehashed: tuple[str, str] | None = None,
 ) -> None:
-    """Stores a session with its first refresh token. `rehashed`: the old and the new hash of the password."""
+    """Stores a session with its first refresh token, and ends the user's oldest beyond `most`.
+
+    The device is known from then on. `rehashed`: the old and the new hash of the password.
+    """
     row = {column.name: getattr(session, column.name) for column in _COLUMNS}
     connection.execute(insert(sessions), row)
     add_refresh_token(connection, session.id, token_hash, session.created_at)
+    remember_device(connection, session.user_id, client, session.created_at)
     if rehashed is not None:
         replace_password_hash(connection, session.user_id, *rehashed)
+    newest_first = (sessions.c.created_at.desc(), sessions.c.id.desc())
+    lives = (sessions.c.user_id == session.user_id, sessions.c.ended_at.is_(None))
+    # The new one itself stays, also where a clock was set back
+    others = select(sessions.c.id).where(*lives, sessions.c.id != session.id).order_by(*newest_first)
+    surplus = others.limit(ENDED_AT_ONCE).offset(most - 1)
+    for oldest in connection.execute(surplus).scalars().all():
+        end_session(connection, session.user_id, oldest, session.created_at)
 
 
 def add_refresh_token(connection: Connection, session_id: bytes, token_hash: bytes, now: int) -> None:
@@ -50,32 +80,52 @@ def add_refresh_token(connection: Connection, session_id: bytes, token_hash: byt
 
 
 def use_refresh_token(
-    connection: Connection, old_hash: bytes, new_hash: bytes, now: int, expires_at: int
-) -> Session | Refusal:
-    """Changes a token for the next one of its session.
+    connection: Connection, token: str, salt: bytes, now: int, expires_at: int, repeat_us: int
+) -> Successor | Refusal:
+    """Changes a token for the next one of its session, which `salt` makes.
 
-    A used one ends the session: either its holder or a thief has the other copy. That is why a refusal is
-    returned and not raised, which would roll the end back.
+    A used one gives the same again for `repeat_us`. After that, or once the next one was used, it ends the
+    session: either its holder or a thief has the other copy. That is why a refusal is returned and not
+    raised, which would roll the end back.
     """
-    of_old = refresh_tokens.c.hash == old_hash
     both = refresh_tokens.join(sessions)
-    found = connection.execute(
-        select(*_COLUMNS, sessions.c.ended_at, refresh_tokens.c.used_at).select_from(both).where(of_old)
-    ).first()
+    extra = (sessions.c.ended_at, sessions.c.successor_salt, refresh_tokens.c.used_at)
+    of_token = refresh_tokens.c.hash == hash_of(token)
+    # Locked, where the engine does not let one transaction write at a time anyway
+    wanted = select(*_COLUMNS, *extra).select_from(both).where(of_token).with_for_update()
+    found = connection.execute(wanted).first()
     if found is None:
         return Refusal.UNKNOWN
     if found.ended_at is not None or found.expires_at <= now:
         return Refusal.ENDED
-    used = connection.execute(
-        update(refresh_tokens).where(of_old, refresh_tokens.c.used_at.is_(None)).values(used_at=now)
-    )
-    if used.rowcount == 0:
-        end_session(connection, found.user_id, found.id, now)
-        return Refusal.REUSED
-    add_refresh_token(connection, found.id, new_hash, now)
-    values = {"last_used_at": now, "expires_at": expires_at}
+    if found.used_at is not None:
+        repeated = repeated_successor(connection, found, token, now, repeat_us)
+        if repeated is None:
+            end_session(connection, found.user_id, found.id, now)
+        return repeated or Refusal.REUSED
+    connection.execute(update(refresh_tokens).where(of_token).values(used_at=now))
+    successor = successor_of(token, salt)
+    add_refresh_token(connection, found.id, hash_of(successor), now)
+    values = {"last_used_at": now, "expires_at": expires_at, "successor_salt": salt}
     connection.execute(update(sessions).where(sessions.c.id == found.id).values(values))
-    return Session(found.id, found.user_id, found.created_at, now, expires_at, found.agent, found.address)
+    session = Session(found.id, found.user_id, found.created_at, now, expires_at, found.agent, found.address)
+    return Successor(session, successor, now)
+
+
+def repeated_successor(
+    connection: Connection, used: Row[*tuple[Any, ...]], token: str, now: int, repeat_us: int
+) -> Successor | None:
+    """What the used token was changed for, where it may be given out again."""
+    # A clock that was set back must not open the time for a repeat again
+    if used.successor_salt is None or abs(now - used.used_at) > repeat_us:
+        return None
+    successor = successor_of(token, used.successor_salt)
+    # Of an older token there is no such successor; and one that was used has arrived
+    unused = (refresh_tokens.c.hash == hash_of(successor), refresh_tokens.c.used_at.is_(None))
+    issued_at = connection.execute(select(refresh_tokens.c.created_at).where(*unused)).scalar()
+    if issued_at is None:
+        return None
+    return Successor(Session(*used[: len(_COLUMNS)]), successor, issued_at)
 
 
 def require_session(connection: Connection, session_id: bytes, now: int) -> None:
@@ -106,6 +156,23 @@ def end_session(connection: Connection, user_id: bytes, session_id: bytes, now: 
         return False
     connection.execute(insert(revocations), {"session_id": session_id, "ended_at": now})
     return True
+
+
+def has_expired(connection: Connection, now: int) -> bool:
+    """Whether a session that was not ended yet has not been refreshed in time."""
+    return connection.execute(expired_sessions(now).limit(1)).first() is not None
+
+
+def end_expired(connection: Connection, now: int) -> None:
+    """Ends sessions that were not refreshed in time, `ENDED_AT_ONCE` of them: their sockets end too."""
+    for session_id, user_id in connection.execute(expired_sessions(now).limit(ENDED_AT_ONCE)).all():
+        end_session(connection, user_id, session_id, now)
+
+
+def expired_sessions(now: int) -> Select[bytes, bytes]:
+    """Id and user of the sessions that time alone has ended."""
+    over = (sessions.c.ended_at.is_(None), sessions.c.expires_at <= now)
+    return select(sessions.c.id, sessions.c.user_id).where(*over)
 
 
 def read_revocations(connection: Connection, after: int) -> tuple[list[bytes], int]:

@@ -1,7 +1,5 @@
 """Signing in, staying signed in, and signing out."""
 
-import hashlib
-import secrets
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
@@ -9,18 +7,22 @@ from uuid import UUID
 from prometheus_client import Counter
 from sqlalchemy import Connection
 
-from palaver.auth import session_rows, user_rows
+from palaver.auth import session_rows
+from palaver.auth.credential_rows import Credentials, read_password
+from palaver.auth.devices import Familiarity, digest
 from palaver.auth.domain import Client, Session, check_hashable, normalise_email
 from palaver.auth.keys import Keys
 from palaver.auth.login_throttle import LoginThrottle
 from palaver.auth.passwords import Passwords
+from palaver.auth.refresh_tokens import hash_of, new_refresh_token, new_salt
 from palaver.auth.session_rows import Refusal
 from palaver.contracts.accounts import Refresh, SignIn, TokenPair
 from palaver.contracts.errors import NOT_FOUND, SESSION_REVOKED, UNAUTHENTICATED, PalaverError
-from palaver.contracts.ids import new_id
+from palaver.contracts.ids import new_id, text_from_id
 from palaver.contracts.times import now_us
 from palaver.runtime.settings import AuthSettings
 from palaver.runtime.sql.database import Database
+from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
@@ -60,55 +62,67 @@ class Sessions:
 
         Raises `invalid`, `unauthenticated`, `rate_limited`, `overloaded`.
         """
-        email = normalise_email(form.email)
-        check_hashable(form.password)
-        try:
-            user_id, known = await self._authenticate(email, form.password, client)
-        except PalaverError as error:
-            _sign_ins.labels(error.kind.code).inc()
-            raise
-        new_hash = await self._passwords.rehash(form.password, known)
+        known = await self._authenticate(form, client)
+        new_hash = await self._passwords.rehash(form.password, known.password_hash)
         now = now_us()
         session = Session(
-            new_id(), user_id, now, now, self._expiry(now), client.agent[:400], client.address[:64]
+            new_id(), known.user_id, now, now, self._expiry(now), client.agent[:400], client.address[:64]
         )
-        refresh_token = secrets.token_urlsafe(32)
-        rehashed = (known, new_hash) if new_hash else None
-        await self._database.write(session_rows.add_session, session, hash_of(refresh_token), rehashed)
+        refresh_token = new_refresh_token()
+        rehashed = (known.password_hash, new_hash) if new_hash else None
+        await self._database.write(
+            session_rows.add_session,
+            session,
+            client,
+            hash_of(refresh_token),
+            self._settings.sessions_per_user,
+            rehashed,
+        )
         _sign_ins.labels("ok").inc()
         return await self._pair(session, refresh_token, now)
 
-    async def _authenticate(self, email: str, password: str, client: Client) -> tuple[bytes, str]:
-        """The id of the user with this email and password, and the password's hash."""
-        async with self._throttle.attempt(email, client.address) as attempt:
-            found = await self._check(email, password)
-            attempt.wrong = found is None
-        if found is None:
-            raise PalaverError(UNAUTHENTICATED, "the email or the password is wrong")
-        return found
+    async def _authenticate(self, form: SignIn, client: Client) -> Credentials:
+        """Whose email and password these are."""
+        email, known = form.email, None
+        try:
+            email = normalise_email(form.email)
+            check_hashable(form.password)
+            known = await self._database.read(read_password, email, client)
+            await self._check(email, form.password, known, client)
+        except PalaverError as error:
+            _sign_ins.labels(error.kind.code).inc()
+            log_failure(email, known, client, error)
+            raise
+        assert known is not None
+        return known
 
-    async def _check(self, email: str, password: str) -> tuple[bytes, str] | None:
-        known = await self._database.read(user_rows.read_password, email)
-        is_right = await self._passwords.verify(password, known[1] if known else None)
-        return known if is_right else None
+    async def _check(self, email: str, password: str, known: Credentials | None, client: Client) -> None:
+        familiarity = known.familiarity if known else Familiarity.NOTHING
+        async with self._throttle.attempt(email, client, familiarity) as attempt:
+            attempt.wrong = not await self._passwords.verify(password, known.password_hash if known else None)
+        if attempt.wrong:
+            raise PalaverError(UNAUTHENTICATED, "the email or the password is wrong")
 
     async def refresh(self, form: Refresh) -> TokenPair:
-        """The session's next pair of tokens. Raises `unauthenticated`, `session_revoked`."""
-        token = secrets.token_urlsafe(32)
+        """The session's next pair of tokens; the same again where a client repeats itself.
+
+        Raises `unauthenticated`, `session_revoked`.
+        """
         now = now_us()
         found = await self._database.write(
             session_rows.use_refresh_token,
-            hash_of(form.refresh_token),
-            hash_of(token),
+            form.refresh_token,
+            new_salt(),
             now,
             self._expiry(now),
+            int(self._settings.refresh_repeat_seconds * SECOND),
         )
         _refreshes.labels(found.value if isinstance(found, Refusal) else "ok").inc()
         if found is Refusal.UNKNOWN:
             raise PalaverError(UNAUTHENTICATED, "the refresh token is not valid")
         if isinstance(found, Refusal):
             raise PalaverError(SESSION_REVOKED, "the session has ended: sign in again")
-        return await self._pair(found, token, now)
+        return await self._pair(found.session, found.token, found.issued_at)
 
     async def verify(self, access_token: str) -> Claims:
         """The claims of a good token; that its session lives is checked by `read` and `write`.
@@ -154,6 +168,11 @@ class Sessions:
         """The sessions that ended after a position, and the position to go on from."""
         return await self._database.read(session_rows.read_revocations, after)
 
+    async def end_expired(self) -> None:
+        """Ends the sessions that were not refreshed in time."""
+        while await self._database.read(session_rows.has_expired, now_us()):
+            await self._database.write(session_rows.end_expired, now_us())
+
     async def prune(self) -> None:
         """Deletes tokens and sessions that cannot be used or read any more."""
         access = self._settings.access_token_seconds + MARGIN_SECONDS
@@ -167,21 +186,28 @@ class Sessions:
     def _expiry(self, now: int) -> int:
         return now + self._settings.refresh_token_seconds * SECOND
 
-    async def _pair(self, session: Session, refresh_token: str, now: int) -> TokenPair:
+    async def _pair(self, session: Session, refresh_token: str, issued_at: int) -> TokenPair:
+        """The pair as it was issued then: of a repeat, each is the one that was given first."""
         user_id = UUID(bytes=session.user_id)
         bind_field("user_id", str(user_id))
         key = await self._keys.signing()
-        seconds = self._settings.access_token_seconds
-        claims = Claims(session.user_id, session.id, now // SECOND, now // SECOND + seconds)
+        begins = issued_at // SECOND
+        # An access token does not outlive its session
+        ends = min(begins + self._settings.access_token_seconds, session.expires_at // SECOND)
+        claims = Claims(session.user_id, session.id, begins, ends)
         return TokenPair(
             access_token=sign_token(claims, key.private, key.kid),
             refresh_token=refresh_token,
-            expires_in=seconds,
+            expires_in=ends - begins,
             user_id=user_id,
             session_id=UUID(bytes=session.id),
         )
 
 
-def hash_of(token: str) -> bytes:
-    """What is stored of a refresh token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+def log_failure(email: str, known: Credentials | None, client: Client, error: PalaverError) -> None:
+    """One security event a failed sign-in. Neither email nor password is in it."""
+    reason = error.kind.code
+    if error.kind is UNAUTHENTICATED:
+        reason = "wrong_password" if known else "unknown_email"
+    who = {"user_id": text_from_id(known.user_id)} if known else {"email_hash": digest(email).hex()}
+    log.warning("sign_in_failed", **who, address=client.address[:64], reason=reason)

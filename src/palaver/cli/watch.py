@@ -4,17 +4,14 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from palaver.cli.options import AsJson, Config, DataDir
+from palaver.cli.options import AsJson, Config, DataDir, settings_of
 from palaver.contracts.errors import INVALID, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.contracts.seqs import LAST_SEQ
-from palaver.runtime.settings import Settings, load_settings
-from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.trace_context import parse_traceparent
 
 # Lines that `palaver logs` shows where nothing else bounds them
@@ -116,15 +113,6 @@ def reported_mistakes() -> Iterator[None]:
     except PalaverError as error:
         typer.echo(f"palaver: {error.message}", err=True)
         raise typer.Exit(MISUSE if error.kind is INVALID else 1) from None
-
-
-def settings_of(config: Path | None, data_dir: Path | None) -> Settings:
-    """The settings, with the data directory of the option. Raises `StartError` where that is none."""
-    settings = load_settings(config)
-    settings.data_dir = (data_dir or settings.data_dir).expanduser()
-    if not settings.data_dir.is_dir():
-        raise StartError(f"there is no data directory {settings.data_dir} (--data-dir)")
-    return settings
 
 
 def parse_trace_id(text: str) -> str:

@@ -27,6 +27,8 @@ from palaver.contracts.errors import (
 )
 
 ANSWER_SECONDS = 30.0
+# Of a refresh: one whose answer was lost is repeated while the server still gives the same pair, for 10 s
+REFRESH_ANSWER_SECONDS = 3.0
 # A call that may be repeated is repeated for so long: a server that restarts is back by then.
 REPEAT_SECONDS = 15.0
 LONGEST_PAUSE_SECONDS = 2.0
@@ -73,8 +75,7 @@ class Rest:
         """The HTTP connections, opened on first use."""
         if self._session is None or self._session.closed:
             agent = f"palaver-client/{palaver.__version__}"
-            timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
-            self._session = aiohttp.ClientSession(headers={"User-Agent": agent}, timeout=timeout)
+            self._session = aiohttp.ClientSession(headers={"User-Agent": agent})
         return self._session
 
     async def close(self) -> None:
@@ -120,7 +121,15 @@ class Rest:
     async def _refresh(self, old: Tokens) -> str:
         body = {"refresh_token": old.refresh_token}
         try:
-            new = await self.call("POST", "/v2/sessions/refresh", Tokens, body=body, signed=False)
+            new = await self.call(
+                "POST",
+                "/v2/sessions/refresh",
+                Tokens,
+                body=body,
+                signed=False,
+                repeat=True,
+                answer_seconds=REFRESH_ANSWER_SECONDS,
+            )
         except PalaverError as error:
             if error.kind.http != UNAUTHENTICATED.http:
                 raise
@@ -148,6 +157,7 @@ class Rest:
         headers: Mapping[str, str] | None = None,
         signed: bool = True,
         repeat: bool = False,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> Answer:
         """One request and its answer's body. `repeat`: doing it twice has the effect of once.
 
@@ -157,7 +167,9 @@ class Rest:
         end = time.monotonic() + (REPEAT_SECONDS if repeat else 0.0)
         while True:
             try:
-                return await self._call_signed(method, path, answer, body, query, headers, signed=signed)
+                return await self._call_signed(
+                    method, path, answer, body, query, headers, answer_seconds, signed=signed
+                )
             except PalaverError as error:
                 pause = backoff.pause_after(retry_after=error.retry_after)
                 if error.kind.http not in _AWAY or time.monotonic() + pause > end:
@@ -172,6 +184,7 @@ class Rest:
         body: object,
         query: Query | None,
         headers: Mapping[str, str] | None,
+        seconds: float,
         *,
         signed: bool,
     ) -> Answer:
@@ -181,16 +194,16 @@ class Rest:
         if data is not None:
             sent["Content-Type"] = "application/json"
         if not signed:
-            return await self._exchange(method, path, answer, data, given, sent)
+            return await self._exchange(method, path, answer, data, given, sent, seconds)
         token = await self.token()
         try:
-            return await self._exchange(method, path, answer, data, given, sent | bearer(token))
+            return await self._exchange(method, path, answer, data, given, sent | bearer(token), seconds)
         except PalaverError as error:
             if error.kind.http != UNAUTHENTICATED.http:
                 raise
         # Refused before anything was done: whatever it is, it may be sent again with a newer token
         token = await self.refresh(token)
-        return await self._exchange(method, path, answer, data, given, sent | bearer(token))
+        return await self._exchange(method, path, answer, data, given, sent | bearer(token), seconds)
 
     async def _exchange(
         self,
@@ -200,10 +213,17 @@ class Rest:
         data: bytes | None,
         query: Mapping[str, str | int],
         headers: Mapping[str, str],
+        seconds: float,
     ) -> Answer:
         try:
             async with self.session.request(
-                method, self.base_url + path, data=data, params=query, headers=headers, allow_redirects=False
+                method,
+                self.base_url + path,
+                data=data,
+                params=query,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=seconds),
             ) as got:
                 text = await got.read()
         except (aiohttp.ClientError, TimeoutError) as error:

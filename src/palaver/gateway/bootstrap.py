@@ -20,6 +20,7 @@ from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
+from palaver.runtime.background import running
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
@@ -57,11 +58,10 @@ async def serve(
         ]
         channel = await stack.enter_async_context(open_channel(own.messenger_target))
         accounts = AuthClient(auth)
-        verifier = TokenVerifier(accounts.keys)
         registry = SocketRegistry(own)
-        revocations = Revocations(
-            accounts, settings.auth.access_token_seconds + LEEWAY_SECONDS, registry.close_session
-        )
+        token_seconds = settings.auth.access_token_seconds
+        verifier = TokenVerifier(accounts.keys, token_seconds, key_revoked=registry.close_key)
+        revocations = Revocations(accounts, token_seconds + LEEWAY_SECONDS, registry.close_session)
         outbox = Outbox()
         sends, reads = PendingSends(own.frames_in_flight, IN_FLIGHT_BYTES), PendingReads(outbox)
         fan_out = FanOut(registry, outbox)
@@ -95,6 +95,7 @@ async def serve(
         )
         await revocations.catch_up(CATCH_UP_SECONDS)
         await stack.enter_async_context(running(revocations.run()))
+        await stack.enter_async_context(running(verifier.follow_keys()))
         await sockets.start()
         options: dict[str, Any] = {
             "ws": sockets.protocol,
@@ -140,15 +141,3 @@ async def rest_client(url: str, seconds: float = 10.0) -> AsyncIterator[RestClie
         yield client
     finally:
         await client.close()
-
-
-@contextlib.asynccontextmanager
-async def running(work: Any) -> AsyncIterator[None]:
-    """Runs `work` beside the block, and cancels it at its end."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

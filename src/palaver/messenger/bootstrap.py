@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
@@ -23,6 +23,7 @@ from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.messenger.user_rates import UserRates
+from palaver.runtime.background import running
 from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
@@ -62,7 +63,8 @@ async def serve(
         auth = RestClient(own.auth_url, AUTH_SECONDS)
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
-        verifier = TokenVerifier(keys.fetch)
+        verifier = TokenVerifier(keys.fetch, settings.auth.access_token_seconds)
+        await stack.enter_async_context(running(verifier.follow_keys()))
         rates = user_rates(own)
         engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), rates, own)
         use_cases = UseCases(store, UserDirectory(auth), engine, rates, own)
@@ -98,17 +100,6 @@ async def serve(
         await stopping.wait()
         log.info("stopping")
     log.info("stopped")
-
-
-@contextlib.asynccontextmanager
-async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs `work` beside the block, and cancels it at its end."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def user_rates(settings: MessengerSettings) -> UserRates:

@@ -14,5 +14,6 @@ def address_key(address: str) -> str:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             return str(found.ipv4_mapped)
-        return str(ipaddress.IPv6Network((found, 64), strict=False))
+        # A scope names an interface of this machine, and is the sender's to choose
+        return str(ipaddress.IPv6Network((int(found), 64), strict=False))
     return str(found)

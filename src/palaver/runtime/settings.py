@@ -105,6 +105,15 @@ class AuthSettings(Section):
     refresh_token_seconds: int = Field(
         2_592_000, ge=60, description="How long a session lives without being refreshed."
     )
+    refresh_repeat_seconds: float = Field(
+        10.0,
+        ge=0,
+        le=300,
+        description="How long a used refresh token gives the same pair again, unless the new one was used.",
+    )
+    sessions_per_user: int = Field(
+        100, ge=1, le=1_000, description="Most sessions of a user; a sign-in beyond them ends the oldest."
+    )
     argon2_time_cost: int = Field(2, ge=1, description="argon2id passes over the memory (RFC 9106).")
     argon2_memory_kib: int = Field(32_768, ge=8, description="argon2id memory, in KiB.")
     argon2_parallelism: int = Field(1, ge=1, description="argon2id lanes.")
@@ -115,7 +124,15 @@ class AuthSettings(Section):
     hashing_queue_per_address: int = Field(
         100, ge=1, description="Passwords of one address that may wait for hashing before more are refused."
     )
-    wrong_passwords_per_account: int = Field(10, ge=1, description="Wrong passwords a minute for an account.")
+    wrong_passwords_per_account: int = Field(
+        10, ge=1, description="Wrong passwords a minute for an account from one address or known device."
+    )
+    wrong_passwords_before_slowing: int = Field(
+        50,
+        ge=1,
+        description="Wrong passwords a minute for an account, from all unknown addresses together, before "
+        "sign-ins from unknown addresses are slowed.",
+    )
     wrong_passwords_per_address: int = Field(
         100, ge=1, description="Wrong passwords a minute from an address."
     )

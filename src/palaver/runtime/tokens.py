@@ -15,13 +15,18 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from palaver.contracts.errors import UNAUTHENTICATED, UNAVAILABLE, PalaverError
+from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.error_texts import error_text
 
 ALGORITHM = "EdDSA"
 ISSUER = "palaver"
 LEEWAY_SECONDS = 2
+# Clocks of two machines differ by less; a token of a later time was not signed by auth
+FUTURE_SECONDS = 30
 # A forged key id must not make every bad token a call to auth: look for new keys this often at most.
 KEYS_SECONDS = 1.0
+# A revoked key is good for no longer than this, and what auth itself needs to notice
+FOLLOW_SECONDS = 1.0
 CACHED_TOKENS = 20_000
 
 Keys = dict[str, Ed25519PublicKey]
@@ -50,23 +55,34 @@ def sign_token(claims: Claims, key: Ed25519PrivateKey, key_id: str) -> str:
 
 
 class TokenVerifier:
-    """Verifies tokens, remembering those that it has seen, until they expire.
+    """Verifies tokens, remembering those that it has seen, until they expire or their key goes.
 
-    `fetch_keys` gets auth's JWKS document; it is called when a token names a key that is not known yet, once
-    in `keys_seconds` at most.
+    `fetch_keys` gets auth's JWKS document. It is called by `follow_keys`, and when a token names a key that
+    is not known yet, for that once in `keys_seconds` at most. `token_seconds`: how long a token lives, where
+    the document does not say it. `key_revoked` is called with the id of each key that auth has revoked, once.
     """
 
     def __init__(
         self,
         fetch_keys: Callable[[], Awaitable[dict[str, Any]]],
+        token_seconds: int,
         clock: Callable[[], float] = time.time,
         keys_seconds: float = KEYS_SECONDS,
+        *,
+        ticks: Callable[[], float] = time.monotonic,
+        key_revoked: Callable[[str], None] | None = None,
     ) -> None:
+        """`clock`: seconds since the epoch, as tokens have them. `ticks`: of a clock that does not jump."""
         self._fetch_keys = fetch_keys
+        self._token_seconds = token_seconds
         self._keys_seconds = keys_seconds
         self._clock = clock
+        self._ticks = ticks
+        self._key_revoked = key_revoked
+        self._document: dict[str, Any] | None = None
         self._keys: Keys = {}
-        self._fetched_at = 0.0
+        self._revoked: frozenset[str] = frozenset()
+        self._looked_at = self._fetched_at = float("-inf")
         self._fetching = asyncio.Lock()
         self._away = False
         self._seen: OrderedDict[str, Claims] = OrderedDict()
@@ -86,11 +102,37 @@ class TokenVerifier:
         if good_at is None and (claims := self.verify_known(token)) is not None:
             return claims
         key = await self._key_of(token)
-        claims = read_token(token, key, self._clock() if good_at is None else good_at)
+        claims = read_token(token, key, self._clock() if good_at is None else good_at, self._token_seconds)
         self._seen[token] = claims
         if len(self._seen) > CACHED_TOKENS:
             self._seen.popitem(last=False)
         return claims
+
+    def is_revoked(self, token: str) -> bool:
+        """Whether auth has revoked the key of a token that was good."""
+        return bool(self._revoked) and key_id_of(token) in self._revoked
+
+    async def follow_keys(self) -> None:
+        """Fetches the keys once in `FOLLOW_SECONDS`, until cancelled: one that was revoked goes at once."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            await self.refresh_keys()
+
+    async def refresh_keys(self) -> None:
+        """Fetches the keys. Where that fails those that are known stay, but not for ever."""
+        async with self._fetching:
+            was_away = self._away
+            try:
+                await self._fetch()
+            except Exception as error:
+                # An auth that is just coming up is no reason for a warning
+                if not was_away and self._document is not None:
+                    log.warning("keys_not_refreshed", cause=repr(error))
+        # Longer than any honest token lives that was issued before auth went away; what was revoked
+        # meanwhile is not known here
+        if self._ticks() - self._fetched_at > self._token_seconds + LEEWAY_SECONDS:
+            self._document, self._keys = None, {}
+            self._seen.clear()
 
     async def _key_of(self, token: str) -> Ed25519PublicKey:
         key_id = key_id_of(token)
@@ -108,13 +150,32 @@ class TokenVerifier:
         raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason="unknown key")
 
     async def _look_for_keys(self) -> None:
-        now = self._clock()
-        if 0 <= now - self._fetched_at < self._keys_seconds:
-            return
-        self._fetched_at = now
+        now = self._ticks()
+        if now - self._looked_at >= self._keys_seconds:
+            self._looked_at = now
+            await self._fetch()
+
+    async def _fetch(self) -> None:
+        began = self._ticks()
         self._away = True
-        self._keys = keys_from_jwks(await self._fetch_keys())
+        self._take(await self._fetch_keys())
         self._away = False
+        self._fetched_at = began
+
+    def _take(self, document: dict[str, Any]) -> None:
+        if document == self._document:
+            return
+        keys = keys_from_jwks(document)
+        revoked = frozenset(map(str, document.get("revoked", ())))
+        if any(keys.get(key_id) != key for key_id, key in self._keys.items()):
+            # Tokens of a key that has gone are among them
+            self._seen.clear()
+        self._document, self._keys = document, keys
+        self._token_seconds = int(document.get("access_token_seconds", self._token_seconds))
+        newly_revoked, self._revoked = revoked - self._revoked, revoked
+        if self._key_revoked is not None:
+            for key_id in newly_revoked:
+                self._key_revoked(key_id)
 
 
 def key_id_of(token: str) -> str:
@@ -125,10 +186,11 @@ def key_id_of(token: str) -> str:
         raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason="no header") from None
 
 
-def read_token(token: str, key: Ed25519PublicKey, now: float) -> Claims:
+def read_token(token: str, key: Ed25519PublicKey, now: float, token_seconds: int) -> Claims:
     """The claims of a token whose signature is good and which has not expired at `now`.
 
-    Raises `unauthenticated`.
+    Auth issues tokens for `token_seconds` at most: a longer one is forged, with a key that leaked. Raises
+    `unauthenticated`.
     """
     try:
         body = jwt.decode(
@@ -141,8 +203,8 @@ def read_token(token: str, key: Ed25519PublicKey, now: float) -> Claims:
         claims = Claims(
             UUID(body["sub"]).bytes,
             UUID(body["sid"]).bytes,
-            int(body["iat"]),
-            int(body["exp"]),
+            whole_seconds(body["iat"]),
+            whole_seconds(body["exp"]),
         )
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
         raise PalaverError(
@@ -150,7 +212,18 @@ def read_token(token: str, key: Ed25519PublicKey, now: float) -> Claims:
         ) from None
     if claims.expires_at + LEEWAY_SECONDS < now:
         raise PalaverError(UNAUTHENTICATED, "the access token has expired")
+    if claims.issued_at > now + FUTURE_SECONDS:
+        raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason="issued in the future")
+    if claims.expires_at - claims.issued_at > token_seconds + LEEWAY_SECONDS:
+        raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason="lives for too long")
     return claims
+
+
+def whole_seconds(value: Any) -> int:
+    """A time as auth writes it. Raises `ValueError`."""
+    if type(value) is not int:
+        raise ValueError("not a whole number of seconds")
+    return value
 
 
 def keys_from_jwks(document: dict[str, Any]) -> Keys:

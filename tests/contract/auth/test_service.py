@@ -16,6 +16,7 @@ from palaver.runtime.startup import StartError
 from tests.harness.auth_service import PASSWORD, AuthApi, running_auth, settings_of
 
 NOTICED_SECONDS = 1.0
+REVOKED_SECONDS = 5.0
 
 
 async def test_health_and_numbers(auth_api: AuthApi) -> None:
@@ -73,6 +74,24 @@ async def test_running_auth_notices_a_rotation(tmp_path: Path) -> None:
         for token in (pair["access_token"], new["access_token"]):
             assert (await auth_api.call("GET", "/users/me", token)).status == 200
         assert len((await auth_api.call("GET", "/.well-known/jwks.json")).json["keys"]) == 2
+
+
+async def test_running_auth_refuses_a_revoked_key(tmp_path: Path) -> None:
+    """Whoever has a leaked key could go on changing profiles and ending sessions of anybody."""
+    async with running_auth(tmp_path) as auth_api:
+        pair = await auth_api.signed_in_user("alice@email.com")
+        assert (await auth_api.call("GET", "/users/me", pair["access_token"])).status == 200
+        kid = await asyncio.to_thread(rotate_keys, settings_of(tmp_path), True)
+        end = time.monotonic() + REVOKED_SECONDS
+        while (answer := await auth_api.call("GET", "/users/me", pair["access_token"])).status == 200:
+            assert time.monotonic() < end, "the revocation was not noticed"
+            await asyncio.sleep(0.02)
+        assert answer.refusal[:2] == (401, "unauthenticated")
+        listed = (await auth_api.call("GET", "/.well-known/jwks.json")).json
+        assert [key["kid"] for key in listed["keys"]] == [kid]
+        # The session itself has not ended
+        fresh = await auth_api.refresh(pair["refresh_token"])
+        assert (await auth_api.call("GET", "/users/me", fresh.json["access_token"])).status == 200
 
 
 async def test_files_belong_to_the_owner_alone(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """Signing in, staying signed in and signing out, over private REST."""
 
 import asyncio
+import hashlib
 import sqlite3
+import time
 from pathlib import Path
+from uuid import UUID
 
 import bcrypt
+import jwt
 import pytest
+from structlog.testing import capture_logs
 
+from palaver.auth.login_throttle import SLOW_SECONDS
 from palaver.contracts.accounts import Session, TokenPair
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.auth_service import PASSWORD, AuthApi, running_auth
@@ -22,7 +28,7 @@ async def test_sign_in_gives_a_verifiable_pair(auth_api: AuthApi) -> None:
         found: dict[str, object] = (await auth_api.call("GET", "/.well-known/jwks.json")).json
         return found
 
-    claims = await TokenVerifier(keys).verify(pair.access_token)
+    claims = await TokenVerifier(keys, 1_800).verify(pair.access_token)
     assert (claims.user_id, claims.session_id) == (pair.user_id.bytes, pair.session_id.bytes)
     assert claims.expires_at - claims.issued_at == pair.expires_in == 1_800
 
@@ -67,28 +73,83 @@ async def test_refresh_rotates(auth_api: AuthApi) -> None:
         assert (await auth_api.call("GET", "/users/me", pair["access_token"])).status == 200
 
 
-async def test_used_refresh_token_ends_the_session(auth_api: AuthApi) -> None:
+@pytest.mark.parametrize("is_late", [True, False])
+async def test_used_refresh_token_ends_the_session(tmp_path: Path, is_late: bool) -> None:
     """Whoever stole a token could use it beside its owner for ever."""
-    first = await auth_api.signed_in_user("alice@email.com")
-    other = (await auth_api.sign_in("alice@email.com")).json
-    second = (await auth_api.refresh(first["refresh_token"])).json
-    assert (await auth_api.refresh(first["refresh_token"])).refusal[:2] == (401, "session_revoked")
-    assert (await auth_api.refresh(second["refresh_token"])).refusal[:2] == (401, "session_revoked")
-    for token in (first["access_token"], second["access_token"]):
-        assert (await auth_api.call("GET", "/users/me", token)).refusal[:2] == (401, "session_revoked")
-        change = await auth_api.call("PATCH", "/users/me", token, json={"city": "x"})
-        assert change.refusal[:2] == (401, "session_revoked")
-    assert (await auth_api.call("GET", "/users/me", other["access_token"])).status == 200
+    repeat = {"refresh_repeat_seconds": 0.2} if is_late else {}
+    async with running_auth(tmp_path, **repeat) as auth_api:
+        first = await auth_api.signed_in_user("alice@email.com")
+        other = (await auth_api.sign_in("alice@email.com")).json
+        second = (await auth_api.refresh(first["refresh_token"])).json
+        if is_late:
+            await asyncio.sleep(0.25)
+        else:
+            # Its successor has arrived, because it was used
+            second = (await auth_api.refresh(second["refresh_token"])).json
+        assert (await auth_api.refresh(first["refresh_token"])).refusal[:2] == (401, "session_revoked")
+        assert (await auth_api.refresh(second["refresh_token"])).refusal[:2] == (401, "session_revoked")
+        for token in (first["access_token"], second["access_token"]):
+            assert (await auth_api.call("GET", "/users/me", token)).refusal[:2] == (401, "session_revoked")
+            change = await auth_api.call("PATCH", "/users/me", token, json={"city": "x"})
+            assert change.refusal[:2] == (401, "session_revoked")
+        assert (await auth_api.call("GET", "/users/me", other["access_token"])).status == 200
 
 
-async def test_same_token_twice_at_once(auth_api: AuthApi) -> None:
-    """Of a stolen token and its original, used in one moment, both would live on."""
+async def test_same_token_twice_at_once_gives_one_pair(auth_api: AuthApi) -> None:
+    """Two tabs of a browser that wake up together would sign their user out."""
     for number in range(5):
         pair = await auth_api.signed_in_user(f"{number}@email.com")
-        answers = await asyncio.gather(*(auth_api.refresh(pair["refresh_token"]) for _ in range(2)))
-        assert sorted(answer.status for answer in answers) == [200, 401]
-        winner = next(answer.json for answer in answers if answer.status == 200)
-        assert (await auth_api.refresh(winner["refresh_token"])).refusal[:2] == (401, "session_revoked")
+        answers = await asyncio.gather(*(auth_api.refresh(pair["refresh_token"]) for _ in range(4)))
+        assert {answer.status for answer in answers} == {200}
+        assert all(answer.json == answers[0].json for answer in answers)
+        assert answers[0].json["refresh_token"] != pair["refresh_token"]
+        assert (await auth_api.refresh(answers[0].json["refresh_token"])).status == 200
+
+
+async def test_repeat_after_a_lost_answer_gives_the_same_pair(tmp_path: Path) -> None:
+    """A phone whose connection broke before the answer would have to sign in again; also across a restart."""
+    async with running_auth(tmp_path) as auth_api:
+        pair = await auth_api.signed_in_user("alice@email.com")
+        lost = (await auth_api.refresh(pair["refresh_token"])).json
+        await asyncio.sleep(1.1)
+    async with running_auth(tmp_path) as auth_api:
+        again = await auth_api.refresh(pair["refresh_token"])
+        assert (again.status, again.json) == (200, lost)
+        assert (await auth_api.call("GET", "/users/me", lost["access_token"])).status == 200
+        assert (await auth_api.refresh(lost["refresh_token"])).status == 200
+
+
+async def test_oldest_session_ends_beyond_the_most(tmp_path: Path) -> None:
+    """A script that signs in for each call would fill the database with sessions that nobody can list."""
+    async with running_auth(tmp_path, sessions_per_user=2) as auth_api:
+        pairs = [await auth_api.signed_in_user("alice@email.com")]
+        pairs += [(await auth_api.sign_in("alice@email.com")).json for _ in range(2)]
+        listed = (await auth_api.call("GET", "/sessions", pairs[2]["access_token"])).json["sessions"]
+        assert [one["id"] for one in listed] == [pairs[2]["session_id"], pairs[1]["session_id"]]
+        told = (await auth_api.call("GET", "/revocations")).json["session_ids"]
+        assert told == [pairs[0]["session_id"]]
+        assert (await auth_api.refresh(pairs[0]["refresh_token"])).refusal[1] == "session_revoked"
+
+
+async def test_session_that_time_ends_is_told(tmp_path: Path) -> None:
+    """Gateways would keep its sockets open for as long as the connection holds."""
+    async with running_auth(tmp_path) as auth_api:
+        pair = await auth_api.signed_in_user("alice@email.com")
+        spared = (await auth_api.sign_in("alice@email.com")).json
+        expire(tmp_path, pair["session_id"])
+        async with asyncio.timeout(5):
+            while not (told := (await auth_api.call("GET", "/revocations")).json["session_ids"]):  # noqa: ASYNC110 - auth is waited for
+                await asyncio.sleep(0.05)
+        assert told == [pair["session_id"]]
+        assert (await auth_api.call("GET", "/users/me", spared["access_token"])).status == 200
+
+
+async def test_access_token_does_not_outlive_its_session(tmp_path: Path) -> None:
+    """Where sessions are short, their tokens would be good after them wherever auth is not asked."""
+    async with running_auth(tmp_path, access_token_seconds=600, refresh_token_seconds=60) as auth_api:
+        pair = await auth_api.signed_in_user("alice@email.com")
+        body = jwt.decode(pair["access_token"], options={"verify_signature": False})
+        assert body["exp"] - body["iat"] == pair["expires_in"] == 60
 
 
 @pytest.mark.parametrize("token", ["", "made up", "\ud800", "x" * 10_000])
@@ -180,20 +241,67 @@ async def test_imported_password_is_renewed_at_sign_in(auth_api: AuthApi, tmp_pa
     database.close()
 
 
-async def test_wrong_passwords_are_limited_per_account(tmp_path: Path) -> None:
-    """Passwords could be guessed without end."""
+async def test_wrong_passwords_are_limited_per_account_and_address(tmp_path: Path) -> None:
+    """Passwords could be guessed without end; or a stranger's guesses would keep the owner out."""
+    thief, owner = {"x-client-address": "192.0.2.1"}, {"x-client-address": "192.0.2.2"}
     async with running_auth(tmp_path, wrong_passwords_per_account=3) as auth_api:
         await auth_api.sign_up("alice@email.com")
         await auth_api.sign_up("bob@email.com")
         answers = await asyncio.gather(
-            *(auth_api.sign_in("alice@email.com", "wrong password") for _ in range(10))
+            *(auth_api.sign_in("alice@email.com", "wrong password", thief) for _ in range(10))
         )
         assert sorted(answer.status for answer in answers) == [401] * 3 + [429] * 7
-        right = await auth_api.sign_in("Alice@email.com")
+        right = await auth_api.sign_in("Alice@email.com", headers=thief)
         assert right.refusal[:2] == (429, "rate_limited")
         assert 0 < right.json["retry_after"] <= 20
         assert 1 <= int(right.headers["retry-after"]) <= 20
-        assert (await auth_api.sign_in("bob@email.com")).status == 201
+        assert (await auth_api.sign_in("bob@email.com", headers=thief)).status == 201
+        for _ in range(5):
+            assert (await auth_api.sign_in("alice@email.com", headers=owner)).status == 201
+
+
+async def test_known_devices_are_spared_what_strangers_do(tmp_path: Path) -> None:
+    """An attack from many machines would slow the owner down at home, also after a restart of auth."""
+    own = {"x-client-address": "2001:db8:1:2::1", "x-client-agent": "a browser"}
+    async with running_auth(tmp_path) as auth_api:
+        await auth_api.sign_up("alice@email.com")
+        assert (await auth_api.sign_in("alice@email.com", headers=own)).status == 201
+    async with running_auth(tmp_path, wrong_passwords_before_slowing=1) as auth_api:
+        for number in range(2):
+            stranger = {"x-client-address": f"192.0.2.{number}"}
+            assert (await auth_api.sign_in("alice@email.com", "wrong password", stranger)).status == 401
+        began = time.monotonic()
+        at_home = own | {"x-client-address": "2001:db8:1:2::9"}
+        assert (await auth_api.sign_in("alice@email.com", headers=at_home)).status == 201
+        assert time.monotonic() - began < SLOW_SECONDS
+        elsewhere = own | {"x-client-address": "2001:db8:9::1"}
+        assert (await auth_api.sign_in("alice@email.com", headers=elsewhere)).status == 201
+        assert time.monotonic() - began >= SLOW_SECONDS
+
+
+async def test_each_failed_sign_in_is_one_event(tmp_path: Path) -> None:
+    """Operators could not see an attack, whom it is aimed at, and from where."""
+    client = {"x-client-address": "192.0.2.1"}
+    with capture_logs() as logs:
+        async with running_auth(tmp_path, wrong_passwords_per_account=1) as auth_api:
+            alice = (await auth_api.sign_up("alice@email.com")).json["id"]
+            await auth_api.sign_in("Alice@email.com", "wrong password", client)
+            await auth_api.sign_in("alice@email.com", "wrong password", client)
+            await auth_api.sign_in("Nobody@email.com", "wrong password", client)
+            await auth_api.sign_in("no email", "wrong password", client)
+            await auth_api.sign_in("alice@email.com")
+    events = [line for line in logs if line["event"] == "sign_in_failed"]
+    hashes = [hashlib.sha256(text).hexdigest() for text in (b"nobody@email.com", b"no email")]
+    assert [(line.get("user_id"), line.get("email_hash"), line["reason"]) for line in events] == [
+        (alice, None, "wrong_password"),
+        (alice, None, "rate_limited"),
+        (None, hashes[0], "unknown_email"),
+        (None, hashes[1], "invalid"),
+    ]
+    assert {line["address"] for line in events} == {"192.0.2.1"}
+    assert {line["log_level"] for line in events} == {"warning"}
+    assert "email.com" not in str(events).lower()
+    assert "wrong password" not in str(events)
 
 
 async def test_wrong_passwords_and_sign_ups_are_limited_per_address(tmp_path: Path) -> None:
@@ -272,8 +380,16 @@ async def test_session_ends_when_nobody_refreshes_it(tmp_path: Path) -> None:
     """A forgotten device would stay signed in for ever."""
     async with running_auth(tmp_path) as auth_api:
         pair = await auth_api.signed_in_user("alice@email.com")
-        database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
-        database.execute("UPDATE sessions SET expires_at = expires_at - 2592000 * 1000000")
-        database.close()
+        expire(tmp_path, pair["session_id"])
         assert (await auth_api.refresh(pair["refresh_token"])).refusal[1] == "session_revoked"
         assert (await auth_api.call("GET", "/users/me", pair["access_token"])).refusal[1] == "session_revoked"
+
+
+def expire(data_dir: Path, session_id: str) -> None:
+    """Sets a session back by as long as it lives."""
+    database = sqlite3.connect(data_dir / "auth.db", isolation_level=None)
+    database.execute(
+        "UPDATE sessions SET expires_at = expires_at - 2592000 * 1000000 WHERE id = ?",
+        [UUID(session_id).bytes],
+    )
+    database.close()

@@ -340,6 +340,16 @@ async def test_a_cancelled_caller_does_not_lose_the_new_tokens() -> None:
         assert server.refreshes == 1
 
 
+async def test_refresh_whose_answer_was_lost_is_repeated() -> None:
+    """A connection that breaks at the wrong moment would sign a bot out."""
+    async with running_server() as server, Client(server.base_url) as client:
+        await client.sign_in("me@x.org", PASSWORD)
+        server.expire_tokens()
+        server.lost_refreshes = 1
+        assert (await asyncio.wait_for(client.chats(), PATIENCE)).chats == []
+        assert server.refreshes == 2
+
+
 async def test_calls_that_may_be_repeated_outlive_a_restart() -> None:
     """A bot would stop at each restart of the server."""
     async with running_server(Faults(away=1.0)) as server, Client(server.base_url) as client:

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc.aio
@@ -14,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from palaver.contracts import messenger_pb2 as pb
-from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError
+from palaver.contracts.errors import INTERNAL, UNAUTHENTICATED, UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import GRACE_SECONDS, migrate_database, serve
 from palaver.messenger.migrations import MIGRATIONS
@@ -24,9 +25,12 @@ from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
 from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
 from tests.harness.fake_auth import FakeAuth, running_fake_auth
+from tests.harness.keys import Keys
 from tests.harness.message_pages import messages_in
 from tests.harness.messenger_service import Messenger, client_ids, open_channel, running_messenger
 from tests.harness.processes import ChildProcess
+
+REVOKED_SECONDS = 5.0
 
 
 async def ask(messenger: Messenger, path: str) -> tuple[int, str]:
@@ -64,6 +68,29 @@ async def test_a_restart_keeps_everything(tmp_path: Path) -> None:
             request = pb.ListMessagesRequest(chat_id=chat_id, limit=10)
             page = await messenger.call(alice, "ListMessages", request)
     assert [message.text for message in messages_in(page)] == ["very private"]
+
+
+async def refusal_of(messenger: Messenger, user: bytes, method: str, request: Any) -> PalaverError | None:
+    """The error that a call ends with, or None."""
+    try:
+        await messenger.call(user, method, request)
+    except PalaverError as error:
+        return error
+    return None
+
+
+async def test_a_revoked_key_is_refused_within_seconds(tmp_path: Path) -> None:
+    """Whoever has a leaked key and reaches the messenger would read all chats until it is restarted."""
+    async with running_fake_auth() as auth, running_messenger(auth, tmp_path) as messenger:
+        chat_id, alice = await greet(messenger)
+        auth.answers["GET /.well-known/jwks.json"] = {"keys": Keys().jwks["keys"], "revoked": []}
+        wanted = pb.GetChatRequest(chat_id=chat_id)
+        page = pb.ListMessagesRequest(chat_id=chat_id, limit=10)
+        async with asyncio.timeout(REVOKED_SECONDS):
+            for method, request in (("GetChat", wanted), ("ListMessages", page)):
+                while (refused := await refusal_of(messenger, alice, method, request)) is None:  # noqa: ASYNC110 - the messenger is waited for
+                    await asyncio.sleep(0.02)
+                assert refused.kind is UNAUTHENTICATED
 
 
 async def test_health_tells_what_is_lacking(tmp_path: Path) -> None:

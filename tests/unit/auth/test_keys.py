@@ -53,7 +53,24 @@ async def test_old_tokens_live_on_after_a_rotation(database: SqliteDatabase) -> 
     assert (old.kid, new.kid) == (first, second)
     assert await kids(keys) == [second, first]
     for key in (old, new):
-        assert await TokenVerifier(keys.jwks).verify(sign_token(claims, key.private, key.kid)) == claims
+        assert (
+            await TokenVerifier(keys.jwks, LIVES).verify(sign_token(claims, key.private, key.kid)) == claims
+        )
+
+
+async def test_revoking_ends_all_earlier_keys(database: SqliteDatabase) -> None:
+    """A leaked key, also one that was rotated before the leak was known, would sign good tokens for long."""
+    earlier = [await database.write(rotate, now_us()) for _ in range(2)]
+    keys = Keys(database, LIVES, time.monotonic)
+    await keys.load()
+    assert (await keys.jwks())["revoked"] == []
+    new = await database.write(rotate, now_us(), True)
+    await keys.load()
+    assert await kids(keys) == [new]
+    assert sorted((await keys.jwks())["revoked"]) == sorted(earlier)
+    last = await database.write(rotate, now_us())
+    await keys.load()
+    assert await kids(keys) == [last, new]
 
 
 async def test_retired_key_goes_when_its_last_token_has(database: SqliteDatabase) -> None:

@@ -107,6 +107,50 @@ def test_a_service_names_an_unwritable_directory(tmp_path: Path, command: str) -
     assert done.stderr == f"palaver: cannot write to data directory {tmp_path}/file: Not a directory\n"
 
 
+@pytest.mark.parametrize("command", ["migrate", "keys rotate", "keys rotate --revoke"])
+@pytest.mark.parametrize("made", [True, False])
+def test_a_wrong_directory_is_not_filled(tmp_path: Path, command: str, made: bool) -> None:
+    """An operator would be told that a leaked key is gone, of an empty database beside the real one."""
+    data_dir = tmp_path / "wrong"
+    if made:
+        data_dir.mkdir()
+    for done in (
+        run(*command.split(), "--data-dir", str(data_dir)),
+        run(*command.split(), PALAVER_DATA_DIR=str(data_dir)),
+    ):
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"palaver: there is no database {data_dir}/auth.db")
+        assert done.stderr.count("\n") == 1
+        assert done.stdout == ""
+    assert list(tmp_path.rglob("*")) == ([data_dir] if made else [])
+
+
+def test_an_empty_file_is_no_database(tmp_path: Path) -> None:
+    """A file that a failed copy left would become a database without accounts, and look well."""
+    (tmp_path / "auth.db").touch()
+    done = run("keys", "rotate", "--data-dir", str(tmp_path))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (tmp_path / "auth.db").stat().st_size == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["auth.db"]
+
+
+def test_databases_are_made_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Databases could not be prepared before the first start, nor keys changed by the directory's name."""
+    data_dir = str(tmp_path / "new")
+    made = run("migrate", "--create", "--data-dir", data_dir)
+    assert (made.returncode, made.stderr) == (0, "")
+    assert "auth: migrated" in made.stdout
+    again = run("migrate", "--data-dir", data_dir)
+    assert again.stdout == "auth: has the newest schema\nmessenger: has the newest schema\n"
+    rotated = run("keys", "rotate", "--data-dir", data_dir)
+    assert (rotated.returncode, rotated.stderr) == (0, "")
+    (tmp_path / "new" / "messenger.db").unlink()
+    alone = run("migrate", "--data-dir", data_dir)
+    assert alone.returncode == 0
+    assert f"messenger: there is no database {data_dir}/messenger.db" in alone.stdout
+    assert not (tmp_path / "new" / "messenger.db").exists()
+
+
 def test_the_command_line_imports_no_service() -> None:
     """Every start would pay for libraries that only other services use."""
     heavy = (

@@ -9,3 +9,4 @@ def test_household_is_one_address() -> None:
     assert address_key("2001:db8:1:2::1") != address_key("2001:db8:1:3::1")
     assert address_key("::ffff:192.0.2.1") == address_key("192.0.2.1") != address_key("192.0.2.2")
     assert address_key("not an address") == "not an address"
+    assert address_key("fe80::1%eth0") == address_key("fe80::1%eth1")

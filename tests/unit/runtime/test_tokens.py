@@ -13,11 +13,12 @@ from jwt.algorithms import OKPAlgorithm
 
 from palaver.contracts.errors import UNAUTHENTICATED, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.runtime.tokens import LEEWAY_SECONDS, Claims, TokenVerifier, sign_token
+from palaver.runtime.tokens import FUTURE_SECONDS, LEEWAY_SECONDS, Claims, TokenVerifier, sign_token
 
 NOW = 1_800_000_000
 KEY = Ed25519PrivateKey.generate()
 OTHER_KEY = Ed25519PrivateKey.generate()
+LIVES = 600
 CLAIMS = Claims(new_id(), new_id(), NOW, NOW + 60)
 
 
@@ -26,6 +27,8 @@ class Auth:
 
     def __init__(self, **keys: Ed25519PrivateKey) -> None:
         self.keys = keys
+        self.revoked: list[str] = []
+        self.lives = LIVES
         self.calls = 0
         self.away = False
 
@@ -36,7 +39,8 @@ class Auth:
         if self.away:
             raise PalaverError(UNAVAILABLE)
         public = {kid: OKPAlgorithm.to_jwk(key.public_key(), as_dict=True) for kid, key in self.keys.items()}
-        return {"keys": [{**jwk, "kid": kid} for kid, jwk in public.items()]}
+        keys = [{**jwk, "kid": kid} for kid, jwk in public.items() if kid not in self.revoked]
+        return {"keys": keys, "revoked": list(self.revoked), "access_token_seconds": self.lives}
 
 
 class Clock:
@@ -60,7 +64,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def verifier(auth: Auth, clock: Clock) -> TokenVerifier:
-    return TokenVerifier(auth.jwks, clock)
+    return TokenVerifier(auth.jwks, LIVES, clock, ticks=clock)
 
 
 async def refusal(verifier: TokenVerifier, token: str) -> PalaverError:
@@ -154,6 +158,9 @@ async def test_other_key_is_refused(verifier: TokenVerifier) -> None:
         {"sid": 7},
         {"iss": "else"},
         {"exp": "soon"},
+        {"exp": 1e999},
+        {"exp": str(NOW + 60)},
+        {"iat": True},
         {"iat": None},
         {"exp": None},
     ],
@@ -176,6 +183,102 @@ async def test_new_key_is_found(auth: Auth, verifier: TokenVerifier, clock: Cloc
     assert await verifier.verify(sign_token(CLAIMS, OTHER_KEY, "k2")) == CLAIMS
     again = Claims(new_id(), new_id(), NOW, NOW + 60)
     assert await verifier.verify(sign_token(again, KEY, "k1")) == again
+
+
+@pytest.mark.parametrize(
+    ("issued_at", "expires_at"),
+    [
+        (NOW, NOW + 100 * 365 * 86_400),
+        (NOW, NOW + LIVES + LEEWAY_SECONDS + 1),
+        (NOW + 100 * 365 * 86_400, NOW + 100 * 365 * 86_400 + 60),
+        (NOW + FUTURE_SECONDS + 1, NOW + FUTURE_SECONDS + 61),
+        (0, NOW + 60),
+        (-NOW, NOW + 60),
+    ],
+)
+async def test_lifetime_that_auth_does_not_give_is_refused(
+    verifier: TokenVerifier, issued_at: int, expires_at: int
+) -> None:
+    """One token forged with a key that leaked would read a user's chats for a hundred years."""
+    forged = sign_token(Claims(CLAIMS.user_id, CLAIMS.session_id, issued_at, expires_at), KEY, "k1")
+    assert (await refusal(verifier, forged)).kind is UNAUTHENTICATED
+
+
+async def test_clocks_may_differ_a_little(verifier: TokenVerifier) -> None:
+    """Everybody would be signed out where the gateway's clock is seconds behind auth's."""
+    ahead = Claims(new_id(), new_id(), NOW + FUTURE_SECONDS, NOW + FUTURE_SECONDS + LIVES)
+    assert await verifier.verify(sign_token(ahead, KEY, "k1")) == ahead
+
+
+async def test_lifetime_is_the_one_that_auth_names(auth: Auth, verifier: TokenVerifier) -> None:
+    """A lifetime that was set for auth alone would have every token refused by the others."""
+    long = Claims(new_id(), new_id(), NOW, NOW + 10 * LIVES)
+    auth.lives = 10 * LIVES
+    assert await verifier.verify(sign_token(long, KEY, "k1")) == long
+
+
+async def test_revoked_key_goes_with_the_tokens_that_were_seen(auth: Auth, clock: Clock) -> None:
+    """A token forged with a leaked key would stay good where it was seen before, and keep its sockets."""
+    revoked: list[str] = []
+    verifier = TokenVerifier(auth.jwks, LIVES, clock, ticks=clock, key_revoked=revoked.append)
+    forged, good = sign_token(CLAIMS, KEY, "k1"), sign_token(CLAIMS, OTHER_KEY, "k2")
+    auth.keys["k2"] = OTHER_KEY
+    for token in (forged, good):
+        await verifier.verify(token)
+    auth.revoked = ["k1"]
+    for _ in range(2):
+        await verifier.refresh_keys()
+    assert verifier.verify_known(forged) is None
+    assert (await refusal(verifier, forged)).kind is UNAUTHENTICATED
+    # Nor is it good for a socket that comes back
+    with pytest.raises(PalaverError):
+        await verifier.verify(forged, good_at=NOW)
+    assert await verifier.verify(good) == CLAIMS
+    assert revoked == ["k1"]
+    assert (verifier.is_revoked(forged), verifier.is_revoked(good)) == (True, False)
+
+
+async def test_key_that_changed_under_its_id_takes_its_tokens_along(
+    auth: Auth, verifier: TokenVerifier
+) -> None:
+    """After another database was put in place tokens of the old one would stay good."""
+    token = sign_token(CLAIMS, KEY, "k1")
+    await verifier.verify(token)
+    auth.keys["k1"] = OTHER_KEY
+    await verifier.refresh_keys()
+    assert (await refusal(verifier, token)).kind is UNAUTHENTICATED
+
+
+async def test_known_keys_are_good_without_auth_for_a_token_s_life(
+    auth: Auth, verifier: TokenVerifier, clock: Clock
+) -> None:
+    """A restart of auth would stop everybody; or a gateway that is cut off would trust a key for ever."""
+    token = sign_token(CLAIMS, KEY, "k1")
+    later = sign_token(Claims(new_id(), new_id(), NOW + LIVES, NOW + 2 * LIVES), KEY, "k1")
+    await verifier.verify(token)
+    auth.away = True
+    clock.now = NOW + 59
+    await verifier.refresh_keys()
+    assert await verifier.verify(token) == CLAIMS
+    clock.now = NOW + LIVES + LEEWAY_SECONDS
+    await verifier.refresh_keys()
+    await verifier.verify(later)
+    clock.now += 1
+    await verifier.refresh_keys()
+    assert verifier.verify_known(later) is None
+    assert (await refusal(verifier, later)).kind is UNAVAILABLE
+    auth.away = False
+    clock.now += 1
+    await verifier.verify(later)
+
+
+async def test_new_key_is_found_right_after_a_look(auth: Auth, verifier: TokenVerifier, clock: Clock) -> None:
+    """Whoever signs in just after a rotation would be refused for a second."""
+    await verifier.verify(sign_token(CLAIMS, KEY, "k1"))
+    clock.now += 5
+    await verifier.refresh_keys()
+    auth.keys["k2"] = OTHER_KEY
+    assert await verifier.verify(sign_token(CLAIMS, OTHER_KEY, "k2")) == CLAIMS
 
 
 async def test_unknown_keys_are_looked_for_once_a_second(

@@ -4,7 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
-from palaver.contracts.errors import PEER_SILENT, SESSION_REVOKED, SLOW_READER, ErrorKind, PalaverError
+from palaver.contracts.errors import (
+    PEER_SILENT,
+    SESSION_REVOKED,
+    SLOW_READER,
+    UNAUTHENTICATED,
+    ErrorKind,
+    PalaverError,
+)
 from palaver.contracts.ids import text_from_id
 from palaver.gateway import metrics
 from palaver.gateway.sockets.commands import FrameCodec
@@ -12,7 +19,7 @@ from palaver.gateway.sockets.socket import Socket, SocketHandler
 from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.telemetry.configuration import log
-from palaver.runtime.tokens import Claims
+from palaver.runtime.tokens import Claims, key_id_of
 
 # Looks at each socket, in a ping's time: silent for 2, it is pinged; for 4, it is closed.
 SWEEPS_A_PING = 2
@@ -118,6 +125,17 @@ class SocketRegistry:
         """Closes the sockets of a session that has ended."""
         for socket in [one for one in self.open.values() if one.session_id == session_id]:
             self.close(socket, SESSION_REVOKED)
+
+    def close_key(self, key_id: str) -> None:
+        """Closes the sockets that were opened with a token of a key that may have leaked."""
+        # Nearly all tokens of a key have the same header
+        key_of: dict[str, str] = {}
+        for socket in list(self.open.values()):
+            header = socket.token.partition(".")[0]
+            if header not in key_of:
+                key_of[header] = key_id_of(socket.token)
+            if key_of[header] == key_id:
+                self.close(socket, UNAUTHENTICATED)
 
     def _suspect_slow(self, socket: Socket) -> None:
         """Much waits for a socket. What was written in this turn has not even been offered to the network

@@ -4,7 +4,14 @@ import asyncio
 import time
 from typing import Any
 
-from palaver.contracts.errors import INTERNAL, RATE_LIMITED, RESTARTING, SESSION_REVOKED, PalaverError
+from palaver.contracts.errors import (
+    INTERNAL,
+    RATE_LIMITED,
+    RESTARTING,
+    SESSION_REVOKED,
+    UNAUTHENTICATED,
+    PalaverError,
+)
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.rates import GatewayRates
 from palaver.gateway.sockets.commands import Answer, Command, MoveReceipt, ResumeChats, Type
@@ -42,6 +49,7 @@ class SocketServer:
     ) -> None:
         self.settings = settings
         self._ended = ended
+        self._verifier = verifier
         self._registry = registry
         self._outbox = outbox
         self._fan_out = fan_out
@@ -77,6 +85,9 @@ class SocketServer:
         if self._ended.is_ended(socket.session_id):
             # Since it was admitted; whoever closes a session's sockets has not seen this one
             self._registry.close(socket, SESSION_REVOKED)
+            return
+        if self._verifier.is_revoked(socket.token):
+            self._registry.close(socket, UNAUTHENTICATED)
             return
         if self._outbox.is_open:
             self._outbox.batch.opens.append(opening_of(socket))

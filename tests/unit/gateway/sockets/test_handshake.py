@@ -13,7 +13,7 @@ from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.keys import Keys
+from tests.harness.keys import TOKEN_SECONDS, Keys
 from tests.harness.realtime import RevokedSessions
 from tests.harness.tracing import recording_spans
 
@@ -97,7 +97,7 @@ async def test_a_fault_of_ours_is_internal_and_kept() -> None:
     async def fetch() -> dict[str, object]:
         raise ValueError("secret")
 
-    door = Door(TokenVerifier(fetch))
+    door = Door(TokenVerifier(fetch, TOKEN_SECONDS))
     with recording_spans() as recorded:
         status, body = refusal(await door.decide("/v2/ws", door.keys.token(USER)))
     assert (status, body["code"]) == (500, "internal")

@@ -3,13 +3,15 @@
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from palaver.contracts.errors import ErrorKind
 from palaver.contracts.ids import new_id
 from palaver.gateway.generations.v2.socket import CodecV2
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.socket import Socket
 from palaver.runtime.settings import GatewaySettings
-from palaver.runtime.tokens import Claims
+from palaver.runtime.tokens import Claims, sign_token
 
 SETTINGS = GatewaySettings()
 
@@ -48,12 +50,13 @@ class Handler:
 
     def __init__(self, registry: SocketRegistry) -> None:
         self.handle_open = registry.add
+        self.handle_close = registry.remove
 
 
-def connect(registry: SocketRegistry) -> tuple[Socket, Connection]:
+def connect(registry: SocketRegistry, token: str = "") -> tuple[Socket, Connection]:
     """An open socket and its connection."""
     handler: Any = Handler(registry)
-    socket = registry.create(handler, CodecV2(SETTINGS), "", Claims(new_id(), new_id(), 0, 0))
+    socket = registry.create(handler, CodecV2(SETTINGS), token, Claims(new_id(), new_id(), 0, 0))
     connection: Any = Connection()
     socket.websocket.on_ws_connected(connection)
     return socket, connection
@@ -84,3 +87,28 @@ def test_a_write_that_fails_silences_nobody_else() -> None:
     second.write(b"y")
     registry.flush()
     assert (one.written, other.written) == ([b"b"], [b"xy"])
+
+
+async def test_sockets_of_a_revoked_key_are_closed_and_no_others() -> None:
+    """Whoever forged a token would go on listening after its key was revoked; or all would be cut off."""
+    registry = SocketRegistry(SETTINGS)
+    claims = Claims(new_id(), new_id(), 0, 60)
+    forged, good = (sign_token(claims, Ed25519PrivateKey.generate(), kid) for kid in ("old", "new"))
+    (first, _), (second, _), (spared, _) = (connect(registry, token) for token in (forged, forged, good))
+    for socket in (first, second, spared):
+        socket.websocket = Closing()  # type: ignore[assignment] # its close is what counts
+    registry.close_key("old")
+    assert [socket.websocket.closed_with for socket in (first, second, spared)] == [4001, 4001, 0]  # type: ignore[attr-defined] # see above
+
+
+class Closing:
+    """Keeps the code of its close."""
+
+    closed_with = 0
+
+    def close(self, kind: ErrorKind) -> None:
+        """See `WebSocket.close`."""
+        self.closed_with = kind.close
+
+    def abort(self) -> None:
+        """It is gone."""

@@ -86,7 +86,8 @@ async def sign_in(request: Request, pair: SignIn) -> Response:
     responses=problems(*WITH_BODY, 401),
 )
 async def refresh(request: Request, refresh: Refresh) -> Response:
-    """Changes a refresh token for a new pair. Using an old one again ends the session."""
+    """Changes a refresh token for a new pair. Repeated within 10 s it gives the same pair; later reuse of an
+    old token ends the session."""
     used = contract.Refresh(refresh_token=refresh.refresh_token)
     return answer_model(await services_of(request).auth.refresh(used, client_of(request)))
 
