@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 from palaver.gateway.sockets.server import SocketServer
-from palaver.gateway.sockets.websocket import HandshakeRequest
+from palaver.gateway.sockets.upgrade import HandshakeRequest
 
 
 def read_frames(written: bytes) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ from palaver.gateway import metrics
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.socket import SocketHandler
-from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_response
+from palaver.gateway.sockets.upgrade import HANDSHAKE_SECONDS, HandshakeRequest, http_response
+from palaver.gateway.sockets.websocket import WebSocket
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import ActiveSpan, tracer

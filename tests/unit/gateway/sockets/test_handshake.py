@@ -8,7 +8,8 @@ from palaver.contracts.ids import new_id, text_from_id
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.sockets.handshake import Handshakes
 from palaver.gateway.sockets.registry import SocketRegistry
-from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
+from palaver.gateway.sockets.upgrade import HandshakeRequest
+from palaver.gateway.sockets.websocket import WebSocket
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier

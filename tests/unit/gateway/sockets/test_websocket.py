@@ -9,13 +9,8 @@ import pytest
 import pytest_asyncio
 
 from palaver.contracts.errors import RESTARTING
-from palaver.gateway.sockets.websocket import (
-    HandshakeRequest,
-    UpgradeProtocol,
-    WebSocket,
-    http_response,
-    text_frame,
-)
+from palaver.gateway.sockets.upgrade import HandshakeRequest, UpgradeProtocol, http_response
+from palaver.gateway.sockets.websocket import WebSocket, text_frame
 from palaver.runtime.http.server import serving_http
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
 from tests.harness.realtime import HOST, respond_not_found
