@@ -2,20 +2,29 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from palaver.runtime.http.protocol import HttpProtocol
+
 
 class Server(uvicorn.Server):
-    """uvicorn that leaves signals to the service, which stops its parts in order.
+    """uvicorn that sweeps its connections once a second.
 
-    `port`: where it listens.
+    It leaves signals to the service, which stops its parts in order. `port`: where it listens.
     """
 
     port = 0
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        if counter % 10 == 0:
+            for connection in list(self.server_state.connections):
+                cast(HttpProtocol, connection).sweep()
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -24,7 +33,9 @@ class Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> AsyncIterator[Server]:
+async def serving_http(
+    app: ASGIApp, host: str, port: int, **options: Any
+) -> AsyncIterator[Server]:
     """Serves `app` until the block ends, then drains. Raises `OSError` where the port is taken."""
     config = uvicorn.Config(
         app,
@@ -35,7 +46,7 @@ async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> As
         server_header=False,
         # A request must not begin with what the one before it on its connection has bound
         reset_contextvars=True,
-        **{"loop": "none", "http": "httptools", "ws": "none", "lifespan": "off", **options},
+        **{"loop": "none", "http": HttpProtocol, "ws": "none", "lifespan": "off", **options},
     )
     server = Server(config)
     listener = config_socket(host, port)
@@ -54,9 +65,7 @@ async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> As
 
 
 def config_socket(host: str, port: int) -> Any:
-    """A listening socket. Raises `OSError`; uvicorn by itself would exit the process instead."""
-    import socket
-
+    """A socket to listen on. Raises `OSError`; uvicorn by itself would exit the process instead."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
