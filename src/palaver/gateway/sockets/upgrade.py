@@ -1,22 +1,29 @@
 """The upgrade to a WebSocket: the request that uvicorn hands over, and who gets the connection.
 
 picows gets it with the WebSocket that was decided on, or the client gets an HTTP response that refuses.
+picows sees a request of ours, because it refuses valid ones: RFC 6455 §4.2.1 is checked here.
 """
 
 import asyncio
+import base64
+import binascii
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from picows import WSAutoPingStrategy
 from picows.picows import WSProtocol  # type: ignore[attr-defined] # missing in the stubs
 
+from palaver.contracts.errors import MALFORMED, UPGRADE_REQUIRED, PalaverError
 from palaver.gateway.sockets.websocket import WebSocket
 
 HANDSHAKE_SECONDS = 10.0
+VERSION = "13"
+KEY_BYTES = 16
 READ_BUFFER_BYTES = 2048
 
 # picows makes a child logger a connection of a Logger, and none of an adapter
@@ -25,7 +32,7 @@ _logger = logging.LoggerAdapter(logging.getLogger("picows"), {})
 
 @dataclass(frozen=True, slots=True)
 class HandshakeRequest:
-    """An upgrade request."""
+    """An upgrade request. `headers`: names in lower case; the values of one name, joined by commas."""
 
     path: str
     query: dict[str, str]
@@ -73,9 +80,10 @@ class UpgradeProtocol(asyncio.Protocol):
     async def _respond(self, head: bytes) -> None:
         transport = self._transport
         assert transport is not None
-        decision = await self._decide(read_request(head, transport))
+        request = read_request(head, transport)
+        decision = await self._decide(request)
         if isinstance(decision, WebSocket):
-            self._hand_over(transport, decision, head)
+            self._hand_over(transport, decision, canonical_head(request.headers.get("sec-websocket-key", "")))
         else:
             transport.write(decision)
             transport.close()
@@ -119,15 +127,41 @@ def read_request(head: bytes, transport: asyncio.Transport) -> HandshakeRequest:
     line, *rest = head.decode("latin-1").split("\r\n")
     target = line.split(" ")[1]
     path, _, query = target.partition("?")
-    headers = {}
-    for header in rest:
+    headers: dict[str, str] = {}
+    for header in filter(None, rest):
         name, _, value = header.partition(":")
-        headers[name.lower()] = value.strip()
+        before = headers.get(name.lower())
+        headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
     peer = transport.get_extra_info("peername") or ("",)
     return HandshakeRequest(path, dict(parse_qsl(query)), headers, str(peer[0]))
 
 
-STATUS_TEXT = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
+def check_handshake(headers: Mapping[str, str]) -> None:
+    """Raises `upgrade_required` or `malformed` for what is no handshake of RFC 6455 §4.2.1.
+
+    What an upgrade is has been checked before it came here.
+    """
+    if headers.get("sec-websocket-version") != VERSION:
+        raise PalaverError(UPGRADE_REQUIRED, f"the version of WebSocket is {VERSION}")
+    try:
+        key = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise PalaverError(MALFORMED, f"`Sec-WebSocket-Key` is {KEY_BYTES} bytes in base64")
+
+
+def canonical_head(key: str) -> bytes:
+    """A handshake in the one form that picows understands."""
+    lines = (
+        "GET / HTTP/1.1",
+        "Host: gateway",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Version: {VERSION}",
+        f"Sec-WebSocket-Key: {key}",
+    )
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def http_response(
@@ -135,11 +169,14 @@ def http_response(
 ) -> bytes:
     """A whole HTTP/1.1 response that ends its connection."""
     lines = [
-        f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Error')}",
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         f"content-type: {content_type}",
         f"content-length: {len(body)}",
         "connection: close",
     ]
+    if status == HTTPStatus.UPGRADE_REQUIRED:
+        # RFC 6455 §4.4, RFC 9110 §7.8
+        lines += ["connection: upgrade", "upgrade: websocket", f"sec-websocket-version: {VERSION}"]
     if retry_after:
         lines.append(f"retry-after: {math.ceil(retry_after)}")
     if traceparent:
