@@ -88,11 +88,19 @@ def services_of(pid: int) -> dict[str, int]:
 
 
 def start_palaver(
-    directory: Path, *, env: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+    directory: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
+    open_files: int | None = None,
 ) -> PalaverProcess:
-    """Starts `palaver up ARGUMENTS` with `directory/data`, without waiting for it to be ready."""
+    """Starts `palaver up ARGUMENTS` with `directory/data`, without waiting for it to be ready.
+
+    `open_files`: the hard limit of open files of each process.
+    """
+    limited = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files)] if open_files else []
     return PalaverProcess.start(
-        [sys.executable, "-m", "palaver", "up", "--data-dir", str(directory / "data"), *arguments],
+        [*limited, sys.executable, "-m", "palaver", "up", "--data-dir", str(directory / "data"), *arguments],
         directory / "up.out",
         {**CHEAP_PASSWORDS, **(env or {})},
         own_session=True,
@@ -106,13 +114,17 @@ def running_palaver(
     env: Mapping[str, str] | None = None,
     rates: bool = False,
     arguments: Sequence[str] = ("--port", "0"),
+    open_files: int | None = None,
 ) -> Iterator[PalaverProcess]:
     """A Palaver that is ready, on free ports, with its data in `directory/data`, until the block ends.
 
     `rates`: whether it limits rates. `env`: settings. The same directory again finds the same data.
     """
     running = start_palaver(
-        directory, env=env, arguments=[*arguments, *(() if rates else ("--no-rate-limits",))]
+        directory,
+        env=env,
+        arguments=[*arguments, *(() if rates else ("--no-rate-limits",))],
+        open_files=open_files,
     )
     try:
         running.wait_for_output("Logs")

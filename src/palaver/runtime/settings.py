@@ -39,6 +39,17 @@ class GatewaySettings(Section):
     trusted_proxies: list[str] = Field(
         ["127.0.0.1"], description="Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."
     )
+    connections: int = Field(
+        20_000,
+        ge=1,
+        description="Most open connections, sockets included. Never more than the open files of the process "
+        "allow, of which a part is kept for connections to other services.",
+    )
+    connections_per_address: int = Field(
+        2_000,
+        ge=1,
+        description="Most open connections of one address; trusted proxies have no such bound.",
+    )
     body_bytes: int = Field(1_048_576, ge=1024, description="Largest HTTP request body, in bytes.")
     frame_bytes: int = Field(262_144, ge=1024, description="Largest socket message from a client, in bytes.")
     text_characters: int = Field(16_384, ge=1, description="Longest message text, in characters.")
