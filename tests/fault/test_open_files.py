@@ -74,7 +74,9 @@ def test_a_restarted_messenger_is_reached_while_clients_use_up_the_files(tmp_pat
         with pressing_clients(address, sent):
             wait_until(lambda: "connections_refused" in running.log("gateway"), "the gateway is full")
             running.wait_restarted("messenger", running.kill("messenger"))
-            wait_until(lambda: running.log("gateway").count("attached to the messenger") > 1, "attached again")
+            wait_until(
+                lambda: running.log("gateway").count("attached to the messenger") > 1, "attached again"
+            )
         wait_until(lambda: is_ready(address), "the gateway serves")
         assert "Too many open files" not in running.log("gateway")
         assert running.log("gateway").count("connections_refused") < 10
