@@ -25,6 +25,32 @@ class ReadResponse:
         self.is_whole = False
 
 
+def read_responses(written: bytes) -> list[ReadResponse]:
+    """The responses in what a server wrote. Raises `AssertionError` where one is cut off."""
+    found: list[ReadResponse] = []
+
+    class Reader:
+        def on_message_begin(self) -> None:
+            found.append(ReadResponse())
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            found[-1].headers[name.decode().lower()] = value.decode()
+
+        def on_headers_complete(self) -> None:
+            found[-1].status = parser.get_status_code()
+
+        def on_body(self, body: bytes) -> None:
+            found[-1].body += body
+
+        def on_message_complete(self) -> None:
+            found[-1].is_whole = True
+
+    parser = httptools.HttpResponseParser(Reader())
+    parser.feed_data(written)
+    assert all(one.is_whole for one in found), written
+    return found
+
+
 class HttpConnection(asyncio.Transport):
     """A client's connection to an application that notes requests and echoes their bodies.
 
@@ -98,29 +124,8 @@ class HttpConnection(asyncio.Transport):
         return [one.status for one in self.responses()]
 
     def responses(self) -> list[ReadResponse]:
-        """All responses. Raises `AssertionError` where they are no HTTP."""
-        found: list[ReadResponse] = []
-
-        class Reader:
-            def on_message_begin(self) -> None:
-                found.append(ReadResponse())
-
-            def on_header(self, name: bytes, value: bytes) -> None:
-                found[-1].headers[name.decode().lower()] = value.decode()
-
-            def on_headers_complete(self) -> None:
-                found[-1].status = parser.get_status_code()
-
-            def on_body(self, body: bytes) -> None:
-                found[-1].body += body
-
-            def on_message_complete(self) -> None:
-                found[-1].is_whole = True
-
-        parser = httptools.HttpResponseParser(Reader())
-        parser.feed_data(self.written)
-        assert all(one.is_whole for one in found), self.written
-        return found
+        """All responses. Raises `AssertionError` where one is cut off."""
+        return read_responses(self.written)
 
     # ---- see `asyncio.Transport` ----
 
