@@ -45,7 +45,7 @@ METHOD_NOT_ALLOWED = ErrorKind("method_not_allowed", 16, 405, "UNIMPLEMENTED", 1
 UNSUPPORTED_DATA = ErrorKind("unsupported_data", 17, 415, "INVALID_ARGUMENT", 1003, "Only JSON is understood")
 HEAD_TOO_LARGE = ErrorKind("head_too_large", 18, 431, "OUT_OF_RANGE", 1009, "The headers are too large")
 UPGRADE_REQUIRED = ErrorKind(
-    "upgrade_required", 19, 426, "FAILED_PRECONDITION", 1002, "Another version of WebSocket is needed"
+    "upgrade_required", 19, 426, "FAILED_PRECONDITION", 1008, "Another version of WebSocket is needed"
 )
 REQUEST_TIMEOUT = ErrorKind(
     "request_timeout", 20, 408, "DEADLINE_EXCEEDED", 1008, "The request came too slowly"

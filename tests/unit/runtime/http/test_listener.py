@@ -74,13 +74,16 @@ def run_with_clients(
 ) -> None:
     """Runs a scenario on a server within bounds."""
 
+    # Other tests of this process may have servers that live longer
+    before = OPEN._value.get()
+
     async def serve() -> None:
         async with (
             serving_http(respond, "127.0.0.1", 0, bounds=bounds) as server,
             contextlib.AsyncExitStack() as stack,
         ):
             await scenario(Clients(server, stack))
-        assert OPEN._value.get() == 0
+        assert OPEN._value.get() == before
 
     run(serve())
 
@@ -110,8 +113,9 @@ def test_an_address_has_a_bound_that_others_do_not_feel(run: Callable[..., None]
         assert await (await clients.connect("127.0.0.2")).is_served()
         proxied = [await clients.connect("127.0.0.3") for _ in range(5)]
         assert all([await one.is_served() for one in proxied])
+        before = OPEN._value.get()
         await busy[0].close()
-        await eventually(lambda: OPEN._value.get() == 7, "the server closes it too")
+        await eventually(lambda: OPEN._value.get() < before, "the server closes it too")
         assert await (await clients.connect()).is_served()
 
     bounds = Bounds(per_address=2, exempt=frozenset(("127.0.0.3",)))
