@@ -188,7 +188,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self.cycle.response_complete:
             self.transport.close()
             return
-        else:
+        elif not self.cycle.response_started:
             # Raised when the application reads the body
             cast(dict[str, Any], self.cycle.scope)[REFUSAL] = error
             self.cycle.message_event.set()
