@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 from palaver.gateway.sockets.server import SocketServer
-from palaver.gateway.sockets.websocket import HandshakeRequest
+from palaver.gateway.sockets.upgrade import HandshakeRequest
 
 
 def read_frames(written: bytes) -> list[dict[str, Any]]:
@@ -26,6 +26,10 @@ def read_frames(written: bytes) -> list[dict[str, Any]]:
     return found
 
 
+# What each handshake has (RFC 6455 §4.2.1)
+HANDSHAKE = {"sec-websocket-version": "13", "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+
+
 class MemoryTransport:
     """One client, in the place of the TCP connection and its WebSocket.
 
@@ -42,7 +46,7 @@ class MemoryTransport:
     async def open(self, server: SocketServer, path: str, token: str) -> "MemoryTransport":
         """Upgrades as a client with a token does."""
         websocket: Any = await server.upgrades.decide(
-            HandshakeRequest(path, {}, {"authorization": token}, "")
+            HandshakeRequest(path, {}, {**HANDSHAKE, "authorization": token}, "")
         )
         self.socket = websocket._handler
         websocket.on_ws_connected(self)  # type: ignore[arg-type] # stands where the transport would

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from tests.harness.http_client import HttpClient, HttpResponse
+from tests.harness.nginx import Nginx
 from tests.harness.palaver_process import PalaverProcess
 from tests.harness.services import PalaverServices
 from tests.harness.websocket_client import WebSocketClient
@@ -127,7 +128,7 @@ class ApiClient(HttpClient):
 
 
 @contextlib.asynccontextmanager
-async def api_client(running: PalaverProcess | PalaverServices) -> AsyncIterator[ApiClient]:
+async def api_client(running: PalaverProcess | PalaverServices | Nginx) -> AsyncIterator[ApiClient]:
     """The public address of a running Palaver, for the block."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:

@@ -43,6 +43,13 @@ PEER_SILENT = ErrorKind("peer_silent", 14, 408, "DEADLINE_EXCEEDED", 4009, "No a
 RESTARTING = ErrorKind("restarting", 15, 503, "UNAVAILABLE", 1012, "Restarting: come back and resume")
 METHOD_NOT_ALLOWED = ErrorKind("method_not_allowed", 16, 405, "UNIMPLEMENTED", 1008, "Not a method here")
 UNSUPPORTED_DATA = ErrorKind("unsupported_data", 17, 415, "INVALID_ARGUMENT", 1003, "Only JSON is understood")
+HEAD_TOO_LARGE = ErrorKind("head_too_large", 18, 431, "OUT_OF_RANGE", 1009, "The headers are too large")
+UPGRADE_REQUIRED = ErrorKind(
+    "upgrade_required", 19, 426, "FAILED_PRECONDITION", 1008, "Another version of WebSocket is needed"
+)
+REQUEST_TIMEOUT = ErrorKind(
+    "request_timeout", 20, 408, "DEADLINE_EXCEEDED", 1008, "The request came too slowly"
+)
 
 CATALOGUE: dict[str, ErrorKind] = {
     kind.code: kind
@@ -64,6 +71,9 @@ CATALOGUE: dict[str, ErrorKind] = {
         RESTARTING,
         METHOD_NOT_ALLOWED,
         UNSUPPORTED_DATA,
+        HEAD_TOO_LARGE,
+        UPGRADE_REQUIRED,
+        REQUEST_TIMEOUT,
     )
 }
 

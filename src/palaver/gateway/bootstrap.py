@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from uvicorn.middleware.proxy_headers import _TrustedHosts as TrustedHosts
+
 from palaver.gateway.app import build_app
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.rates import GatewayRates
@@ -22,6 +24,7 @@ from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.background import running
 from palaver.runtime.http.instrumentation import RequestInstrumentation
+from palaver.runtime.http.listener import Bounds
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import TokenBuckets, Unlimited
@@ -111,7 +114,8 @@ async def serve(
             access_log=settings.telemetry.access_log,
             generation_of=generations.name_of,
         )
-        async with serving_http(app, own.host, own.port, **options) as server:
+        bounds = Bounds(own.connections, own.connections_per_address, TrustedHosts(own.trusted_proxies))
+        async with serving_http(app, own.host, own.port, bounds=bounds, **options) as server:
             log.info("listening", host=own.host, port=server.port)
             if ready is not None:
                 ready(server.port)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,6 +14,9 @@ from palaver.runtime.telemetry.configuration import log
 
 def run_service(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Runs `serve(stopping)` on uvloop. SIGTERM and SIGINT set `stopping`: `serve` drains and returns."""
+    # Shells and systemd give 1,024 to programs that use select(), which this one does not
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # What a start leaves in memory lives as long as the process: the collector need not look at it again.
     # And a busy service makes tens of thousands of short-lived objects a second, few of them in cycles: at
     # the default threshold it would spend 4 % of its time on looking for those

@@ -41,6 +41,17 @@ class GatewaySettings(Section):
     trusted_proxies: list[str] = Field(
         ["127.0.0.1"], description="Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."
     )
+    connections: int = Field(
+        20_000,
+        ge=1,
+        description="Most open connections, sockets included. Never more than the open files of the process "
+        "allow, of which a part is kept for connections to other services.",
+    )
+    connections_per_address: int = Field(
+        2_000,
+        ge=1,
+        description="Most open connections of one address; trusted proxies have no such bound.",
+    )
     body_bytes: int = Field(
         1_048_576,
         ge=1024,

@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.gateway.http.error_shape import ErrorShape
 from palaver.gateway.http.problem_details import problem_details
-from palaver.gateway.sockets.websocket import HandshakeRequest
+from palaver.gateway.sockets.upgrade import HandshakeRequest
 
 
 class NotFound:

@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from palaver.gateway.http.error_shape import ErrorShape
 from palaver.gateway.sockets.commands import FrameCodec
-from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
+from palaver.gateway.sockets.upgrade import HandshakeRequest
+from palaver.gateway.sockets.websocket import WebSocket
 
 T = TypeVar("T")
 

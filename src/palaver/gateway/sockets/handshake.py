@@ -20,7 +20,13 @@ from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.rates import GatewayRates
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.socket import SocketHandler
-from palaver.gateway.sockets.websocket import HANDSHAKE_SECONDS, HandshakeRequest, WebSocket, http_response
+from palaver.gateway.sockets.upgrade import (
+    HANDSHAKE_SECONDS,
+    HandshakeRequest,
+    check_handshake,
+    http_response,
+)
+from palaver.gateway.sockets.websocket import WebSocket
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import ActiveSpan, tracer
@@ -73,8 +79,12 @@ class Handshakes:
                 if codec is None:
                     decision = await self._upgrade_elsewhere(request)
                 else:
+                    if "sec-websocket-version" in request.headers:
+                        check_handshake(request.headers)
                     async with asyncio.timeout(HANDSHAKE_SECONDS):
                         claims = await self._authenticate(request)
+                    # What is no WebSocket client at all learns first that its token is bad
+                    check_handshake(request.headers)
                     user_id = text_from_id(claims.user_id)
                     token = token_of(request)
                     decision = self._registry.create(self._handler, codec, token, claims).websocket

@@ -20,7 +20,7 @@ from palaver.gateway.sockets.handshake import EndedSessions, Handshakes
 from palaver.gateway.sockets.message_spans import begin_message, begin_resume, record_frame, record_received
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.socket import Socket
-from palaver.gateway.sockets.websocket import UpgradeProtocol
+from palaver.gateway.sockets.upgrade import UpgradeProtocol
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.gateway.upstream.stream import MessengerStream

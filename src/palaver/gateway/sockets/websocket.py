@@ -1,28 +1,16 @@
-"""The WebSocket protocol (RFC 6455): from uvicorn's upgrade to a connection that receives whole messages.
+"""The WebSocket protocol (RFC 6455): a connection that receives whole messages.
 
-uvicorn sees the upgrade and hands over the TCP connection; picows parses and masks in C. A message costs no
-task and no queue: it is handled in the same turn of the event loop in which its bytes arrived.
+picows parses and masks in C. A message costs no task and no queue: it is handled in the same turn of the
+event loop in which its bytes arrived.
 """
 
 import asyncio
-import logging
-import math
 import struct
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
-from urllib.parse import parse_qsl
+from typing import Protocol, cast
 
-from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
-from picows.picows import WSProtocol  # type: ignore[attr-defined] # missing in the stubs
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from palaver.contracts.errors import TOO_LARGE, ErrorKind
-
-HANDSHAKE_SECONDS = 10.0
-READ_BUFFER_BYTES = 2048
-
-# picows makes a child logger a connection of a Logger, and none of an adapter
-_logger = logging.LoggerAdapter(logging.getLogger("picows"), {})
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -33,16 +21,6 @@ def text_frame(payload: bytes) -> bytes:
     if size < 65_536:
         return struct.pack("!BBH", 0x81, 126, size) + payload
     return struct.pack("!BBQ", 0x81, 127, size) + payload
-
-
-@dataclass(frozen=True, slots=True)
-class HandshakeRequest:
-    """An upgrade request."""
-
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    address: str
 
 
 class WebSocket(WSListener):
@@ -189,119 +167,3 @@ class WebSocketHandler(Protocol):
     def handle_close(self) -> None:
         """The connection is gone."""
         ...
-
-
-# The WebSocket, or the HTTP response that refuses it. Raises nothing
-Decide = Callable[[HandshakeRequest], Awaitable[WebSocket | bytes]]
-
-
-class UpgradeProtocol(asyncio.Protocol):
-    """Decides on one upgrade request, then hands the connection to picows, or refuses it."""
-
-    def __init__(self, decide: Decide, most_bytes: int) -> None:
-        self._decide = decide
-        self._most_bytes = most_bytes
-        self._transport: asyncio.Transport | None = None
-        self._head: bytes | None = None
-        self._behind = bytearray()
-        self._task: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """uvicorn gives its connection away."""
-        # uvloop's transports are not asyncio.Transport's children
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        """First the request, as uvicorn read it; then whatever the client sends too early."""
-        if self._head is None:
-            self._head = data
-            # A task begins in the next turn, when uvicorn has made this the connection's protocol
-            self._task = asyncio.create_task(self._respond(data))
-            return
-        self._behind += data
-        if len(self._behind) > self._most_bytes and self._transport is not None:
-            self._transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client did not wait."""
-        del exc
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _respond(self, head: bytes) -> None:
-        transport = self._transport
-        assert transport is not None
-        decision = await self._decide(read_request(head, transport))
-        if isinstance(decision, WebSocket):
-            self._hand_over(transport, decision, head)
-        else:
-            transport.write(decision)
-            transport.close()
-
-    def _hand_over(self, transport: asyncio.Transport, websocket: WebSocket, head: bytes) -> None:
-        protocol = WSProtocol(
-            None,
-            None,
-            False,
-            lambda _request: websocket,
-            _logger,
-            True,
-            HANDSHAKE_SECONDS,
-            False,
-            1.0,
-            1.0,
-            WSAutoPingStrategy.PING_WHEN_IDLE,
-            True,
-            self._most_bytes,
-            None,
-            READ_BUFFER_BYTES,
-        )
-        protocol.connection_made(transport)
-        transport.set_protocol(protocol)
-        feed(protocol, head)
-        feed(protocol, bytes(self._behind))
-
-
-def feed(protocol: Any, data: bytes) -> None:
-    """Lets a buffered protocol receive bytes that were read for it."""
-    while data:
-        room = protocol.get_buffer(-1)
-        size = min(len(room), len(data))
-        room[:size] = data[:size]
-        protocol.buffer_updated(size)
-        data = data[size:]
-
-
-def read_request(head: bytes, transport: asyncio.Transport) -> HandshakeRequest:
-    """The upgrade request, which uvicorn has parsed and put together again."""
-    line, *rest = head.decode("latin-1").split("\r\n")
-    target = line.split(" ")[1]
-    path, _, query = target.partition("?")
-    headers = {}
-    for header in rest:
-        name, _, value = header.partition(":")
-        headers[name.lower()] = value.strip()
-    peer = transport.get_extra_info("peername") or ("",)
-    return HandshakeRequest(path, dict(parse_qsl(query)), headers, str(peer[0]))
-
-
-STATUS_TEXT = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
-
-
-def http_response(
-    status: int, body: bytes, content_type: str, retry_after: float = 0.0, traceparent: str = ""
-) -> bytes:
-    """A whole HTTP/1.1 response that ends its connection."""
-    lines = [
-        f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Error')}",
-        f"content-type: {content_type}",
-        f"content-length: {len(body)}",
-        "connection: close",
-    ]
-    if retry_after:
-        lines.append(f"retry-after: {math.ceil(retry_after)}")
-    if traceparent:
-        lines.append(f"traceresponse: {traceparent}")
-    if status == 401:
-        lines.append("www-authenticate: Bearer")
-    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -22,6 +22,9 @@ from palaver.contracts.errors import (
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import mark_failed
 
+# In the scope of a request that cannot be served: the `PalaverError` by which its connection ends
+REFUSAL = "palaver.refusal"
+
 _KINDS_OF_STATUS = {
     kind.http: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE, UNSUPPORTED_DATA)
 }

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palaver.contracts.errors import INTERNAL, TOO_LARGE, PalaverError
-from palaver.runtime.http.errors import Render, log_refusal
+from palaver.runtime.http.errors import REFUSAL, Render, log_refusal
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import mark_failed
 
@@ -12,7 +12,10 @@ _LENGTH_DIGITS = 18
 
 
 class ErrorBoundary:
-    """Renders what no handler did: an exception that is not in the catalogue is `internal`, and logged."""
+    """Renders what no handler did: an exception that is not in the catalogue is `internal`, and logged.
+
+    So are requests that the protocol could not read to their end: their scope has a `REFUSAL`.
+    """
 
     def __init__(self, app: ASGIApp, render: Render) -> None:
         self._app = app
@@ -31,8 +34,16 @@ class ErrorBoundary:
             has_begun = True
             await send(message)
 
+        async def receive_checked() -> Message:
+            message = await receive()
+            if REFUSAL in scope:
+                raise scope[REFUSAL]
+            return message
+
         try:
-            await self._app(scope, receive, send_noted)
+            if REFUSAL in scope:
+                raise scope[REFUSAL]
+            await self._app(scope, receive_checked, send_noted)
         except PalaverError as error:
             if has_begun:
                 raise

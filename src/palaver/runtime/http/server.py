@@ -2,20 +2,47 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from palaver.runtime.http.listener import Bounds, Listener
+from palaver.runtime.http.protocol import HttpProtocol
+
 
 class Server(uvicorn.Server):
-    """uvicorn that leaves signals to the service, which stops its parts in order.
+    """uvicorn that accepts connections by a `Listener`, and sweeps them once a second.
 
-    `port`: where it listens.
+    It leaves signals to the service, which stops its parts in order. `port`: where it listens.
     """
 
     port = 0
+    bounds = Bounds()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens on the one socket."""
+        await self.lifespan.startup()
+        assert sockets is not None
+        (listener,) = sockets
+        self._listener = Listener(listener, self._make_protocol, self.bounds)
+        self._listener.start()
+        # uvicorn closes it, and waits for it
+        self.servers = [cast(asyncio.base_events.Server, self._listener)]
+        self.started = True
+
+    def _make_protocol(self) -> HttpProtocol:
+        return HttpProtocol(self.config, self.server_state, self.lifespan.state)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        if counter % 10 == 0:
+            for connection in list(self.server_state.connections):
+                cast(HttpProtocol, connection).sweep()
+            self._listener.sweep()
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -24,7 +51,9 @@ class Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> AsyncIterator[Server]:
+async def serving_http(
+    app: ASGIApp, host: str, port: int, *, bounds: Bounds | None = None, **options: Any
+) -> AsyncIterator[Server]:
     """Serves `app` until the block ends, then drains. Raises `OSError` where the port is taken."""
     config = uvicorn.Config(
         app,
@@ -35,9 +64,11 @@ async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> As
         server_header=False,
         # A request must not begin with what the one before it on its connection has bound
         reset_contextvars=True,
-        **{"loop": "none", "http": "httptools", "ws": "none", "lifespan": "off", **options},
+        **{"loop": "none", "http": HttpProtocol, "ws": "none", "lifespan": "off", **options},
     )
     server = Server(config)
+    if bounds is not None:
+        server.bounds = bounds
     listener = config_socket(host, port)
     server.port = listener.getsockname()[1]
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
@@ -54,9 +85,7 @@ async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> As
 
 
 def config_socket(host: str, port: int) -> Any:
-    """A listening socket. Raises `OSError`; uvicorn by itself would exit the process instead."""
-    import socket
-
+    """A socket to listen on. Raises `OSError`; uvicorn by itself would exit the process instead."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

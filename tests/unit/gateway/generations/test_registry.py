@@ -20,7 +20,8 @@ from palaver.gateway.generations.served import served_generations
 from palaver.gateway.generations.v2.socket import CodecV2
 from palaver.gateway.http.error_shape import ErrorAnswer
 from palaver.gateway.openapi import document_of_generation
-from palaver.gateway.sockets.websocket import HandshakeRequest, http_response, text_frame
+from palaver.gateway.sockets.upgrade import HandshakeRequest, http_response
+from palaver.gateway.sockets.websocket import text_frame
 from palaver.runtime.http.errors import FieldError
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings

@@ -9,16 +9,19 @@ from palaver.gateway.bootstrap import gateway_rates
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.sockets.handshake import Handshakes
 from palaver.gateway.sockets.registry import SocketRegistry
-from palaver.gateway.sockets.websocket import HandshakeRequest, WebSocket
+from palaver.gateway.sockets.upgrade import HandshakeRequest
+from palaver.gateway.sockets.websocket import WebSocket
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.keys import TOKEN_SECONDS, Keys
+from tests.harness.memory_transport import HANDSHAKE
 from tests.harness.realtime import RevokedSessions
 from tests.harness.tracing import recording_spans
 
 SETTINGS = GatewaySettings(sockets_per_user=1)
 USER = new_id()
+PROBLEM_KEYS = ["code", "detail", "status", "title", "type"]
 
 
 class Door:
@@ -42,7 +45,7 @@ class Door:
         self, path: str, authorization: str, address: str = "192.0.2.1", **query: str
     ) -> WebSocket | bytes:
         """What is decided."""
-        headers = {"authorization": authorization} if authorization else {}
+        headers = {**HANDSHAKE, **({"authorization": authorization} if authorization else {})}
         return await self.upgrades.decide(HandshakeRequest(path, query, headers, address))
 
 
@@ -137,3 +140,41 @@ async def test_new_sockets_of_an_address_are_limited() -> None:
     statuses = [refusal(await door.decide("/v2/ws", "bad.to.ken"))[0] for _ in range(3)]
     assert statuses == [401, 401, 429]
     assert refusal(await door.decide("/v2/ws", "bad.to.ken", "192.0.2.2"))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "code"),
+    [
+        ({"sec-websocket-version": "8"}, 426, "upgrade_required"),
+        ({"sec-websocket-version": "13, 8"}, 426, "upgrade_required"),
+        ({"sec-websocket-version": ""}, 426, "upgrade_required"),
+        ({"sec-websocket-key": ""}, 400, "malformed"),
+        ({"sec-websocket-key": "AAAA"}, 400, "malformed"),
+        ({"sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAAAA"}, 400, "malformed"),
+        ({"sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAA!=="}, 400, "malformed"),
+        ({"sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==, AAAAAAAAAAAAAAAAAAAAAA=="}, 400, "malformed"),
+        ({"sec-websocket-key": "ÄAAAAAAAAAAAAAAAAAAAAA=="}, 400, "malformed"),
+    ],
+)
+async def test_what_is_no_handshake_is_refused_counted_and_traced_as_such(
+    changed: dict[str, str], status: int, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Operators would see a 101 where a client got a refusal, whose reason it could not read."""
+    door = Door()
+    headers = {**HANDSHAKE, "authorization": door.keys.token(USER), **changed}
+    for path, name, keys in (("/v2/ws", "v2", PROBLEM_KEYS), ("/messenger/ws", "v1", ["code", "message"])):
+        before = REQUESTS.labels(path, "GET", status, name)._value.get()
+        with recording_spans(per_second=1) as recorded:
+            answer = await door.upgrades.decide(HandshakeRequest(path, {}, headers, "192.0.2.1"))
+        assert refusal(answer)[0] == status
+        assert sorted(set(refusal(answer)[1]) - {"trace_id"}) == keys
+        assert REQUESTS.labels(path, "GET", status, name)._value.get() == before + 1
+        (span,) = recorded.named(f"GET {path}")
+        assert span.attributes["http.response.status_code"] == status
+        assert f"status={status}" in capsys.readouterr().out
+        assert isinstance(answer, bytes)
+        if status == 426:
+            assert b"sec-websocket-version: 13\r\n" in answer
+            assert b"upgrade: websocket\r\n" in answer
+        if name == "v2":
+            assert refusal(answer)[1]["code"] == code

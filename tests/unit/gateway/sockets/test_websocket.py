@@ -9,13 +9,8 @@ import pytest
 import pytest_asyncio
 
 from palaver.contracts.errors import RESTARTING
-from palaver.gateway.sockets.websocket import (
-    HandshakeRequest,
-    UpgradeProtocol,
-    WebSocket,
-    http_response,
-    text_frame,
-)
+from palaver.gateway.sockets.upgrade import HandshakeRequest, UpgradeProtocol, http_response
+from palaver.gateway.sockets.websocket import WebSocket, text_frame
 from palaver.runtime.http.server import serving_http
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
 from tests.harness.realtime import HOST, respond_not_found
@@ -299,3 +294,28 @@ async def test_pausing_leaves_frames_unread_until_the_close(server: Server) -> N
     assert close.close_code == 1012
     await socket.close()
     assert server.echoes[0].received == []
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
+        "Connection: Upgrade,keep-alive\r\nUpgrade: WebSocket\r\n",
+        "CONNECTION: UPGRADE\r\nUPGRADE: WEBSOCKET\r\n",
+        "Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+        "Upgrade: websocket\r\nConnection: upgrade \t\r\n",
+        "Connection: foo ,\tUpgrade , bar\r\nUpgrade: websocket \r\nContent-Length: 0\r\n",
+    ],
+)
+async def test_a_valid_handshake_has_many_forms(server: Server, offer: str) -> None:
+    """Firefox, and clients behind proxies, could not connect."""
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    key = "dGhlIHNhbXBsZSBub25jZQ=="
+    rest = f"sec-websocket-key:{key}\r\nSEC-WEBSOCKET-VERSION: 13\r\n"
+    writer.write(f"GET /ws HTTP/1.1\r\n{offer}Host: a\r\n{rest}\r\n".encode() + client_frame(TEXT, b"early"))
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    assert head.startswith(b"http/1.1 101 ")
+    assert b"sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=" in head
+    assert await RawSocket(reader, writer).read() == Frame(TEXT, b"early")
+    writer.close()
+    await writer.wait_closed()
