@@ -4,7 +4,14 @@ import asyncio
 import time
 from typing import Any
 
-from palaver.contracts.errors import INTERNAL, RATE_LIMITED, RESTARTING, SESSION_REVOKED, PalaverError
+from palaver.contracts.errors import (
+    INTERNAL,
+    MALFORMED,
+    RATE_LIMITED,
+    RESTARTING,
+    SESSION_REVOKED,
+    PalaverError,
+)
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.sockets.commands import Answer, Command, MoveReceipt, ResumeChats, Type
 from palaver.gateway.sockets.fan_out import FanOut, opening_of
@@ -85,11 +92,18 @@ class SocketServer:
         try:
             self.handle_command(socket, socket.generation.read(text))
         except PalaverError as error:
-            self._registry.refuse(socket, error, None)
+            if is_utf8(text):
+                self._registry.refuse(socket, error, None)
+            else:
+                self._registry.close(socket, MALFORMED)
         except Exception:
             log.exception("frame_failed", generation=socket.generation.name)
             self._registry.refuse(socket, PalaverError(INTERNAL), None)
         self._registry.flush()
+
+    def handle_slow(self, socket: Socket) -> None:
+        """See `SocketHandler`."""
+        self._registry.suspect_slow(socket)
 
     def handle_drained(self, socket: Socket) -> None:
         """See `SocketHandler`."""
@@ -147,3 +161,13 @@ class SocketServer:
             record_frame("receive typing", command.trace, socket, command.chat_id)
             self._outbox.batch.typings.add(socket=socket.number, chat_id=command.chat_id)
             self._outbox.wake()
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether it is a text at all (RFC 6455 §8.1). Only what was refused is looked at: decoders of JSON take
+    no other."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
