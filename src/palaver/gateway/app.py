@@ -15,9 +15,14 @@ from palaver.contracts.errors import MALFORMED, PalaverError
 from palaver.gateway import openapi
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.http.errors import ErrorResponses
-from palaver.gateway.http.middleware import FallbackRouting, FastPaths, JsonBodies
+from palaver.gateway.http.middleware import (
+    FallbackRouting,
+    FastPaths,
+    HeadRequests,
+    JsonBodies,
+)
 from palaver.gateway.services import Services
-from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
+from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary, ResponseHeaders
 from palaver.runtime.settings import GatewaySettings
 
 EXPOSED_HEADERS = ("retry-after", "traceresponse", "www-authenticate")
@@ -73,7 +78,7 @@ async def refuse_plain_request() -> Response:
 def middleware_of(
     settings: GatewaySettings, generations: GenerationRegistry, errors: ErrorResponses
 ) -> list[Middleware]:
-    """Outermost first: CORS sees refusals too, or browsers would hide them from their pages."""
+    """Outermost first: headers are for all; CORS sees refusals too, or browsers would hide them."""
     middleware = [
         Middleware(ErrorBoundary, render=errors.respond),
         Middleware(FallbackRouting, generations=generations),
@@ -85,9 +90,9 @@ def middleware_of(
         cors = Middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["authorization", "idempotency-key", "traceparent"],
             expose_headers=EXPOSED_HEADERS,
         )
         middleware.insert(0, cors)
-    return middleware
+    return [Middleware(ResponseHeaders), Middleware(HeadRequests), *middleware]

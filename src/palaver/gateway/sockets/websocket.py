@@ -20,6 +20,7 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined] # missing in 
 
 from palaver.contracts.errors import MALFORMED, TOO_LARGE, UNSUPPORTED_DATA, ErrorKind
 from palaver.gateway.sockets.connection import Drain, ParserTransport
+from palaver.runtime.http.middleware import PROTECTING_HEADERS
 
 HANDSHAKE_SECONDS = 10.0
 READ_BUFFER_BYTES = 2048
@@ -394,6 +395,7 @@ def http_response(
         f"content-type: {content_type}",
         f"content-length: {len(body)}",
         "connection: close",
+        *(f"{name.decode()}: {value.decode()}" for name, value in PROTECTING_HEADERS),
     ]
     if retry_after:
         lines.append(f"retry-after: {math.ceil(retry_after)}")
