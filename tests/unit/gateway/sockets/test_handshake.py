@@ -1,6 +1,7 @@
 """Who may open a socket."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -23,10 +24,10 @@ USER = new_id()
 class Door:
     """Upgrades, and what stands behind them."""
 
-    def __init__(self, verifier: TokenVerifier | None = None) -> None:
+    def __init__(self, verifier: TokenVerifier | None = None, **settings: Any) -> None:
         self.keys = Keys()
         self.ended = RevokedSessions()
-        self.registry = SocketRegistry(SETTINGS)
+        self.registry = SocketRegistry(GatewaySettings(sockets_per_user=1, **settings))
         self.upgrades = Handshakes(
             served_generations(SETTINGS),
             verifier or self.keys.verifier(),
@@ -36,9 +37,12 @@ class Door:
             access_log=True,
         )
 
-    async def decide(self, path: str, authorization: str, **query: str) -> WebSocket | bytes:
-        """What is decided."""
+    async def decide(
+        self, path: str, authorization: str, more: dict[str, str] | None = None, **query: str
+    ) -> WebSocket | bytes:
+        """What is decided. `more`: headers."""
         headers = {"authorization": authorization} if authorization else {}
+        headers |= more or {}
         return await self.upgrades.decide(HandshakeRequest(path, query, headers, "192.0.2.1"))
 
 
@@ -114,3 +118,39 @@ async def test_an_upgrade_is_a_request_like_any_other(capsys: pytest.CaptureFixt
     line = capsys.readouterr().out
     assert "/v2/ws" in line
     assert text_from_id(USER) in line
+
+
+@pytest.mark.parametrize("path", ["/messenger/ws", "/v2/ws"])
+async def test_pages_of_other_origins_open_no_socket_where_origins_are_set(path: str) -> None:
+    """A page of anybody, opened beside the application, could talk as its user."""
+    app = "https://app.example"
+    door = Door(cors_origins=[app])
+    token = door.keys.token(USER)
+    assert isinstance(await door.decide(path, token), WebSocket)
+    assert isinstance(await door.decide(path, token, {"origin": app}), WebSocket)
+    for other in ("https://other.example", "http://app.example", "https://app.example.evil", "null", ""):
+        status, body = refusal(await door.decide(path, token, {"origin": other}))
+        assert status == 403
+        assert body.get("code") == ("forbidden" if path == "/v2/ws" else 0)
+    for origins in ([], ["*"]):
+        door = Door(cors_origins=origins)
+        token = door.keys.token(USER)
+        assert isinstance(await door.decide(path, token, {"origin": "https://other.example"}), WebSocket)
+
+
+async def test_a_socket_has_the_address_that_a_request_has() -> None:
+    """Operators would see the proxy as every socket's client, or what a client made up."""
+    for trusted, address in (([], "192.0.2.1"), (["192.0.2.1"], "203.0.113.7")):
+        door = Door(trusted_proxies=trusted)
+        with recording_spans(per_second=1) as recorded:
+            await door.decide("/v2/ws", door.keys.token(USER), {"x-forwarded-for": "<b>, 203.0.113.7:5"})
+        (span,) = recorded.named("GET /v2/ws")
+        assert span.attributes["client.address"] == address
+
+
+async def test_a_refusal_keeps_browsers_and_caches_off_it() -> None:
+    """A refused upgrade is a response like any other, and could be framed or kept."""
+    answer = await Door().decide("/v2/ws", "bad")
+    assert isinstance(answer, bytes)
+    for header in (b"cache-control: no-store", b"x-content-type-options: nosniff", b"frame-ancestors 'none'"):
+        assert header in answer
