@@ -54,10 +54,11 @@ def run_services(settings: Settings, port: int | None = None, rates: bool = True
 
 def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -> Settings:
     """What `palaver up` decides by itself: only the gateway is reachable from elsewhere."""
-    gateway: dict[str, object] = {} if port is None else {"port": port}
+    gateway: dict[str, object] = {"private_host": LOOPBACK}
     auth: dict[str, object] = {"host": LOOPBACK}
     messenger: dict[str, object] = {"host": LOOPBACK}
     if port is not None:
+        gateway |= {"port": port, "private_port": 0}
         auth["port"] = messenger["http_port"] = messenger["grpc_port"] = 0
     if not rates:
         gateway["rates"] = auth["rates"] = messenger["rates"] = False
@@ -79,6 +80,7 @@ def settings_with_ports(settings: Settings) -> Settings:
     auth = settings.auth.model_copy()
     messenger = settings.messenger.model_copy()
     gateway.port = gateway.port or next(free)
+    gateway.private_port = gateway.private_port or next(free)
     auth.port = auth.port or next(free)
     messenger.http_port = messenger.http_port or next(free)
     messenger.grpc_port = messenger.grpc_port or next(free)
@@ -96,6 +98,7 @@ def addresses_of(settings: Settings) -> ServiceAddresses:
         auth=gateway.auth_url,
         messenger=gateway.messenger_url,
         messenger_grpc=gateway.messenger_target,
+        gateway_private=f"http://{LOOPBACK}:{gateway.private_port}",
     )
 
 
@@ -131,6 +134,7 @@ def check_ports(settings: Settings) -> None:
     """Raises `StartError` for a port that another program, or another of our services, has."""
     wanted = [
         ("gateway.port", settings.gateway.host, settings.gateway.port),
+        ("gateway.private_port", settings.gateway.private_host, settings.gateway.private_port),
         ("auth.port", settings.auth.host, settings.auth.port),
         ("messenger.http_port", settings.messenger.host, settings.messenger.http_port),
         ("messenger.grpc_port", settings.messenger.host, settings.messenger.grpc_port),

@@ -34,7 +34,8 @@ FAMILY = "👩🏽‍🤝‍👩🏿"
 @pytest.fixture(scope="module")
 def strict_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PalaverProcess]:
     """A Palaver with the rates that it has by itself."""
-    with running_palaver(tmp_path_factory.mktemp("strict"), rates=True) as running:
+    trusted = {"PALAVER_GATEWAY__TRUSTED_PROXIES": "127.0.0.1"}
+    with running_palaver(tmp_path_factory.mktemp("strict"), rates=True, env=trusted) as running:
         yield running
 
 

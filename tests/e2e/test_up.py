@@ -79,16 +79,19 @@ def test_rates_are_limited_without_the_option(tmp_path: Path) -> None:
         assert call(running, "POST", "/auth/sign-up", ALICE | {"email": "bob@example.org"})[0] == 429
 
 
-def test_only_the_gateway_listens_beyond_loopback(palaver: PalaverProcess) -> None:
+def test_only_the_public_port_is_reached_from_beyond_loopback(palaver: PalaverProcess) -> None:
     """The network could reach private ports, which believe whoever calls."""
     for service, pid in palaver.pids.items():
         listening = {
             # gRPC writes its IPv4 address as an IPv6 one
-            c.laddr.ip.removeprefix("::ffff:")
+            (c.laddr.ip.removeprefix("::ffff:"), c.laddr.port)
             for c in psutil.Process(pid).net_connections("inet")
             if c.status == psutil.CONN_LISTEN
         }
-        assert listening == ({"0.0.0.0"} if service == "gateway" else {"127.0.0.1"}), service
+        public = {("0.0.0.0", int(palaver.base_url.rpartition(":")[2]))} if service == "gateway" else set()
+        assert {(ip, port) for ip, port in listening if ip != "127.0.0.1"} == public, service
+        # The gateway has its metrics there
+        assert any(ip == "127.0.0.1" for ip, _ in listening), service
 
 
 @pytest.mark.parametrize("service", SERVICES)

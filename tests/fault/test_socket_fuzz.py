@@ -187,11 +187,11 @@ def framed(draw: Any, frames: "st.SearchStrategy[bytes]") -> ClientBytes:
     """A message in frames, most of them as they should be."""
     payload = draw(st.one_of(frames, frames, frames, st.binary(max_size=200)))
     how = draw(st.sampled_from(["whole", "whole", "whole", "whole", "binary", "fragments", "control", "odd"]))
-    sound = len(payload) <= FRAME_BYTES
+    sound = len(payload) <= FRAME_BYTES and is_utf8(payload)
     if how == "whole":
         return ClientBytes(client_frame(TEXT, payload), sound=sound)
     if how == "binary":
-        return ClientBytes(client_frame(BINARY, payload), sound=sound)
+        return ClientBytes(client_frame(BINARY, payload), sound=False)
     if how == "fragments":
         pieces = fragments(payload, draw(st.integers(2, 6)), with_pings=draw(st.booleans()))
         return ClientBytes(b"".join(pieces), sound=sound)
@@ -199,6 +199,15 @@ def framed(draw: Any, frames: "st.SearchStrategy[bytes]") -> ClientBytes:
         opcode = draw(st.sampled_from([PING, PONG]))
         return ClientBytes(client_frame(opcode, draw(st.binary(max_size=125))))
     return ClientBytes(draw(odd_frames), sound=False)
+
+
+def is_utf8(payload: bytes) -> bool:
+    """Whether it is a text."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def fragments(payload: bytes, count: int, *, with_pings: bool) -> Iterator[bytes]:

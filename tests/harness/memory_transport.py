@@ -7,6 +7,7 @@ from typing import Any
 
 from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.sockets.upgrade import HandshakeRequest
+from palaver.gateway.sockets.websocket import CLOSE
 
 
 def read_frames(written: bytes) -> list[dict[str, Any]]:
@@ -39,7 +40,6 @@ class MemoryTransport:
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
         self.closed: int | None = None
-        self.is_close_frame_sent = False
         self.socket: Any = None
         self._gone = False
 
@@ -49,7 +49,8 @@ class MemoryTransport:
             HandshakeRequest(path, {}, {**HANDSHAKE, "authorization": token}, "")
         )
         self.socket = websocket._handler
-        websocket.on_ws_connected(self)  # type: ignore[arg-type] # stands where the transport would
+        websocket.tcp = self
+        self.socket.handle_open()
         return self
 
     @property
@@ -72,15 +73,14 @@ class MemoryTransport:
             self._gone = True
             self.socket.handle_close()
 
-    # ---- see `picows.WSTransport` and `asyncio.Transport` ----
-
-    @property
-    def underlying_transport(self) -> "MemoryTransport":
-        """This is both."""
-        return self
+    # ---- see `asyncio.Transport` ----
 
     def write(self, frames: bytes) -> None:
-        """Receives frames of the gateway."""
+        """Receives frames of the gateway. A close, which comes by itself, is answered at once."""
+        if frames[0] == CLOSE[0]:
+            (self.closed,) = struct.unpack_from("!H", frames, 2)
+            asyncio.get_running_loop().call_soon(self.close)
+            return
         self.frames += read_frames(frames)
 
     def is_closing(self) -> bool:
@@ -91,13 +91,7 @@ class MemoryTransport:
         """Reads everything at once."""
         return 0
 
-    def send_close(self, code: int, _reason: bytes = b"") -> None:
-        """The gateway closes; this client answers at once."""
-        self.is_close_frame_sent = True
-        self.closed = code
-        asyncio.get_running_loop().call_soon(self.close)
-
-    def disconnect(self, _graceful: bool = True) -> None:
+    def abort(self) -> None:
         """The gateway drops the connection."""
         self.close()
 

@@ -25,7 +25,7 @@ SCRAPE_SECONDS = 1.0
 LISTENING = r'msg="Listening on" address=(\S+)'
 # The setting that holds the port which a service's /metrics is on
 PORTS = {
-    "gateway": "PALAVER_GATEWAY__PORT",
+    "gateway": "PALAVER_GATEWAY__PRIVATE_PORT",
     "auth": "PALAVER_AUTH__PORT",
     "messenger": "PALAVER_MESSENGER__HTTP_PORT",
 }

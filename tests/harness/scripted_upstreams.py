@@ -30,6 +30,7 @@ from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
+from palaver.runtime.http.client_addresses import ClientAddresses, TrustedProxies
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
@@ -218,14 +219,14 @@ async def running_http_gateway(
         )
         options: dict[str, Any] = {
             **keep_alive,
-            "proxy_headers": True,
-            "forwarded_allow_ips": own.trusted_proxies,
+            "proxy_headers": False,
         }
         registry = generations or served_generations(own)
         app = RequestInstrumentation(
             build_app(services, registry), is_edge=True, access_log=False, generation_of=registry.name_of
         )
-        server = await stack.enter_async_context(serving_http(app, "127.0.0.1", 0, **options))
+        public = ClientAddresses(app, TrustedProxies(own.trusted_proxies))
+        server = await stack.enter_async_context(serving_http(public, "127.0.0.1", 0, **options))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         yield GatewayClient(http, server.port, auth, messenger, services, grpc_server.stop)
 

@@ -66,7 +66,7 @@ class PalaverServices:
     def __init__(self, directory: Path, **gateway: Any) -> None:
         cheap = AuthSettings(port=0, rates=False, argon2_time_cost=1, argon2_memory_kib=64)
         messenger = MessengerSettings(host=LOOPBACK, http_port=0, grpc_port=0, rates=False)
-        own = GatewaySettings(**{"host": LOOPBACK, "port": 0, "rates": False, **gateway})
+        own = GatewaySettings(**{"host": LOOPBACK, "port": 0, "private_port": 0, "rates": False, **gateway})
         self.settings = Settings(data_dir=directory, auth=cheap, messenger=messenger, gateway=own)
         self.auth = Service(palaver.auth.bootstrap.serve, self.settings)
         self.messenger = Service(palaver.messenger.bootstrap.serve, self.settings)
@@ -81,7 +81,7 @@ class PalaverServices:
         messenger.http_port, messenger.grpc_port = await self.messenger.start()
         gateway.messenger_url = f"http://{LOOPBACK}:{messenger.http_port}"
         gateway.messenger_target = f"{LOOPBACK}:{messenger.grpc_port}"
-        (gateway.port,) = await self.gateway.start()
+        gateway.port, gateway.private_port = await self.gateway.start()
         self.base_url = f"http://{LOOPBACK}:{gateway.port}"
         self.ws_url = f"ws://{LOOPBACK}:{gateway.port}"
 

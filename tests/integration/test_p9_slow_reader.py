@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+import struct
 from typing import Any
 
 import psutil
 
 from palaver.contracts.errors import SLOW_READER
 from palaver.contracts.ids import new_id, text_from_id
+from tests.harness.keys import Keys
 from tests.harness.messenger_database import MessengerDatabase
-from tests.harness.raw_socket import CLOSE, TEXT, RawSocket, client_frame
+from tests.harness.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
 from tests.harness.realtime import HOST, Gateway, running_gateway
 from tests.harness.realtime_process import RealtimeProcess
 from tests.harness.waiting import eventually
@@ -22,6 +24,10 @@ SLOW = 5
 FAST = 3
 # Of what all sockets together may have waiting in this process: a small part of what was sent
 MEMORY_BYTES = 48 * 1024 * 1024
+# A port without a messenger: pings need none
+NOBODY = 1
+# Sent in pings, whose answers nobody reads: more than two sockets may have waiting
+PING_BYTES = 64 * 1024 * 1024
 
 
 class Fast(WebSocketClientV2):
@@ -148,3 +154,66 @@ async def test_p9_a_resume_waits_for_its_reader(messenger_db: MessengerDatabase)
                     await asyncio.sleep(0.001)
             assert seqs == list(range(1, MESSAGES + 1))
             await socket.close()
+
+
+async def test_p9_pings_whose_answers_nobody_reads_end_as_slow_reading() -> None:
+    """One client could fill the memory of the gateway, and end the service for all, with pings alone."""
+    pings = client_frame(PING, b"x" * 125) * 2_000
+    async with running_gateway(Keys(), NOBODY, socket_queue_bytes=QUEUE_BYTES) as gateway:
+        token = gateway.keys.token(new_id())
+        socket = await RawSocket.open(HOST, gateway.port, "/v2/ws", token, limit=1024)
+        await eventually(lambda: gateway.sockets.count() == 1, "open")
+        most = Most(gateway)
+        watching = asyncio.create_task(most.watch())
+        await asyncio.sleep(0.05)
+        before = most.memory
+        sent = 0
+        while sent < PING_BYTES and gateway.sockets.count():
+            socket.write(pings)
+            sent += len(pings)
+            await socket.writer.drain()
+        await eventually(lambda: not gateway.sockets.count(), "cut")
+        watching.cancel()
+        # What is parsed in one turn is looked at in the next
+        assert most.waiting < 8 * QUEUE_BYTES
+        assert most.memory - before < MEMORY_BYTES
+        # Not frame by frame: there are many thousand pongs
+        close = struct.pack("!H", SLOW_READER.close) + SLOW_READER.title.encode()
+        last = b""
+        while not last.endswith(close) and (read := await socket.reader.read(65_536)):
+            last = (last + read)[-200:]
+        assert last.endswith(close)
+        await socket.close()
+
+
+async def test_p9_each_ping_of_a_peer_that_reads_is_answered() -> None:
+    """A client that measures its connection by pings would be cut, or miss answers."""
+    async with running_gateway(Keys(), NOBODY, socket_queue_bytes=QUEUE_BYTES) as gateway:
+        socket = await RawSocket.open(HOST, gateway.port, "/v2/ws", gateway.keys.token(new_id()))
+        for round_ in range(200):
+            payloads = [b"%d-%d" % (round_, number) + b"x" * 100 for number in range(100)]
+            socket.write(*(client_frame(PING, payload) for payload in payloads))
+            for payload in payloads:
+                frame = await socket.read()
+                assert frame is not None
+                assert frame.payload == payload
+        await socket.close()
+
+
+async def test_p9_who_reads_again_gets_the_answer_to_the_last_ping() -> None:
+    """A client behind a slow network would take the server for dead."""
+    async with running_gateway(Keys(), NOBODY, socket_queue_bytes=64 * QUEUE_BYTES) as gateway:
+        token = gateway.keys.token(new_id())
+        socket = await RawSocket.open(HOST, gateway.port, "/v2/ws", token, limit=1024)
+        await eventually(lambda: gateway.sockets.count() == 1, "open")
+        websocket = gateway.registry.open[1].websocket
+        while not websocket._pong_bytes:
+            socket.write(client_frame(PING, b"x" * 125) * 2_000)
+            await socket.writer.drain()
+        socket.write(client_frame(PING, b"the last"))
+        async with asyncio.timeout(10):
+            while (frame := await socket.read()) is not None and frame.payload != b"the last":
+                assert frame.opcode == PONG
+        assert frame is not None
+        assert gateway.sockets.count() == 1
+        await socket.close()

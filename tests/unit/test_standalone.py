@@ -42,7 +42,7 @@ def settled(environ: dict[str, str] | None = None, port: int | None = None, rate
 def test_without_options_the_settings_ports_are_used() -> None:
     """Documented ports would be wrong."""
     settings = settled()
-    assert settings.gateway.port == 10000
+    assert (settings.gateway.port, settings.gateway.private_port) == (10000, 10002)
     assert settings.gateway.auth_url == settings.messenger.auth_url == "http://127.0.0.1:10001"
     assert settings.gateway.messenger_url == "http://127.0.0.1:10003"
     assert settings.gateway.messenger_target == "127.0.0.1:10004"
@@ -51,10 +51,16 @@ def test_without_options_the_settings_ports_are_used() -> None:
 def test_with_a_port_private_ports_are_free_ones() -> None:
     """A second Palaver on the machine would fail on the first one's private ports."""
     settings = settled({"PALAVER_AUTH__PORT": "10001"}, port=12345)
-    private = {settings.auth.port, settings.messenger.http_port, settings.messenger.grpc_port}
+    private = {
+        settings.gateway.private_port,
+        settings.auth.port,
+        settings.messenger.http_port,
+        settings.messenger.grpc_port,
+    }
     assert settings.gateway.port == 12345
-    assert len(private) == 3
-    assert not private & {0, 10001, 10003, 10004, 12345}
+    assert len(private) == 4
+    assert not private & {0, 10001, 10002, 10003, 10004, 12345}
+    assert addresses_of(settings).gateway_private == f"http://127.0.0.1:{settings.gateway.private_port}"
     assert settings.messenger.auth_url == f"http://127.0.0.1:{settings.auth.port}"
     assert settings.gateway.messenger_target == f"127.0.0.1:{settings.messenger.grpc_port}"
 

@@ -16,10 +16,16 @@ from palaver.gateway import openapi
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.http.body_limits import BodyLimits
 from palaver.gateway.http.errors import ErrorResponses
-from palaver.gateway.http.middleware import AddressRates, FallbackRouting, FastPaths, JsonBodies
+from palaver.gateway.http.middleware import (
+    AddressRates,
+    FallbackRouting,
+    FastPaths,
+    HeadRequests,
+    JsonBodies,
+)
 from palaver.gateway.services import Services
 from palaver.runtime.http.json_bounds import JsonBounds
-from palaver.runtime.http.middleware import ErrorBoundary
+from palaver.runtime.http.middleware import ErrorBoundary, ResponseHeaders
 from palaver.runtime.settings import GatewaySettings
 
 FEW_FIELDS = 100
@@ -82,7 +88,7 @@ def most_fields(settings: GatewaySettings) -> int:
 def middleware_of(
     settings: GatewaySettings, generations: GenerationRegistry, errors: ErrorResponses
 ) -> list[Middleware]:
-    """Outermost first: CORS sees refusals too, or browsers would hide them from their pages."""
+    """Outermost first: headers are for all; CORS sees refusals too, or browsers would hide them."""
     middleware = [
         Middleware(ErrorBoundary, render=errors.respond),
         Middleware(FallbackRouting, generations=generations),
@@ -101,9 +107,9 @@ def middleware_of(
         cors = Middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["authorization", "idempotency-key", "traceparent"],
             expose_headers=EXPOSED_HEADERS,
         )
         middleware.insert(0, cors)
-    return middleware
+    return [Middleware(ResponseHeaders), Middleware(HeadRequests), *middleware]

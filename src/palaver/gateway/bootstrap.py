@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from uvicorn.middleware.proxy_headers import _TrustedHosts as TrustedHosts
+from starlette.applications import Starlette
 
 from palaver.gateway.app import build_app
 from palaver.gateway.generations.served import served_generations
@@ -23,8 +23,11 @@ from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.background import running
+from palaver.runtime.http.client_addresses import ClientAddresses, TrustedProxies
+from palaver.runtime.http.health import health_routes
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.listener import Bounds
+from palaver.runtime.http.middleware import ResponseHeaders
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import TokenBuckets, Unlimited
@@ -41,9 +44,10 @@ CATCH_UP_SECONDS = 2.0
 
 
 async def serve(
-    settings: Settings, stopping: asyncio.Event, ready: Callable[[int], None] | None = None
+    settings: Settings, stopping: asyncio.Event, ready: Callable[[int, int], None] | None = None
 ) -> None:
-    """Serves until `stopping` is set, then drains. `ready` gets the port once connections are taken.
+    """Serves until `stopping` is set, then drains. `ready` gets the public and the private
+    port once connections are taken.
 
     Raises `OSError` where the port is taken.
     """
@@ -102,10 +106,10 @@ async def serve(
         await sockets.start()
         options: dict[str, Any] = {
             "ws": sockets.protocol,
-            "proxy_headers": True,
+            # Done by `ClientAddresses`, for sockets too
+            "proxy_headers": False,
             # Longer than proxies keep theirs: of two that close at once, one has just sent a request
             "timeout_keep_alive": KEEP_ALIVE_SECONDS,
-            "forwarded_allow_ips": own.trusted_proxies,
             "timeout_graceful_shutdown": own.drain_seconds,
         }
         app = RequestInstrumentation(
@@ -114,11 +118,19 @@ async def serve(
             access_log=settings.telemetry.access_log,
             generation_of=generations.name_of,
         )
-        bounds = Bounds(own.connections, own.connections_per_address, TrustedHosts(own.trusted_proxies))
-        async with serving_http(app, own.host, own.port, bounds=bounds, **options) as server:
-            log.info("listening", host=own.host, port=server.port)
+        private = RequestInstrumentation(
+            ResponseHeaders(Starlette(routes=health_routes({}))),
+            is_edge=False,
+            access_log=settings.telemetry.access_log,
+        )
+        metrics = await stack.enter_async_context(serving_http(private, own.private_host, own.private_port))
+        proxies = TrustedProxies(own.trusted_proxies)
+        bounds = Bounds(own.connections, own.connections_per_address, proxies.trusts)
+        public = ClientAddresses(app, proxies)
+        async with serving_http(public, own.host, own.port, bounds=bounds, **options) as server:
+            log.info("listening", host=own.host, port=server.port, private_port=metrics.port)
             if ready is not None:
-                ready(server.port)
+                ready(server.port, metrics.port)
             await stopping.wait()
             # From here on nobody new comes in; requests in flight are answered while the sockets drain
             for listener in server.servers:

@@ -14,12 +14,13 @@ FILE = "addresses.json"
 
 
 class ServiceAddresses(msgspec.Struct, frozen=True):
-    """Base URLs of HTTP, and the messenger's gRPC target."""
+    """Base URLs of HTTP, and the messenger's gRPC target. `gateway_private`: where its metrics are."""
 
     gateway: str
     auth: str
     messenger: str
     messenger_grpc: str
+    gateway_private: str
 
 
 @contextlib.contextmanager

@@ -4,14 +4,15 @@ A variable wins over the file. An unknown key stops the start with its name, bec
 setting that is silently ignored is found out in production.
 """
 
+import ipaddress
 import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self, get_origin
+from typing import Annotated, Any, NamedTuple, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from palaver.runtime.startup import StartError
@@ -27,6 +28,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def checked_proxy(value: str) -> str:
+    """An address, a network or `*`. Raises `ValueError`: a misspelt one would be no proxy, in silence."""
+    if value != "*":
+        ipaddress.ip_network(value, strict=False)
+    return value
+
+
 class GatewaySettings(Section):
     """The public HTTP and WebSocket service."""
 
@@ -36,10 +44,16 @@ class GatewaySettings(Section):
     messenger_target: str = Field("127.0.0.1:10004", description="Where the messenger's gRPC is.")
     messenger_url: str = Field("http://127.0.0.1:10003", description="Where the messenger's health is.")
     cors_origins: list[str] = Field(
-        [], description="Origins whose pages may call the API; `*` allows any. Empty: none."
+        [],
+        description="Origins whose pages may call the API and open sockets; `*` allows any. Empty: none may "
+        "call the API, and sockets are opened for any.",
     )
-    trusted_proxies: list[str] = Field(
-        ["127.0.0.1"], description="Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."
+    private_host: str = Field("127.0.0.1", description="Address to listen on for Prometheus.")
+    private_port: int = Field(10002, ge=0, le=65535, description="Health and metrics.")
+    trusted_proxies: list[Annotated[str, AfterValidator(checked_proxy)]] = Field(
+        [],
+        description="Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses, "
+        "networks, or `*` for any. Empty: none.",
     )
     connections: int = Field(
         20_000,

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from palaver.runtime.http.instrumentation import IN_PROGRESS
+from tests.harness.http_client import HttpClient
 from tests.harness.services import PalaverServices, running_services
 from tests.harness.users import ApiClient, api_client
 
@@ -102,14 +103,20 @@ async def failing_of(api: ApiClient) -> list[str]:
     return list((await api.call("GET", "/readyz")).json["failing"])
 
 
-async def test_numbers_are_told(api: ApiClient) -> None:
-    """Nobody could see that requests fail before users say so."""
-    bob = await api.sign_up("Bob")
-    await bob.v2("GET", "/chats")
-    page = await api.call("GET", "/metrics")
-    assert page.status == 200
-    assert b'_total{generation="v2",method="GET",route="/v2/chats",status="200"}' in page.body
-    assert b'palaver_http_request_seconds_count{generation="v2",method="GET",route="/v2/chats"}' in page.body
+async def test_numbers_are_on_the_private_port_alone(tmp_path: Path) -> None:
+    """Nobody could see that requests fail before users say so, or everybody could see how many there are."""
+    async with running_services(tmp_path) as services, api_client(services) as api:
+        bob = await api.sign_up("Bob")
+        await bob.v2("GET", "/chats")
+        for method in ("GET", "HEAD", "POST"):
+            assert (await api.call(method, "/metrics")).status == 404
+        private = f"http://127.0.0.1:{services.settings.gateway.private_port}"
+        page = await HttpClient(api.http, private).request("GET", "/metrics")
+        assert page.status == 200
+        assert b'_total{generation="v2",method="GET",route="/v2/chats",status="200"}' in page.body
+        assert (
+            b'palaver_http_request_seconds_count{generation="v2",method="GET",route="/v2/chats"}' in page.body
+        )
 
 
 async def test_a_stop_answers_what_is_under_way_and_says_come_back(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ async def messenger(data_dir: Path) -> AsyncIterator[Messenger]:
     async with running_fake_auth() as auth, running_messenger(auth, data_dir) as messenger:
         auth.users[ALICE] = ("Alice", "Liddell")
         target = f"127.0.0.1:{messenger.grpc_port}"
-        with published_addresses(data_dir, ServiceAddresses("", "", "", target)):
+        with published_addresses(data_dir, ServiceAddresses("", "", "", target, "")):
             yield messenger
 
 
@@ -151,7 +151,7 @@ async def test_the_messenger_of_the_settings_is_asked_without_palaver_up(
 async def test_a_messenger_that_does_not_answer_is_one_line(data_dir: Path) -> None:
     """An operator would read a traceback, or think that there is no such message."""
     # Nobody listens on a reserved port
-    with published_addresses(data_dir, ServiceAddresses("", "", "", "127.0.0.1:1")):
+    with published_addresses(data_dir, ServiceAddresses("", "", "", "127.0.0.1:1", "")):
         done = await trace_message(data_dir, ALICE, 1)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "palaver: the messenger at 127.0.0.1:1 does not answer (UNAVAILABLE)\n"

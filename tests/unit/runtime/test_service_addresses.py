@@ -9,7 +9,7 @@ from palaver.runtime.service_addresses import FILE, ServiceAddresses, messenger_
 from palaver.runtime.settings import Settings
 from palaver.runtime.startup import StartError
 
-ADDRESSES = ServiceAddresses("http://a:1", "http://b:2", "http://c:3", "c:4")
+ADDRESSES = ServiceAddresses("http://a:1", "http://b:2", "http://c:3", "c:4", "http://a:5")
 
 
 def test_addresses_are_there_while_services_run(tmp_path: Path) -> None:

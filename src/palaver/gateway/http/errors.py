@@ -14,7 +14,7 @@ from palaver.runtime.http.errors import FieldError, well_formed
 from palaver.runtime.http.exception_handlers import render_exception
 from palaver.runtime.telemetry.tracing import current_span
 
-METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 class ErrorResponses:
@@ -49,5 +49,9 @@ def methods_of_path(request: Request) -> list[str]:
     return [
         method
         for method in METHODS
-        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in scope["app"].routes)
+        # A HEAD is served as the GET (see `HeadRequests`)
+        if any(
+            route.matches({**scope, "method": "GET" if method == "HEAD" else method})[0] is Match.FULL
+            for route in scope["app"].routes
+        )
     ]

@@ -1,11 +1,10 @@
-"""Whether the gateway lives, whether it can serve, and its metrics."""
+"""Whether the gateway lives, and whether it can serve."""
 
 import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -57,14 +56,3 @@ async def readyz(request: Request) -> Response:
     if not services.is_attached():
         failing.append("stream")
     return answer_json(Readiness(not failing, parts, failing), 503 if failing else 200)
-
-
-@router.get(
-    "/metrics",
-    summary="Numbers for Prometheus",
-    response_class=Response,
-    responses={200: {"description": "The text exposition format", "content": {"text/plain": {}}}},
-)
-async def metrics() -> Response:
-    """Counts and times since the start, in Prometheus' text format."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -3,7 +3,7 @@
 import re
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palaver.contracts.errors import UNSUPPORTED_DATA, PalaverError
 from palaver.gateway.generations.registry import FastAnswer, GenerationRegistry
@@ -14,6 +14,30 @@ from palaver.runtime.http.middleware import header_of
 _JSON = re.compile(rb"\s*application/([!-.0-~]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 _CONTENT_TYPE = (b"content-type", b"application/json")
+
+
+class HeadRequests:
+    """Serves a HEAD as the GET of the same path; the server leaves the body out (RFC 9110 §9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises what the application raises."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            # The server, and what counts the request, go by this scope too
+            scope["method"] = "HEAD"
+            await send(message)
+
+        scope["method"] = "GET"
+        try:
+            await self._app(scope, receive, send_without_body)
+        finally:
+            scope["method"] = "HEAD"
 
 
 class FallbackRouting:

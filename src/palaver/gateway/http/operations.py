@@ -1,4 +1,4 @@
-"""What the gateway serves beside the public APIs: health, metrics, the OpenAPI document and its page."""
+"""What the gateway serves beside the public APIs: health, the OpenAPI document and its page."""
 
 from fastapi import APIRouter
 
@@ -16,8 +16,6 @@ OPERATIONS = Generation(
     tag={"name": "operations", "description": "For those who run Palaver."},
     router=router,
     errors=problem_details,
-    paths=frozenset(
-        ("/healthz", "/readyz", "/metrics", "/", "/docs", "/swagger/index.html", "/openapi.json")
-    ),
+    paths=frozenset(("/healthz", "/readyz", "/", "/docs", "/swagger/index.html", "/openapi.json")),
     prefixes=("/docs/",),
 )

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Protocol
 
 from palaver.contracts.errors import (
+    FORBIDDEN,
     INTERNAL,
     NOT_FOUND,
     RATE_LIMITED,
@@ -27,6 +29,7 @@ from palaver.gateway.sockets.upgrade import (
     http_response,
 )
 from palaver.gateway.sockets.websocket import WebSocket
+from palaver.runtime.http.client_addresses import TrustedProxies
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import ActiveSpan, tracer
@@ -65,11 +68,15 @@ class Handshakes:
         self._rates = rates
         self._handler = handler
         self._access_log = access_log
+        self._origins = registry.settings.cors_origins
+        self._proxies = TrustedProxies(registry.settings.trusted_proxies)
         self.is_open = True
 
     async def decide(self, request: HandshakeRequest) -> WebSocket | bytes:
         """The WebSocket of a new socket, or the HTTP response that refuses it."""
         began = time.perf_counter()
+        forwarded = request.headers.get("x-forwarded-for", "")
+        request = replace(request, address=self._proxies.client_address(request.address, [forwarded]))
         codec = self._generations.codec_at(request.path)
         route = request.path if codec is not None else UNKNOWN
         user_id = ""
@@ -79,6 +86,7 @@ class Handshakes:
                 if codec is None:
                     decision = await self._upgrade_elsewhere(request)
                 else:
+                    self._check_origin(request.headers.get("origin"))
                     if "sec-websocket-version" in request.headers:
                         check_handshake(request.headers)
                     async with asyncio.timeout(HANDSHAKE_SECONDS):
@@ -95,6 +103,14 @@ class Handshakes:
                 decision = self._refuse(request, known, span)
             self._record(request, route, status_of(decision), time.perf_counter() - began, user_id, span)
         return decision
+
+    def _check_origin(self, origin: str | None) -> None:
+        """CORS does not hold for sockets: the browser only says which page opens one, and programs say none.
+
+        Raises `forbidden`.
+        """
+        if origin is not None and self._origins and not {origin, "*"}.intersection(self._origins):
+            raise PalaverError(FORBIDDEN, "pages of this origin may not open sockets")
 
     async def _upgrade_elsewhere(self, request: HandshakeRequest) -> WebSocket | bytes:
         """An upgrade where no generation has sockets: its fallback's, if no generation owns the path."""

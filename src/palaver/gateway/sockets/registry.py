@@ -40,7 +40,7 @@ class SocketRegistry:
         # Every socket adds itself to this one list
         self._to_flush: list[Socket] = []
         self._last_number = 0
-        self._suspects: list[Socket] = []
+        self._suspects: set[Socket] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -63,7 +63,10 @@ class SocketRegistry:
 
     def create(self, handler: SocketHandler, generation: FrameCodec, token: str, claims: Claims) -> Socket:
         """A socket that is admitted. It is not open before `add`, once its handshake is done."""
-        return Socket(handler, self._to_flush, generation, token, claims, self.settings.frame_bytes)
+        own = self.settings
+        return Socket(
+            handler, self._to_flush, generation, token, claims, own.frame_bytes, own.socket_queue_bytes
+        )
 
     def add(self, socket: Socket) -> None:
         """Gives a socket its number."""
@@ -91,14 +94,12 @@ class SocketRegistry:
 
     def flush(self) -> None:
         """Writes out what sockets have queued: all frames of a batch that are for one socket leave in one
-        system call. A socket that reads too slowly is cut off (promise P9)."""
+        system call."""
         for socket in self._to_flush:
             frames, socket.outgoing = socket.outgoing, []
             # None, where a write has failed: the sockets behind that one are still in the list
             if frames:
-                waiting = socket.websocket.write(frames[0] if len(frames) == 1 else b"".join(frames))
-                if waiting > self.settings.socket_queue_bytes:
-                    self._suspect_slow(socket)
+                socket.websocket.write(frames[0] if len(frames) == 1 else b"".join(frames))
         self._to_flush.clear()
 
     def refuse(
@@ -140,13 +141,17 @@ class SocketRegistry:
     def _suspect_slow(self, socket: Socket) -> None:
         """Much waits for a socket. What was written in this turn has not even been offered to the network
         yet, so look again in the next."""
+
+    def suspect_slow(self, socket: Socket) -> None:
+        """Too much waits for a socket, which is cut off for that (promise P9). What was written in this turn
+        has not even been offered to the network yet, so look again in the next."""
         if not self._suspects:
             asyncio.get_running_loop().call_later(0, self._cut_slow)
-        self._suspects.append(socket)
+        self._suspects.add(socket)
 
     def _cut_slow(self) -> None:
-        suspects, self._suspects = self._suspects, []
-        for socket in set(suspects):
+        suspects, self._suspects = self._suspects, set()
+        for socket in suspects:
             waiting = socket.websocket.waiting()
             if waiting > self.settings.socket_queue_bytes and socket.number in self.open:
                 self.close(socket, SLOW_READER, SLOW_CLOSE_SECONDS)

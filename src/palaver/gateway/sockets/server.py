@@ -6,6 +6,7 @@ from typing import Any
 
 from palaver.contracts.errors import (
     INTERNAL,
+    MALFORMED,
     RATE_LIMITED,
     RESTARTING,
     SESSION_REVOKED,
@@ -98,11 +99,18 @@ class SocketServer:
         try:
             self.handle_command(socket, socket.generation.read(text))
         except PalaverError as error:
-            self._registry.refuse(socket, error, None)
+            if is_utf8(text):
+                self._registry.refuse(socket, error, None)
+            else:
+                self._registry.close(socket, MALFORMED)
         except Exception:
             log.exception("frame_failed", generation=socket.generation.name)
             self._registry.refuse(socket, PalaverError(INTERNAL), None)
         self._registry.flush()
+
+    def handle_slow(self, socket: Socket) -> None:
+        """See `SocketHandler`."""
+        self._registry.suspect_slow(socket)
 
     def handle_drained(self, socket: Socket) -> None:
         """See `SocketHandler`."""
@@ -160,3 +168,13 @@ class SocketServer:
             record_frame("receive typing", command.trace, socket, command.chat_id)
             self._outbox.batch.typings.add(socket=socket.number, chat_id=command.chat_id)
             self._outbox.wake()
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether it is a text at all (RFC 6455 §8.1). Only what was refused is looked at: decoders of JSON take
+    no other."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -23,7 +23,11 @@ class SocketHandler(Protocol):
         ...
 
     def handle_frame(self, socket: "Socket", text: bytes) -> None:
-        """A whole frame came, text or binary."""
+        """A whole message came, which may be no UTF-8."""
+        ...
+
+    def handle_slow(self, socket: "Socket") -> None:
+        """More waits for the client than may."""
         ...
 
     def handle_drained(self, socket: "Socket") -> None:
@@ -73,8 +77,9 @@ class Socket:
         token: str,
         claims: Claims,
         most_bytes: int,
+        most_waiting: int,
     ) -> None:
-        """`to_flush`: gets the socket when frames wait in it. `most_bytes`: of one frame."""
+        """`to_flush`: gets the socket when frames wait in it. For the others see `WebSocket`."""
         self._handler = handler
         self._to_flush = to_flush
         self.generation = generation
@@ -92,7 +97,7 @@ class Socket:
         self.resuming: dict[bytes, int] | None = None
         self.resume_span: ResumeSpan | None = None
         self.ahead: dict[bytes, int] | None = None
-        self.websocket = WebSocket(self, most_bytes)
+        self.websocket = WebSocket(self, most_bytes, most_waiting)
 
     def handle_open(self) -> None:
         """See `WebSocketHandler`."""
@@ -101,6 +106,10 @@ class Socket:
     def handle_message(self, text: bytes) -> None:
         """See `WebSocketHandler`."""
         self._handler.handle_frame(self, text)
+
+    def handle_slow(self) -> None:
+        """See `WebSocketHandler`."""
+        self._handler.handle_slow(self)
 
     def handle_drained(self) -> None:
         """See `WebSocketHandler`."""

@@ -20,6 +20,7 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined] # missing in 
 
 from palaver.contracts.errors import MALFORMED, UPGRADE_REQUIRED, PalaverError
 from palaver.gateway.sockets.websocket import WebSocket
+from palaver.runtime.http.middleware import PROTECTING_HEADERS
 
 HANDSHAKE_SECONDS = 10.0
 VERSION = "13"
@@ -101,12 +102,13 @@ class UpgradeProtocol(asyncio.Protocol):
             1.0,
             1.0,
             WSAutoPingStrategy.PING_WHEN_IDLE,
-            True,
+            # Pings are answered where what waits for the peer is counted
+            False,
             self._most_bytes,
             None,
             READ_BUFFER_BYTES,
         )
-        protocol.connection_made(transport)
+        protocol.connection_made(websocket.attach(transport))
         transport.set_protocol(protocol)
         feed(protocol, head)
         feed(protocol, bytes(self._behind))
@@ -173,6 +175,7 @@ def http_response(
         f"content-type: {content_type}",
         f"content-length: {len(body)}",
         "connection: close",
+        *(f"{name.decode()}: {value.decode()}" for name, value in PROTECTING_HEADERS),
     ]
     if status == HTTPStatus.UPGRADE_REQUIRED:
         # RFC 6455 §4.4, RFC 9110 §7.8

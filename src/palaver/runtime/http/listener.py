@@ -4,16 +4,15 @@ uvloop's own server ends for good, and in silence, when it accepts while no desc
 """
 
 import asyncio
-import ipaddress
 import resource
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 import prometheus_client
 
+from palaver.runtime.addresses import address_key
 from palaver.runtime.http.protocol import HttpProtocol
 from palaver.runtime.telemetry.configuration import log
 
@@ -34,19 +33,18 @@ PAUSE_SECONDS = 1.0
 LOG_SECONDS = 10.0
 
 
-class Hosts(Protocol):
-    """A set of addresses."""
-
-    def __contains__(self, host: str | None, /) -> bool: ...
+def exempts_nobody(_host: str) -> bool:
+    """See `Bounds.is_exempt`."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Most connections in all and of one address. `exempt`: addresses that many clients come from."""
+    """Most connections in all and of one address. `is_exempt`: whether many clients come from an address."""
 
     total: int = 20_000
     per_address: int = 20_000
-    exempt: Hosts = field(default_factory=frozenset)
+    is_exempt: Callable[[str], bool] = exempts_nobody
 
 
 class ClientSocket(socket.socket):
@@ -138,7 +136,7 @@ class Listener:
                 self._loop.remove_reader(self._listener.fileno())
                 self._loop.call_later(PAUSE_SECONDS, self._resume)
                 return
-            key = key_of(address)
+            key = address_key(host_of(address))
             bound = self._reached_bound(client.fileno(), key, address)
             if bound:
                 self._note_refusal(bound)
@@ -156,7 +154,7 @@ class Listener:
             return "files"
         if descriptor >= self._first_reserved and not self._close_silent(self._newcomers):
             return "files"
-        is_counted = bool(key) and host_of(address) not in self._bounds.exempt
+        is_counted = bool(key) and not self._bounds.is_exempt(host_of(address))
         if is_counted and self._open[key] >= self._bounds.per_address and not self._close_silent((key,)):
             return "address"
         if self._count >= self._most and not self._close_silent(self._newcomers):
@@ -212,14 +210,3 @@ class Listener:
 def host_of(address: object) -> str:
     """The host of a peer's address; empty for a Unix socket."""
     return str(address[0]) if isinstance(address, tuple) and address else ""
-
-
-def key_of(address: object) -> str:
-    """Whom a connection is counted for: an IPv4 address, or a household's /64 of IPv6 (RFC 6177)."""
-    host = host_of(address)
-    if ":" not in host:
-        return host
-    found = ipaddress.IPv6Address(host.partition("%")[0])
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(found) >> 64 << 64))

@@ -10,6 +10,36 @@ from palaver.runtime.telemetry.log_context import mark_failed
 # More digits would be more bytes than there are
 _LENGTH_DIGITS = 18
 
+# Responses hold tokens and what people wrote: nobody keeps, guesses at, frames or runs them
+PROTECTING_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+class ResponseHeaders:
+    """Adds the headers that keep browsers and caches off a response, where it has none of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises what the application raises."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                own = {name for name, _ in headers}
+                message["headers"] = headers + [one for one in PROTECTING_HEADERS if one[0] not in own]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
 
 class ErrorBoundary:
     """Renders what no handler did: an exception that is not in the catalogue is `internal`, and logged.

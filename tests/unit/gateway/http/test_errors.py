@@ -87,7 +87,7 @@ async def test_405_names_every_method_of_the_path(gateway: GatewayClient) -> Non
     """A client that asks what a path takes would be told of the first route alone."""
     answer = await gateway.call("PUT", "/v2/users/me")
     is_problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"] == "GET, PATCH"
+    assert answer.headers["allow"] == "GET, HEAD, PATCH"
 
 
 async def test_wrong_fields_are_named(gateway: GatewayClient) -> None:

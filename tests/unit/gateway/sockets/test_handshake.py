@@ -1,6 +1,7 @@
 """Who may open a socket."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -27,25 +28,31 @@ PROBLEM_KEYS = ["code", "detail", "status", "title", "type"]
 class Door:
     """Upgrades, and what stands behind them."""
 
-    def __init__(self, verifier: TokenVerifier | None = None, settings: GatewaySettings = SETTINGS) -> None:
+    def __init__(self, verifier: TokenVerifier | None = None, **settings: Any) -> None:
         self.keys = Keys()
         self.ended = RevokedSessions()
-        self.registry = SocketRegistry(SETTINGS)
+        own = GatewaySettings(**{"sockets_per_user": 1, **settings})
+        self.registry = SocketRegistry(own)
         self.upgrades = Handshakes(
             served_generations(SETTINGS),
             verifier or self.keys.verifier(),
             self.ended,
             self.registry,
-            gateway_rates(settings),
+            gateway_rates(own),
             None,  # type: ignore[arg-type] # nothing happens to these sockets
             access_log=True,
         )
 
     async def decide(
-        self, path: str, authorization: str, address: str = "192.0.2.1", **query: str
+        self,
+        path: str,
+        authorization: str,
+        more: dict[str, str] | None = None,
+        address: str = "192.0.2.1",
+        **query: str,
     ) -> WebSocket | bytes:
-        """What is decided."""
-        headers = {**HANDSHAKE, **({"authorization": authorization} if authorization else {})}
+        """What is decided. `more`: headers."""
+        headers = {**HANDSHAKE, **({"authorization": authorization} if authorization else {}), **(more or {})}
         return await self.upgrades.decide(HandshakeRequest(path, query, headers, address))
 
 
@@ -126,7 +133,7 @@ async def test_an_upgrade_is_a_request_like_any_other(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("path", ["/messenger/ws", "/v2/ws"])
 async def test_new_sockets_of_a_user_are_limited(path: str) -> None:
     """One user who connects again and again would have all companions informed of it, again and again."""
-    door = Door(settings=GatewaySettings(sockets_per_minute=0.01, sockets_burst=2))
+    door = Door(sockets_per_minute=0.01, sockets_burst=2)
     answers = [await door.decide(path, door.keys.token(USER)) for _ in range(3)]
     assert [isinstance(one, WebSocket) for one in answers] == [True, True, False]
     assert refusal(answers[2])[0] == 429
@@ -136,10 +143,10 @@ async def test_new_sockets_of_a_user_are_limited(path: str) -> None:
 
 async def test_new_sockets_of_an_address_are_limited() -> None:
     """One address with any number of bad tokens would keep the gateway busy with checking them."""
-    door = Door(settings=GatewaySettings(requests_per_second=0.01, requests_burst=2))
+    door = Door(requests_per_second=0.01, requests_burst=2)
     statuses = [refusal(await door.decide("/v2/ws", "bad.to.ken"))[0] for _ in range(3)]
     assert statuses == [401, 401, 429]
-    assert refusal(await door.decide("/v2/ws", "bad.to.ken", "192.0.2.2"))[0] == 401
+    assert refusal(await door.decide("/v2/ws", "bad.to.ken", address="192.0.2.2"))[0] == 401
 
 
 @pytest.mark.parametrize(
@@ -178,3 +185,39 @@ async def test_what_is_no_handshake_is_refused_counted_and_traced_as_such(
             assert b"upgrade: websocket\r\n" in answer
         if name == "v2":
             assert refusal(answer)[1]["code"] == code
+
+
+@pytest.mark.parametrize("path", ["/messenger/ws", "/v2/ws"])
+async def test_pages_of_other_origins_open_no_socket_where_origins_are_set(path: str) -> None:
+    """A page of anybody, opened beside the application, could talk as its user."""
+    app = "https://app.example"
+    door = Door(cors_origins=[app])
+    token = door.keys.token(USER)
+    assert isinstance(await door.decide(path, token), WebSocket)
+    assert isinstance(await door.decide(path, token, {"origin": app}), WebSocket)
+    for other in ("https://other.example", "http://app.example", "https://app.example.evil", "null", ""):
+        status, body = refusal(await door.decide(path, token, {"origin": other}))
+        assert status == 403
+        assert body.get("code") == ("forbidden" if path == "/v2/ws" else 0)
+    for origins in ([], ["*"]):
+        door = Door(cors_origins=origins)
+        token = door.keys.token(USER)
+        assert isinstance(await door.decide(path, token, {"origin": "https://other.example"}), WebSocket)
+
+
+async def test_a_socket_has_the_address_that_a_request_has() -> None:
+    """Operators would see the proxy as every socket's client, or what a client made up."""
+    for trusted, address in (([], "192.0.2.1"), (["192.0.2.1"], "203.0.113.7")):
+        door = Door(trusted_proxies=trusted)
+        with recording_spans(per_second=1) as recorded:
+            await door.decide("/v2/ws", door.keys.token(USER), {"x-forwarded-for": "<b>, 203.0.113.7:5"})
+        (span,) = recorded.named("GET /v2/ws")
+        assert span.attributes["client.address"] == address
+
+
+async def test_a_refusal_keeps_browsers_and_caches_off_it() -> None:
+    """A refused upgrade is a response like any other, and could be framed or kept."""
+    answer = await Door().decide("/v2/ws", "bad")
+    assert isinstance(answer, bytes)
+    for header in (b"cache-control: no-store", b"x-content-type-options: nosniff", b"frame-ancestors 'none'"):
+        assert header in answer

@@ -17,17 +17,11 @@ SETTINGS = GatewaySettings()
 
 
 class Connection:
-    """The TCP connection and its WebSocket: keeps what is written. `fails`: the next write does."""
+    """The TCP connection: keeps what is written. `fails`: the next write does."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.fails = False
-        self.is_close_frame_sent = False
-
-    @property
-    def underlying_transport(self) -> "Connection":
-        """This is both."""
-        return self
 
     def is_closing(self) -> bool:
         """It stays open."""
@@ -58,7 +52,8 @@ def connect(registry: SocketRegistry, token: str = "") -> tuple[Socket, Connecti
     handler: Any = Handler(registry)
     socket = registry.create(handler, CodecV2(SETTINGS), token, Claims(new_id(), new_id(), 0, 0))
     connection: Any = Connection()
-    socket.websocket.on_ws_connected(connection)
+    socket.websocket.tcp = connection
+    socket.handle_open()
     return socket, connection
 
 

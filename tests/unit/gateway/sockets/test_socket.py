@@ -12,7 +12,7 @@ SETTINGS = GatewaySettings()
 def make_socket(to_flush: list[Socket]) -> Socket:
     """A socket that nothing happens to."""
     claims = Claims(new_id(), new_id(), 0, 0)
-    return Socket(None, to_flush, CodecV2(SETTINGS), "", claims, SETTINGS.frame_bytes)  # type: ignore[arg-type] # no handler is called
+    return Socket(None, to_flush, CodecV2(SETTINGS), "", claims, 1, 1)  # type: ignore[arg-type] # no handler is called
 
 
 def test_typing_in_many_chats_is_bounded() -> None:

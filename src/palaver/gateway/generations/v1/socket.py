@@ -66,6 +66,9 @@ class CodecV1:
             if envelope.topic != TOPIC or envelope.action != "send-message":
                 raise PalaverError(MALFORMED, "unknown topic or action", field="action")
             payload = _read_messages(envelope.payload)
+            if not text.isascii():
+                # What is passed over in the envelope was not decoded
+                text.decode()
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise PalaverError(
                 MALFORMED, f"the frame cannot be understood: {error}"[:MESSAGE_CHARACTERS]
