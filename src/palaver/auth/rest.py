@@ -1,5 +1,6 @@
 """Auth's private REST: which caller may do what. What happens then is up to the use cases."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -17,11 +18,13 @@ from palaver.contracts import accounts as contract
 from palaver.contracts.errors import INVALID, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.contracts.seqs import LAST_SEQ
+from palaver.runtime.deployment_secret import DeploymentSecret
 from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.exception_handlers import exception_handlers
 from palaver.runtime.http.health import Check, health_routes
 from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
+from palaver.runtime.http.secret import SecretRequired
 from palaver.runtime.printable import printable
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.health import is_usable
@@ -51,12 +54,13 @@ class Services:
     keys: Keys
 
 
-def build_app(services: Services, database: Database) -> FastAPI:
-    """The private REST as an ASGI app."""
+def build_app(services: Services, checks: Mapping[str, Check], secret: DeploymentSecret) -> FastAPI:
+    """The private REST as an ASGI app. Only health and metrics need no secret."""
     app = FastAPI(
         title="Palaver auth",
-        routes=health_routes(health_checks(database, services.keys)),
+        routes=health_routes(checks),
         middleware=[
+            Middleware(SecretRequired, secret=secret),
             Middleware(ErrorBoundary, render=render_wire_error),
             Middleware(BodyLimit, most=BODY_BYTES),
         ],

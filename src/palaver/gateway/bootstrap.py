@@ -19,6 +19,7 @@ from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
+from palaver.runtime.deployment_secret import secret_of
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
@@ -42,9 +43,10 @@ async def serve(
     Raises `OSError` where the port is taken.
     """
     own = settings.gateway
+    secret = secret_of(settings)
     generations = served_generations(own)
     async with contextlib.AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(rest_client(own.auth_url))
+        auth = await stack.enter_async_context(rest_client(own.auth_url, secret=secret.sent))
         health = [
             UpstreamHealth(
                 "auth", await stack.enter_async_context(rest_client(own.auth_url, HEALTH_SECONDS))
@@ -63,7 +65,7 @@ async def serve(
         outbox = Outbox()
         sends, reads = PendingSends(own.frames_in_flight, IN_FLIGHT_BYTES), PendingReads(outbox)
         fan_out = FanOut(registry, outbox)
-        stream = MessengerStream(channel, outbox, sends, reads, fan_out)
+        stream = MessengerStream(channel, outbox, sends, reads, fan_out, secret.sent)
         # Behind the HTTP server, whose last requests read from it
         stack.push_async_callback(stream.stop)
         sockets = SocketServer(
@@ -80,7 +82,7 @@ async def serve(
         services = Services(
             own,
             accounts,
-            MessengerClient(channel, reads),
+            MessengerClient(channel, reads, secret.sent),
             verifier,
             revocations,
             tuple(health),
@@ -116,9 +118,9 @@ async def serve(
 
 
 @contextlib.asynccontextmanager
-async def rest_client(url: str, seconds: float = 10.0) -> AsyncIterator[RestClient]:
+async def rest_client(url: str, seconds: float = 10.0, secret: str = "") -> AsyncIterator[RestClient]:
     """A client that is closed with the block."""
-    client = RestClient(url, seconds)
+    client = RestClient(url, seconds, secret)
     try:
         yield client
     finally:

@@ -6,8 +6,11 @@ import aiohttp
 import msgspec
 
 from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError, WireError, error_from_wire
+from palaver.runtime.deployment_secret import HEADER
+from palaver.runtime.http.secret import CHALLENGE
 from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.tracing import trace_headers, tracer
+from palaver.runtime.unix_sockets import SCHEME
 
 MOST_CONNECTIONS = 200
 IDLE_SECONDS = 30
@@ -16,15 +19,16 @@ IDLE_SECONDS = 30
 class RestClient:
     """JSON calls to one private service. Errors come back as the `PalaverError` that was raised there.
 
-    Made while an event loop runs. `timeout`: seconds for a whole call.
+    Made while an event loop runs. `base_url`: a URL, or `unix:` and the path of a socket. `timeout`: seconds
+    for a whole call. `secret`: the deployment's, for all but health.
     """
 
-    def __init__(self, base_url: str, timeout: float = 10.0) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._host, self._port = host_and_port(base_url)
+    def __init__(self, base_url: str, timeout: float = 10.0, secret: str = "") -> None:
+        connector, self._base_url = connector_to(base_url)
+        self._server = server_attributes(base_url)
+        self._secret = {HEADER: secret} if secret else {}
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=timeout),
-            connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=timeout), connector=connector
         )
 
     async def call(
@@ -62,8 +66,7 @@ class RestClient:
         attributes: Attributes = {
             "http.request.method": method,
             "url.path": route or path,
-            "server.address": self._host,
-            "server.port": self._port,
+            **self._server,
         }
         with tracer.span(f"{method} {route or path}", "client", attributes) as work:
             status, content = await self._exchange(
@@ -82,24 +85,46 @@ class RestClient:
         query: dict[str, str] | None,
         headers: dict[str, str],
     ) -> tuple[int, bytes]:
-        sent = {"content-type": "application/json", **headers}
+        sent = {"content-type": "application/json", **headers, **self._secret}
         try:
             async with self._session.request(method, url, data=body, params=query, headers=sent) as response:
+                if response.headers.get("www-authenticate") == CHALLENGE:
+                    # Of ours, not of the user's, who would sign in again for nothing
+                    raise away(url, "it does not accept our secret")
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise PalaverError(
-                UNAVAILABLE, "a part of the service is away", retry_after=1.0, url=url, cause=repr(error)
-            ) from error
+            # Not its repr, which may have the headers that were sent
+            raise away(url, f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._session.close()
 
 
-def host_and_port(url: str) -> tuple[str, int]:
-    """The host and the port of a URL."""
+def away(url: str, cause: str) -> PalaverError:
+    """The error where the other service did not answer."""
+    return PalaverError(UNAVAILABLE, "a part of the service is away", retry_after=1.0, url=url, cause=cause)
+
+
+def connector_to(url: str) -> tuple[aiohttp.BaseConnector, str]:
+    """What connects to a service, and the base of the URLs of its requests."""
+    if url.startswith(SCHEME):
+        path = url.removeprefix(SCHEME)
+        # The host is of no meaning there
+        return (
+            aiohttp.UnixConnector(path, limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
+            "http://localhost",
+        )
+    return aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS), url.rstrip("/")
+
+
+def server_attributes(url: str) -> Attributes:
+    """The server's address, as spans have it (OpenTelemetry's conventions)."""
+    if url.startswith(SCHEME):
+        return {"server.address": url.removeprefix(SCHEME)}
     parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return {"server.address": parts.hostname or "", "server.port": port}
 
 
 def error_of_response(status: int, content: bytes) -> PalaverError:

@@ -8,6 +8,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from palaver.runtime.unix_sockets import listen_on_path, remove_socket
+
 
 class Server(uvicorn.Server):
     """uvicorn that leaves signals to the service, which stops its parts in order.
@@ -24,8 +26,13 @@ class Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> AsyncIterator[Server]:
-    """Serves `app` until the block ends, then drains. Raises `OSError` where the port is taken."""
+async def serving_http(
+    app: ASGIApp, host: str, port: int, *, path: str = "", **options: Any
+) -> AsyncIterator[Server]:
+    """Serves `app` until the block ends, then drains. `path`: of a Unix socket, in place of host and port.
+
+    Raises `OSError` where the port is taken.
+    """
     config = uvicorn.Config(
         app,
         host=host,
@@ -38,8 +45,8 @@ async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> As
         **{"loop": "none", "http": "httptools", "ws": "none", "lifespan": "off", **options},
     )
     server = Server(config)
-    listener = config_socket(host, port)
-    server.port = listener.getsockname()[1]
+    listener = listen_on_path(path) if path else config_socket(host, port)
+    server.port = 0 if path else listener.getsockname()[1]
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
         while not server.started:
@@ -51,6 +58,8 @@ async def serving_http(app: ASGIApp, host: str, port: int, **options: Any) -> As
     finally:
         server.should_exit = True
         await task
+        if path:
+            remove_socket(path)
 
 
 def config_socket(host: str, port: int) -> Any:
