@@ -112,3 +112,11 @@ presence = Table(
     Index("presence_online", "user_id", sqlite_where=text("online")),
     sqlite_with_rowid=False,
 )
+
+# One row: with its key messengers sign when a socket was opened
+proof_key = Table(
+    "proof_key",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("key", LargeBinary(32), nullable=False),
+)
