@@ -23,7 +23,7 @@ from palaver.messenger.realtime.gateway_connection import GatewayConnection, Gat
 from palaver.messenger.realtime.memberships import CachedChat, Found
 from palaver.messenger.realtime.receipt_waiters import ReceiptOrigin
 from palaver.messenger.store.opening import Store
-from palaver.messenger.store.proof_key import make_proof_key, read_proof_key
+from palaver.messenger.store.proof_key import read_proof_key
 from palaver.messenger.stream.catch_up import catch_up, reach
 from palaver.messenger.stream.checks import (
     ID_BYTES,
@@ -119,10 +119,7 @@ class StreamServer:
         is_first = True
         try:
             if self._proofs is None:
-                database = self._store.database
-                key = await database.read(read_proof_key)
-                if key is None:
-                    key = await database.write(make_proof_key)
+                key = await self._store.database.read(read_proof_key)
                 self._proofs = OpeningProofs(key, self._session_seconds)
             async for batch in requests:
                 check_batch(batch, is_first=is_first)
