@@ -9,4 +9,5 @@ _key = select(proof_key.c.key)
 
 def read_proof_key(connection: Connection) -> bytes:
     """The key, which was made with its table."""
-    return connection.execute(_key).scalar_one()
+    key: bytes = connection.execute(_key).scalar_one()
+    return key
