@@ -15,11 +15,16 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from palaver.runtime.child_process import Child, open_log
+from palaver.runtime.deployment_secret import made_secret, secret_of
 from palaver.runtime.service_addresses import ServiceAddresses, published_addresses
 from palaver.runtime.settings import PREFIX, GatewaySettings, Settings, settings_environment
+from palaver.runtime.socket_directory import socket_directory
 from palaver.runtime.startup import StartError, make_data_directory
 from palaver.runtime.supervision import Notify, supervise
+from palaver.runtime.unix_sockets import SCHEME
 
 LOOPBACK = "127.0.0.1"
 # Below the ports that Linux gives to outgoing connections, which could take one while its service restarts.
@@ -39,17 +44,23 @@ def run_services(settings: Settings, port: int | None = None, rates: bool = True
     began = time.monotonic()
     settings = settings_of_one_machine(settings, port, rates)
     with lock_directory(settings.data_dir) as lock:
-        settings = settings_with_ports(settings)
+        settings = settings_with_secret(settings_with_ports(settings))
         check_ports(settings)
         check_databases(settings)
-        children = services(settings, lock)
-        for child in children:
-            prepare_log(child)
-        say = console()
-        if not rates:
-            say("[yellow]Rate limits are off: for benchmarks and imports only.[/]")
-        with published_addresses(settings.data_dir, addresses_of(settings)):
-            return asyncio.run(supervise(children, say, lambda: say(summary(settings, began))))
+        with socket_directory(settings.data_dir) as directory:
+            return run_children(settings_with_sockets(settings, directory), lock, began, rates=rates)
+
+
+def run_children(settings: Settings, lock: int, began: float, *, rates: bool) -> int:
+    """Runs the services until a signal. Returns the exit code. Raises `StartError`."""
+    children = services(settings, lock)
+    for child in children:
+        prepare_log(child)
+    say = console()
+    if not rates:
+        say("[yellow]Rate limits are off: for benchmarks and imports only.[/]")
+    with published_addresses(settings.data_dir, addresses_of(settings)):
+        return asyncio.run(supervise(children, say, lambda: say(summary(settings, began))))
 
 
 def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -> Settings:
@@ -59,7 +70,7 @@ def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -
     messenger: dict[str, object] = {"host": LOOPBACK}
     if port is not None:
         gateway |= {"port": port, "private_port": 0}
-        auth["port"] = messenger["http_port"] = messenger["grpc_port"] = 0
+        auth["port"] = messenger["http_port"] = 0
     if not rates:
         gateway["rates"] = auth["rates"] = messenger["rates"] = False
     return settings.model_copy(
@@ -74,7 +85,7 @@ def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -
 
 
 def settings_with_ports(settings: Settings) -> Settings:
-    """A free port for each 0, and each service's address for the others."""
+    """A free port for each 0. Those of auth and the messenger serve health and metrics alone."""
     free = free_ports()
     gateway = settings.gateway.model_copy()
     auth = settings.auth.model_copy()
@@ -83,10 +94,27 @@ def settings_with_ports(settings: Settings) -> Settings:
     gateway.private_port = gateway.private_port or next(free)
     auth.port = auth.port or next(free)
     messenger.http_port = messenger.http_port or next(free)
-    messenger.grpc_port = messenger.grpc_port or next(free)
-    gateway.auth_url = messenger.auth_url = f"http://{LOOPBACK}:{auth.port}"
     gateway.messenger_url = f"http://{LOOPBACK}:{messenger.http_port}"
-    gateway.messenger_target = f"{LOOPBACK}:{messenger.grpc_port}"
+    return settings.model_copy(update={"gateway": gateway, "auth": auth, "messenger": messenger})
+
+
+def settings_with_secret(settings: Settings) -> Settings:
+    """The secret of the settings, or the data directory's own. Raises `StartError`."""
+    if settings.secret or settings.secret_file:
+        secret_of(settings)
+        return settings
+    return settings.model_copy(update={"secret": [SecretStr(made_secret(settings.data_dir))]})
+
+
+def settings_with_sockets(settings: Settings, directory: Path) -> Settings:
+    """The inside on Unix sockets: what no other user of this machine can connect to."""
+    gateway = settings.gateway.model_copy()
+    auth = settings.auth.model_copy()
+    messenger = settings.messenger.model_copy()
+    auth.socket = str(directory / "auth.sock")
+    messenger.grpc_socket = str(directory / "messenger.sock")
+    gateway.auth_url = messenger.auth_url = SCHEME + auth.socket
+    gateway.messenger_target = SCHEME + messenger.grpc_socket
     return settings.model_copy(update={"gateway": gateway, "auth": auth, "messenger": messenger})
 
 
@@ -137,7 +165,6 @@ def check_ports(settings: Settings) -> None:
         ("gateway.private_port", settings.gateway.private_host, settings.gateway.private_port),
         ("auth.port", settings.auth.host, settings.auth.port),
         ("messenger.http_port", settings.messenger.host, settings.messenger.http_port),
-        ("messenger.grpc_port", settings.messenger.host, settings.messenger.grpc_port),
     ]
     with contextlib.ExitStack() as held:
         for setting, host, port in wanted:

@@ -12,6 +12,7 @@ import aiohttp
 from palaver.auth.bootstrap import serve
 from palaver.runtime.settings import AuthSettings, Settings
 from tests.harness.http_client import HttpClient, HttpResponse
+from tests.harness.inside import HEADERS, SECRETS
 from tests.harness.services import running_service
 
 PASSWORD = "correct horse"
@@ -39,7 +40,7 @@ class AuthApi(HttpClient):
         params: Mapping[str, Any] | None = None,
     ) -> HttpResponse:
         """One request. `json` goes as JSON in ASCII, which can spell lone surrogates; `data` as it is."""
-        given = (headers or {}) | ({"authorization": f"Bearer {token}"} if token else {})
+        given = HEADERS | (headers or {}) | ({"authorization": f"Bearer {token}"} if token else {})
         body = data if json is None else dumps(json).encode()
         return await self.request(method, path, body, given, params)
 
@@ -76,7 +77,7 @@ class AuthApi(HttpClient):
 
 def settings_of(data_dir: Path, **auth: Any) -> Settings:
     """Cheap settings on a free port."""
-    return Settings(data_dir=data_dir, auth=AuthSettings.model_validate(CHEAP | auth))
+    return Settings(data_dir=data_dir, secret=SECRETS, auth=AuthSettings.model_validate(CHEAP | auth))
 
 
 @contextlib.asynccontextmanager

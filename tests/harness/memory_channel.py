@@ -126,9 +126,9 @@ class MemoryChannel:
         self.attach = attach
         self.stream: MemoryStream | None = None
 
-    def stream_stream(self, _path: str, **_: Any) -> Callable[[], MemoryStream]:
+    def stream_stream(self, _path: str, **_: Any) -> Callable[..., MemoryStream]:
         """See `grpc.aio.Channel`."""
-        return lambda: MemoryStream(self)
+        return lambda **_: MemoryStream(self)
 
     def unary_unary(self, _path: str, **_: Any) -> None:
         """See `grpc.aio.Channel`: sockets make no unary call."""

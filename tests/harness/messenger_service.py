@@ -26,6 +26,7 @@ from palaver.runtime.grpc.errors import error_from_rpc
 from palaver.runtime.grpc.server import MESSAGE_BYTES
 from palaver.runtime.settings import MessengerSettings, Settings
 from tests.harness.fake_auth import FakeAuth
+from tests.harness.inside import SECRETS, InsideChannel
 from tests.harness.services import Service, running_service
 
 READ_SECONDS = 10.0
@@ -39,7 +40,7 @@ class Messenger:
     settings: Settings
     http_port: int
     grpc_port: int
-    channel: grpc.aio.Channel
+    channel: InsideChannel
     service: Service | None = None
     tokens: dict[bytes, str] = field(default_factory=dict)
 
@@ -98,7 +99,7 @@ class Messenger:
 async def running_messenger(auth: FakeAuth, directory: Path, **settings: Any) -> AsyncIterator[Messenger]:
     """Runs a messenger on free ports during the block."""
     given = {"http_port": 0, "grpc_port": 0, "auth_url": auth.url, "rates": False, **settings}
-    whole = Settings(data_dir=directory, messenger=MessengerSettings(**given))
+    whole = Settings(data_dir=directory, secret=SECRETS, messenger=MessengerSettings(**given))
     async with (
         running_service(serve, whole) as (service, (http_port, grpc_port)),
         open_channel(grpc_port) as channel,
@@ -106,11 +107,9 @@ async def running_messenger(auth: FakeAuth, directory: Path, **settings: Any) ->
         yield Messenger(auth, whole, http_port, grpc_port, channel, service)
 
 
-def open_channel(grpc_port: int) -> grpc.aio.Channel:
-    """A channel that takes messages as large as the messenger's."""
-    return grpc.aio.insecure_channel(
-        f"127.0.0.1:{grpc_port}", [("grpc.max_receive_message_length", MESSAGE_BYTES)]
-    )
+def open_channel(grpc_port: int) -> InsideChannel:
+    """A channel with the secret, that takes messages as large as the messenger's."""
+    return InsideChannel(f"127.0.0.1:{grpc_port}", [("grpc.max_receive_message_length", MESSAGE_BYTES)])
 
 
 def client_ids(count: int) -> list[bytes]:

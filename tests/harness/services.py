@@ -10,6 +10,7 @@ import palaver.auth.bootstrap
 import palaver.gateway.bootstrap
 import palaver.messenger.bootstrap
 from palaver.runtime.settings import AuthSettings, GatewaySettings, MessengerSettings, Settings
+from tests.harness.inside import SECRETS
 
 LOOPBACK = "127.0.0.1"
 STOP_SECONDS = 20.0
@@ -67,7 +68,9 @@ class PalaverServices:
         cheap = AuthSettings(port=0, rates=False, argon2_time_cost=1, argon2_memory_kib=64)
         messenger = MessengerSettings(host=LOOPBACK, http_port=0, grpc_port=0, rates=False)
         own = GatewaySettings(**{"host": LOOPBACK, "port": 0, "private_port": 0, "rates": False, **gateway})
-        self.settings = Settings(data_dir=directory, auth=cheap, messenger=messenger, gateway=own)
+        self.settings = Settings(
+            data_dir=directory, secret=SECRETS, auth=cheap, messenger=messenger, gateway=own
+        )
         self.auth = Service(palaver.auth.bootstrap.serve, self.settings)
         self.messenger = Service(palaver.messenger.bootstrap.serve, self.settings)
         self.gateway = Service(palaver.gateway.bootstrap.serve, self.settings)

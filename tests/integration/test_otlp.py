@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import palaver
+from tests.harness.inside import HEADERS, VARIABLES
 from tests.harness.otlp_receiver import Receiver, running_receiver, values_of
 from tests.harness.palaver_process import CHEAP_PASSWORDS
 from tests.harness.processes import ChildProcess
@@ -43,7 +44,7 @@ class AuthProcess(ChildProcess):
         """Status and body of an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         with contextlib.closing(connection):
-            headers = {"Content-Type": "application/json"}
+            headers = {"Content-Type": "application/json", **HEADERS}
             if traceparent:
                 headers["traceparent"] = traceparent
             connection.request(method, path, json.dumps(body) if body else None, headers)
@@ -75,6 +76,7 @@ def running_auth(directory: Path, **variables: str) -> Iterator[AuthProcess]:
     """An auth on a free port, with its data in `directory`, until the block ends."""
     settings = {
         **CHEAP_PASSWORDS,
+        **VARIABLES,
         "PALAVER_DATA_DIR": str(directory / "data"),
         "PALAVER_AUTH__PORT": "0",
         # A proxy of the machine that tests run on is not for collectors on loopback

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from palaver.runtime.deployment_secret import made_secret
 from palaver.runtime.settings import Settings, load_settings
 from palaver.runtime.startup import StartError
 from palaver.standalone import (
@@ -22,6 +23,8 @@ from palaver.standalone import (
     services,
     settings_of_one_machine,
     settings_with_ports,
+    settings_with_secret,
+    settings_with_sockets,
     summary,
 )
 
@@ -43,26 +46,28 @@ def test_without_options_the_settings_ports_are_used() -> None:
     """Documented ports would be wrong."""
     settings = settled()
     assert (settings.gateway.port, settings.gateway.private_port) == (10000, 10002)
-    assert settings.gateway.auth_url == settings.messenger.auth_url == "http://127.0.0.1:10001"
+    assert settings.auth.port == 10001
     assert settings.gateway.messenger_url == "http://127.0.0.1:10003"
-    assert settings.gateway.messenger_target == "127.0.0.1:10004"
+
+
+def test_the_inside_is_on_unix_sockets() -> None:
+    """Every program on the machine could connect to what only services of the deployment may call."""
+    settings = settings_with_sockets(settled(), Path("/run/palaver"))
+    assert settings.auth.socket == "/run/palaver/auth.sock"
+    assert settings.gateway.auth_url == settings.messenger.auth_url == "unix:/run/palaver/auth.sock"
+    assert settings.gateway.messenger_target == f"unix:{settings.messenger.grpc_socket}"
+    assert settings.messenger.grpc_socket == "/run/palaver/messenger.sock"
 
 
 def test_with_a_port_private_ports_are_free_ones() -> None:
     """A second Palaver on the machine would fail on the first one's private ports."""
     settings = settled({"PALAVER_AUTH__PORT": "10001"}, port=12345)
-    private = {
-        settings.gateway.private_port,
-        settings.auth.port,
-        settings.messenger.http_port,
-        settings.messenger.grpc_port,
-    }
+    private = {settings.gateway.private_port, settings.auth.port, settings.messenger.http_port}
     assert settings.gateway.port == 12345
-    assert len(private) == 4
-    assert not private & {0, 10001, 10002, 10003, 10004, 12345}
+    assert len(private) == 3
+    assert not private & {0, 10001, 10002, 10003, 12345}
     assert addresses_of(settings).gateway_private == f"http://127.0.0.1:{settings.gateway.private_port}"
-    assert settings.messenger.auth_url == f"http://127.0.0.1:{settings.auth.port}"
-    assert settings.gateway.messenger_target == f"127.0.0.1:{settings.messenger.grpc_port}"
+    assert settings.gateway.messenger_url == f"http://127.0.0.1:{settings.messenger.http_port}"
 
 
 def test_only_the_gateway_is_reachable_from_elsewhere() -> None:
@@ -89,24 +94,27 @@ def test_settings_given_are_not_changed() -> None:
 
 def test_services_get_all_settings_and_no_others(tmp_path: Path) -> None:
     """A service would run with a default in a setting's place."""
-    settings = settled({"PALAVER_DATA_DIR": str(tmp_path), "PALAVER_MESSENGER__BATCH_MESSAGES": "7"}, port=1)
+    settings = settings_with_secret(
+        settled({"PALAVER_DATA_DIR": str(tmp_path), "PALAVER_MESSENGER__BATCH_MESSAGES": "7"}, port=1)
+    )
     children = services(settings, environ={"PATH": "/bin", "PALAVER_MESSENGER__BATCH_MESSAGES": "9"})
     assert [child.name for child in children] == ["gateway", "messenger", "auth"]
     for child in children:
         assert child.environment["PATH"] == "/bin"
         assert load_settings(environ=child.environment) == settings
+        assert made_secret(tmp_path) in child.environment["PALAVER_SECRET"]
         assert child.log_file == tmp_path / "logs" / f"{child.name}.log"
 
 
 def test_a_taken_port_is_named() -> None:
     """Two of three services would start, and the third's reason would be in a file."""
     settings = settled(port=0)
-    with listening("127.0.0.1", settings.messenger.grpc_port), pytest.raises(StartError) as caught:
+    port = settings.messenger.http_port
+    with listening("127.0.0.1", port), pytest.raises(StartError) as caught:
         check_ports(settings)
-    port = settings.messenger.grpc_port
     assert (
         str(caught.value)
-        == f"cannot listen on 127.0.0.1:{port} (messenger.grpc_port): Address already in use"
+        == f"cannot listen on 127.0.0.1:{port} (messenger.http_port): Address already in use"
     )
     check_ports(settings)
 
@@ -205,7 +213,7 @@ def test_the_summary_says_where_things_are(tmp_path: Path, host: str, url: str) 
 
 def test_the_addresses_are_those_that_services_call() -> None:
     """Commands run beside `palaver up` would ask somebody else."""
-    settings = settled({"PALAVER_GATEWAY__HOST": "::1"}, port=8)
+    settings = settings_with_sockets(settled({"PALAVER_GATEWAY__HOST": "::1"}, port=8), Path("/run"))
     found = addresses_of(settings)
     assert found.gateway == "http://[::1]:8"
     assert (found.auth, found.messenger) == (settings.messenger.auth_url, settings.gateway.messenger_url)

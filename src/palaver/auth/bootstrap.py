@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
+from starlette.types import ASGIApp
 
 from palaver.auth import keys
 from palaver.auth.accounts import AccountRates, Accounts
@@ -15,12 +16,14 @@ from palaver.auth.keys import Keys
 from palaver.auth.login_throttle import Budgets, LoginThrottle
 from palaver.auth.migrations import MIGRATIONS
 from palaver.auth.passwords import Passwords
-from palaver.auth.rest import QUIET_PATHS, Services, build_app
+from palaver.auth.rest import QUIET_PATHS, Services, build_app, health_checks
 from palaver.auth.sessions import Sessions
 from palaver.contracts.times import now_us
 from palaver.runtime.background import running
+from palaver.runtime.deployment_secret import secret_of
+from palaver.runtime.http.health import health_app
 from palaver.runtime.http.instrumentation import RequestInstrumentation
-from palaver.runtime.http.server import serving_http
+from palaver.runtime.http.server import Server, serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
 from palaver.runtime.settings import AuthSettings, Settings
 from palaver.runtime.sql.database import Database
@@ -55,6 +58,7 @@ async def serve(
     Raises `OSError` where the port is taken, and `StartError`.
     """
     own = settings.auth
+    secret = secret_of(settings)
     async with contextlib.AsyncExitStack() as stack:
         file = file_of(settings)
         prepare_file(file, KIND)
@@ -64,31 +68,38 @@ async def serve(
             await database.write(migrate, MIGRATIONS)
             await database.write(keys.ensure_key, now_us())
         services = await build_services(own, database, stack)
-        app = RequestInstrumentation(
-            build_app(services, database, lambda: has_free_space(file)),
-            is_edge=False,
-            access_log=settings.telemetry.access_log,
-            quiet_paths=QUIET_PATHS,
-        )
         sessions = services.sessions
         await stack.enter_async_context(running(regularly(sessions.prune, PRUNE_SECONDS)))
         await stack.enter_async_context(running(regularly(sessions.end_expired, EXPIRY_SECONDS)))
         await stack.enter_async_context(running(keep_log_small(file)))
-        server = await stack.enter_async_context(
-            serving_http(
-                app,
-                own.host,
-                own.port,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            )
-        )
-        log.info("listening", host=own.host, port=server.port)
+        checks = health_checks(database, services.keys, lambda: has_free_space(file))
+        app = build_app(services, checks, secret)
+        if own.socket:
+            await stack.enter_async_context(serving(app, settings, path=own.socket))
+        server = await stack.enter_async_context(serving(health_app(checks) if own.socket else app, settings))
+        log.info("listening", host=own.host, port=server.port, socket=own.socket)
         if ready is not None:
             ready(server.port)
         await stopping.wait()
         log.info("stopping")
     log.info("stopped")
+
+
+def serving(
+    app: ASGIApp, settings: Settings, **options: Any
+) -> contextlib.AbstractAsyncContextManager[Server]:
+    """Serves an app on auth's port, or, with a `path`, on a Unix socket."""
+    instrumented = RequestInstrumentation(
+        app, is_edge=False, access_log=settings.telemetry.access_log, quiet_paths=QUIET_PATHS
+    )
+    return serving_http(
+        instrumented,
+        settings.auth.host,
+        settings.auth.port,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        **options,
+    )
 
 
 async def build_services(

@@ -1,5 +1,6 @@
 """Auth's private REST: which caller may do what. What happens then is up to the use cases."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from palaver.contracts.errors import INVALID, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import id_from_text, text_from_id
 from palaver.contracts.seqs import LAST_SEQ
 from palaver.runtime.addresses import address_key
+from palaver.runtime.deployment_secret import DeploymentSecret
 from palaver.runtime.http.disconnects import until_disconnect
 from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.exception_handlers import exception_handlers
@@ -25,6 +27,7 @@ from palaver.runtime.http.health import Check, health_routes
 from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.http.json_bounds import JsonBounds
 from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
+from palaver.runtime.http.secret import SecretRequired
 from palaver.runtime.printable import printable
 from palaver.runtime.requester import SERVICE, requester, work_for
 from palaver.runtime.sql.database import Database
@@ -57,12 +60,13 @@ class Services:
     keys: Keys
 
 
-def build_app(services: Services, database: Database, has_space: Check) -> FastAPI:
-    """The private REST as an ASGI app. `has_space`: whether the database's disk is not full."""
+def build_app(services: Services, checks: Mapping[str, Check], secret: DeploymentSecret) -> FastAPI:
+    """The private REST as an ASGI app. Only health and metrics need no secret."""
     app = FastAPI(
         title="Palaver auth",
-        routes=health_routes(health_checks(database, services.keys, has_space)),
+        routes=health_routes(checks),
         middleware=[
+            Middleware(SecretRequired, secret=secret),
             Middleware(ErrorBoundary, render=render_wire_error),
             Middleware(BodyLimit, most=BODY_BYTES),
             Middleware(JsonBounds, most_fields=MOST_FIELDS, most_values=2 * MOST_USERS),

@@ -51,16 +51,18 @@ class Position(_message.Message):
     def __init__(self, writer: _Optional[int] = ..., number: _Optional[int] = ...) -> None: ...
 
 class SocketOpen(_message.Message):
-    __slots__ = ("socket", "token", "opened_at", "implicit_receipts")
+    __slots__ = ("socket", "token", "opened_at", "implicit_receipts", "proof")
     SOCKET_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     IMPLICIT_RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
     socket: int
     token: str
     opened_at: int
     implicit_receipts: bool
-    def __init__(self, socket: _Optional[int] = ..., token: _Optional[str] = ..., opened_at: _Optional[int] = ..., implicit_receipts: _Optional[bool] = ...) -> None: ...
+    proof: bytes
+    def __init__(self, socket: _Optional[int] = ..., token: _Optional[str] = ..., opened_at: _Optional[int] = ..., implicit_receipts: _Optional[bool] = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class Send(_message.Message):
     __slots__ = ("socket", "request", "chat_id", "client_ids", "texts", "retry", "traceparent")
@@ -157,16 +159,18 @@ class MessengerBatch(_message.Message):
     def __init__(self, opened: _Optional[_Iterable[_Union[SocketOpened, _Mapping]]] = ..., sent: _Optional[_Iterable[_Union[SentReply, _Mapping]]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptEvent, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingEvent, _Mapping]]] = ..., presences: _Optional[_Iterable[_Union[PresenceEvent, _Mapping]]] = ..., resumed: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[SocketError, _Mapping]]] = ..., paused: _Optional[_Iterable[int]] = ..., read_replies: _Optional[_Iterable[_Union[ReadReply, _Mapping]]] = ..., followed: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., settled: _Optional[bool] = ..., log_trimmed: _Optional[bool] = ..., stored_receipts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SocketOpened(_message.Message):
-    __slots__ = ("socket", "opened_at", "error", "opened_after")
+    __slots__ = ("socket", "opened_at", "error", "opened_after", "proof")
     SOCKET_FIELD_NUMBER: _ClassVar[int]
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     OPENED_AFTER_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
     socket: int
     opened_at: int
     error: str
     opened_after: _containers.RepeatedCompositeFieldContainer[Position]
-    def __init__(self, socket: _Optional[int] = ..., opened_at: _Optional[int] = ..., error: _Optional[str] = ..., opened_after: _Optional[_Iterable[_Union[Position, _Mapping]]] = ...) -> None: ...
+    proof: bytes
+    def __init__(self, socket: _Optional[int] = ..., opened_at: _Optional[int] = ..., error: _Optional[str] = ..., opened_after: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class SentReply(_message.Message):
     __slots__ = ("request", "seqs", "ids", "created_at", "error")

@@ -23,6 +23,7 @@ from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.background import running
+from palaver.runtime.deployment_secret import secret_of
 from palaver.runtime.http.client_addresses import ClientAddresses, TrustedProxies
 from palaver.runtime.http.health import health_routes
 from palaver.runtime.http.instrumentation import RequestInstrumentation
@@ -52,9 +53,10 @@ async def serve(
     Raises `OSError` where the port is taken.
     """
     own = settings.gateway
+    secret = secret_of(settings)
     generations = served_generations(own)
     async with contextlib.AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(rest_client(own.auth_url))
+        auth = await stack.enter_async_context(rest_client(own.auth_url, secret=secret.sent))
         health = [
             UpstreamHealth(
                 "auth", await stack.enter_async_context(rest_client(own.auth_url, HEALTH_SECONDS))
@@ -72,7 +74,7 @@ async def serve(
         outbox = Outbox()
         sends, reads = PendingSends(own.frames_in_flight, IN_FLIGHT_BYTES), PendingReads(outbox)
         fan_out = FanOut(registry, outbox)
-        stream = MessengerStream(channel, outbox, sends, reads, fan_out)
+        stream = MessengerStream(channel, outbox, sends, reads, fan_out, secret.sent)
         # Behind the HTTP server, whose last requests read from it
         stack.push_async_callback(stream.stop)
         rates = gateway_rates(own)
@@ -93,7 +95,7 @@ async def serve(
         services = Services(
             own,
             accounts,
-            MessengerClient(channel, reads),
+            MessengerClient(channel, reads, secret.sent),
             verifier,
             revocations,
             tuple(health),
@@ -150,9 +152,9 @@ def gateway_rates(settings: GatewaySettings) -> GatewayRates:
 
 
 @contextlib.asynccontextmanager
-async def rest_client(url: str, seconds: float = 10.0) -> AsyncIterator[RestClient]:
+async def rest_client(url: str, seconds: float = 10.0, secret: str = "") -> AsyncIterator[RestClient]:
     """A client that is closed with the block."""
-    client = RestClient(url, seconds)
+    client = RestClient(url, seconds, secret)
     try:
         yield client
     finally:

@@ -11,6 +11,8 @@ from palaver.runtime.tokens import TokenVerifier
 # The gRPC service, as its spans name it
 SERVICE = "palaver.v1.Messenger"
 CHAT_ID_BYTES = 16
+# A token of ours has about 350; each is looked at before its signature is
+TOKEN_CHARACTERS = 4_096
 
 
 async def user_of(token: str, verifier: TokenVerifier) -> bytes:
@@ -18,7 +20,7 @@ async def user_of(token: str, verifier: TokenVerifier) -> bytes:
 
     Raises `unauthenticated`, and `unavailable` where auth is away.
     """
-    if not token:
+    if not token or len(token) > TOKEN_CHARACTERS:
         raise PalaverError(UNAUTHENTICATED, "an access token is needed")
     claims = verifier.verify_known(token) or await verifier.verify(token)
     bind_field("user_id", text_from_id(claims.user_id))

@@ -8,10 +8,11 @@ from typing import Any
 
 import grpc.aio
 import msgspec
+from grpc_health.v1.health import aio
 
 from palaver.contracts.errors import PalaverError
+from palaver.messenger.authentication import SERVICE
 from palaver.messenger.database import KIND, file_of
-from palaver.messenger.health import health_app
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.messenger.realtime.bus import LocalBus
 from palaver.messenger.realtime.engine import Engine
@@ -24,7 +25,11 @@ from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.messenger.user_rates import UserRates
 from palaver.runtime.background import running
+from palaver.runtime.deployment_secret import secret_of
+from palaver.runtime.grpc.health import add_health_and_reflection, kept_health
+from palaver.runtime.grpc.interceptors import DecodingInterceptor, SecretInterceptor
 from palaver.runtime.grpc.server import serving_grpc
+from palaver.runtime.http.health import health_app
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
@@ -54,13 +59,14 @@ async def serve(
     Raises `OSError` where a port is taken, `StartError`, and `SchemaTooNewError`.
     """
     own = settings.messenger
+    secret = secret_of(settings)
     await asyncio.to_thread(migrate_database, settings)
     async with contextlib.AsyncExitStack() as stack:
         file = file_of(settings)
         store = open_store(file)
         stack.push_async_callback(store.close)
         await stack.enter_async_context(running(keep_log_small(file)))
-        auth = RestClient(own.auth_url, AUTH_SECONDS)
+        auth = RestClient(own.auth_url, AUTH_SECONDS, secret.sent)
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
         verifier = TokenVerifier(keys.fetch, settings.auth.access_token_seconds)
@@ -68,7 +74,10 @@ async def serve(
         rates = user_rates(own)
         engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), rates, own)
         use_cases = UseCases(store, UserDirectory(auth), engine, rates, own)
-        streams = StreamServer(engine, store, verifier, Reads(use_cases, verifier), own)
+        streams = StreamServer(
+            engine, store, verifier, Reads(use_cases, verifier), own, settings.auth.refresh_token_seconds
+        )
+        health = aio.HealthServicer()
         checks = {
             "journal": lambda: is_usable(store.database),
             "disk": lambda: has_free_space(file),
@@ -77,6 +86,7 @@ async def serve(
 
         def add_services(server: grpc.aio.Server) -> None:
             add_messenger(server, Rpc(use_cases), verifier, streams.attach)
+            add_health_and_reflection(server, health, [SERVICE])
 
         # Before the servers: a gateway must not attach to an engine that does not know how far the log has
         # come
@@ -87,14 +97,28 @@ async def serve(
         )
         http = await stack.enter_async_context(serving_http(app, own.host, own.http_port))
         _, grpc_port = await stack.enter_async_context(
-            serving_grpc(add_services, own.host, own.grpc_port, GRACE_SECONDS)
+            serving_grpc(
+                add_services,
+                own.host,
+                own.grpc_port,
+                GRACE_SECONDS,
+                path=own.grpc_socket,
+                interceptors=(SecretInterceptor(secret), DecodingInterceptor()),
+            )
         )
+        await stack.enter_async_context(kept_health(health, [SERVICE], checks))
         # Innermost: they end the gateways' streams, which the gRPC server would wait for; and the streams
         # after the engine, whose last answers they carry
         stack.push_async_callback(streams.stop)
         stack.push_async_callback(engine.stop)
         http_port = http.port
-        log.info("listening", host=own.host, http_port=http_port, grpc_port=grpc_port)
+        log.info(
+            "listening",
+            host=own.host,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            grpc_socket=own.grpc_socket,
+        )
         if ready is not None:
             ready(http_port, grpc_port)
         await stopping.wait()

@@ -7,19 +7,32 @@ setting that is silently ignored is found out in production.
 import ipaddress
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from palaver.runtime.startup import StartError
 
 PREFIX = "PALAVER_"
 # Half of the largest gRPC message
 REQUEST_TEXT_BYTES = 16_777_216
+# What HTTP headers and gRPC metadata carry as it is, and lists of variables do not split
+SECRET = re.compile(r"[A-Za-z0-9_.~+/=-]{32,256}")
 
 
 class Section(BaseModel):
@@ -40,8 +53,14 @@ class GatewaySettings(Section):
 
     host: str = Field("0.0.0.0", description="Address to listen on for the public.")  # noqa: S104 - the service is public
     port: int = Field(10000, ge=0, le=65535, description="Public HTTP and WebSocket port.")
-    auth_url: str = Field("http://127.0.0.1:10001", description="Where auth's REST is.")
-    messenger_target: str = Field("127.0.0.1:10004", description="Where the messenger's gRPC is.")
+    auth_url: str = Field(
+        "http://127.0.0.1:10001",
+        description="Where auth's REST is: a URL, or `unix:` and the path of its socket.",
+    )
+    messenger_target: str = Field(
+        "127.0.0.1:10004",
+        description="Where the messenger's gRPC is: host and port, or `unix:` and the path of its socket.",
+    )
     messenger_url: str = Field("http://127.0.0.1:10003", description="Where the messenger's health is.")
     cors_origins: list[str] = Field(
         [],
@@ -120,7 +139,13 @@ class AuthSettings(Section):
     """Accounts, sessions and signing keys."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(10001, ge=0, le=65535, description="Private REST port.")
+    port: int = Field(
+        10001,
+        ge=0,
+        le=65535,
+        description="Private port: REST, health and metrics; health and metrics alone where `socket` is set.",
+    )
+    socket: str = Field("", description="Path of a Unix socket that serves REST in the port's place.")
     database_url: str = Field("", description="Where accounts are. Empty: `auth.db` in the data directory.")
     rates: bool = Field(
         True,
@@ -176,8 +201,14 @@ class MessengerSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on, for gRPC and HTTP.")
     http_port: int = Field(10003, ge=0, le=65535, description="Health and metrics.")
-    grpc_port: int = Field(10004, ge=0, le=65535, description="Private gRPC port.")
-    auth_url: str = Field("http://127.0.0.1:10001", description="Where auth's REST is.")
+    grpc_port: int = Field(
+        10004, ge=0, le=65535, description="Private gRPC port. None is opened where `grpc_socket` is set."
+    )
+    grpc_socket: str = Field("", description="Path of a Unix socket that serves gRPC in the port's place.")
+    auth_url: str = Field(
+        "http://127.0.0.1:10001",
+        description="Where auth's REST is: a URL, or `unix:` and the path of its socket.",
+    )
     database_url: str = Field(
         "", description="Where the journal is. Empty: `messenger.db` in the data directory."
     )
@@ -291,10 +322,29 @@ class Settings(Section):
     """All settings of all services."""
 
     data_dir: Path = Field(Path("palaver-data"), description="Where embedded databases, keys and logs are.")
+    secret: list[SecretStr] = Field(
+        [],
+        description="By it the services of a deployment know each other: 32 to 256 of "
+        "`A-Z a-z 0-9 _ . ~ + / = -`. While it is changed, two: the first is sent, each is accepted. "
+        "`palaver up` makes one by itself; no other service starts without.",
+    )
+    secret_file: str = Field(
+        "", description="A file with the secret, or with several, a line each, in place of `secret`."
+    )
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     auth: AuthSettings = Field(default_factory=AuthSettings)
     messenger: MessengerSettings = Field(default_factory=MessengerSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+
+    @field_validator("secret", mode="before")
+    @classmethod
+    def check_secret(cls, given: Any) -> Any:
+        """One secret is a list of one. The error names no value, and never a part of one."""
+        secrets = given if isinstance(given, list) else [given]
+        texts = [one.get_secret_value() if isinstance(one, SecretStr) else one for one in secrets]
+        if not all(isinstance(text, str) and SECRET.fullmatch(text) for text in texts):
+            raise PydanticCustomError("secret", "must be 32 to 256 of A-Z a-z 0-9 _ . ~ + / = -")
+        return texts
 
 
 class SettingsError(StartError):
@@ -397,6 +447,8 @@ def read_list(name: str, text: str) -> Any:
 def settings_environment(settings: Settings) -> dict[str, str]:
     """The variables that make another process load the same settings, whatever its file says."""
     values = settings.model_dump(mode="json")
+    # pydantic masks them
+    values["secret"] = [one.get_secret_value() for one in settings.secret]
     variables = {}
     for setting in all_settings():
         value = values[setting.section][setting.key] if setting.section else values[setting.key]

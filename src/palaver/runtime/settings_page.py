@@ -15,8 +15,8 @@ Every setting has a default. It is changed by an environment variable, or by a T
 
 Lists are JSON (`["a", "b"]`) or words with commas between (`a,b`) in a variable. Truth is `true` or `false`.
 
-`palaver up` makes auth and the messenger listen on loopback, and gives the services each other's addresses
-by itself. A port 0 means a free one.
+`palaver up` puts what is private on Unix sockets, with health and metrics of auth and the messenger on
+loopback, and gives the services the secret and each other's addresses by itself. A port 0 means a free one.
 
 A file, for example:
 

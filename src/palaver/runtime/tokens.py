@@ -182,7 +182,7 @@ def key_id_of(token: str) -> str:
     """The key that the token's header names. Raises `unauthenticated`."""
     try:
         return str(jwt.get_unverified_header(token).get("kid", ""))
-    except (jwt.PyJWTError, ValueError):
+    except (jwt.PyJWTError, ValueError, RecursionError):
         raise PalaverError(UNAUTHENTICATED, "the access token is not valid", reason="no header") from None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from palaver.runtime.deployment_secret import secret_of
 from palaver.runtime.service_addresses import messenger_target
 from palaver.runtime.settings import Settings
 from palaver.runtime.startup import StartError
@@ -38,7 +39,8 @@ def show_message(settings: Settings, chat_id: bytes, seq: int, *, as_json: bool)
     # Imported here: gRPC takes longer to load than a trace takes to draw
     from palaver.watch.message_report import draw_message, inspect_message, report_of
 
-    found = inspect_message(messenger_target(settings), chat_id, seq)
+    secret = secret_of(settings, made_in=settings.data_dir)
+    found = inspect_message(messenger_target(settings), secret.sent, chat_id, seq)
     trace_id = found.message.trace_id
     trace = find_trace(settings.data_dir, trace_id) if trace_id else StoredTrace([], [], [])
     report = report_of(found, (*trace.spans, *trace.linked))

@@ -14,6 +14,7 @@ from palaver.contracts.errors import UNAVAILABLE
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.contracts.times import rfc3339
+from palaver.runtime.deployment_secret import secret_metadata
 from palaver.runtime.grpc.errors import error_from_rpc, wire_error_of
 from palaver.runtime.startup import StartError
 from palaver.watch.terminal import bold, first_rows, printable_row
@@ -33,20 +34,26 @@ Report = dict[str, Any]
 # ---- what the messenger knows ----
 
 
-def inspect_message(target: str, chat_id: bytes, seq: int) -> pb.MessageInspection:
-    """A message without its text, from the messenger at `target`. Raises `not_found`, and `StartError` where
-    no messenger answers."""
+def inspect_message(target: str, secret: str, chat_id: bytes, seq: int) -> pb.MessageInspection:
+    """A message without its text, from the messenger at `target`. `secret`: the deployment's.
+
+    Raises `not_found`, and `StartError` where no messenger answers.
+    """
     # A proxy of the environment is for the outer world
     with grpc.insecure_channel(target, (("grpc.enable_http_proxy", 0),)) as channel:
         stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated without types
         request = pb.InspectMessageRequest(chat_id=chat_id, seq=seq)
         try:
-            found: pb.MessageInspection = stub.InspectMessage(request, timeout=DEADLINE_SECONDS)
+            found: pb.MessageInspection = stub.InspectMessage(
+                request, timeout=DEADLINE_SECONDS, metadata=secret_metadata(secret)
+            )
         except grpc.RpcError as error:
             known: Any = error  # which has the methods of `AioRpcError`
             meant = error_from_rpc(known)
             if wire_error_of(known) is not None and meant.kind is not UNAVAILABLE:
                 raise meant from None
+            if known.code() is grpc.StatusCode.UNAUTHENTICATED:
+                raise StartError(f"the messenger at {target} has another secret (setting secret)") from None
             raise StartError(f"the messenger at {target} does not answer ({known.code().name})") from None
     return found
 

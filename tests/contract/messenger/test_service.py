@@ -25,6 +25,7 @@ from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
 from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
 from tests.harness.fake_auth import FakeAuth, running_fake_auth
+from tests.harness.inside import SECRETS, VARIABLES
 from tests.harness.keys import Keys
 from tests.harness.message_pages import messages_in
 from tests.harness.messenger_service import Messenger, client_ids, open_channel, running_messenger
@@ -126,6 +127,7 @@ async def test_metrics_count_calls_and_refusals(tmp_path: Path) -> None:
 async def running_process(auth: FakeAuth, directory: Path) -> AsyncIterator[Messenger]:
     """Runs `palaver messenger` during the block, with its log in `directory/out`. It must exit with 0."""
     settings = {
+        **VARIABLES,
         "PALAVER_DATA_DIR": str(directory),
         "PALAVER_MESSENGER__AUTH_URL": auth.url,
         "PALAVER_MESSENGER__HTTP_PORT": "0",
@@ -238,7 +240,8 @@ def test_migrating_says_whether_it_changed_anything(tmp_path: Path) -> None:
 
 async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     """Without it an older messenger would write into a database that it does not understand."""
-    settings = Settings(data_dir=tmp_path, messenger=MessengerSettings(http_port=0, grpc_port=0))
+    own = MessengerSettings(http_port=0, grpc_port=0)
+    settings = Settings(data_dir=tmp_path, secret=SECRETS, messenger=own)
     migrate_database(settings)
     engine = sqlite_engine(tmp_path / "messenger.db")
     with engine.connect() as connection, connection.begin():

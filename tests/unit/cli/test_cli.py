@@ -168,3 +168,29 @@ def test_the_command_line_imports_no_service() -> None:
     code = f"import sys, palaver.cli, palaver.standalone; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["gateway", "auth", "messenger"])
+def test_a_service_without_the_secret_does_not_start(command: str, tmp_path: Path) -> None:
+    """It would serve whoever can reach it; or an operator would read a traceback."""
+    done = run(command, PALAVER_DATA_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "palaver: setting secret: is missing; services of one deployment need the same (or secret_file)\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["up", "gateway", "auth", "messenger"])
+def test_a_wrong_secret_is_named_and_not_shown(command: str, tmp_path: Path) -> None:
+    """A secret would be in the journal of systemd."""
+    done = run(command, PALAVER_DATA_DIR=str(tmp_path), PALAVER_SECRET="Psst, too short")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "palaver: setting PALAVER_SECRET: must be 32 to 256 of A-Z a-z 0-9 _ . ~ + / = -\n"
+    )
+
+
+def test_the_reference_shows_no_secret() -> None:
+    """Whoever prints the settings for somebody else would give the secret away."""
+    secret = "Psst" * 10
+    assert secret not in run("settings", PALAVER_SECRET=secret).stdout

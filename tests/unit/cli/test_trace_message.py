@@ -13,9 +13,11 @@ from sqlalchemy import update
 
 from palaver.contracts.ids import text_from_id
 from palaver.messenger.store.schema import messages
+from palaver.runtime.deployment_secret import FILE, write_secret
 from palaver.runtime.service_addresses import ServiceAddresses, published_addresses
 from tests.harness import telemetry_files as stored
 from tests.harness.fake_auth import running_fake_auth
+from tests.harness.inside import SECRET, VARIABLES
 from tests.harness.journal_rows import move_receipt, write_messages
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.messenger_service import Messenger, running_messenger
@@ -74,7 +76,8 @@ async def trace_message(
 ) -> "subprocess.CompletedProcess[str]":
     """`palaver trace --message`, while the messenger answers."""
     messenger_db = ("--message", text_from_id(chat_id), str(seq), "--data-dir", str(data_dir))
-    return await asyncio.to_thread(run, "trace", *words, *messenger_db, **variables)
+    given = {**VARIABLES, **variables}
+    return await asyncio.to_thread(run, "trace", *words, *messenger_db, **given)
 
 
 async def test_a_message_is_followed_to_its_sockets(data_dir: Path, chat_id: bytes) -> None:
@@ -155,3 +158,25 @@ async def test_a_messenger_that_does_not_answer_is_one_line(data_dir: Path) -> N
         done = await trace_message(data_dir, ALICE, 1)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "palaver: the messenger at 127.0.0.1:1 does not answer (UNAVAILABLE)\n"
+
+
+async def test_the_secret_that_palaver_up_made_is_found(data_dir: Path, chat_id: bytes) -> None:
+    """Who runs `palaver up` would have to copy its secret to ask where a message is."""
+    write_secret(data_dir / FILE, SECRET)
+    messenger_db = ("--message", text_from_id(chat_id), "1", "--data-dir", str(data_dir))
+    done = await asyncio.to_thread(run, "trace", *messenger_db)
+    assert done.stdout.startswith("Message 1 of the group chat"), done.stderr
+
+
+async def test_another_secret_is_one_line(messenger: Messenger, data_dir: Path, chat_id: bytes) -> None:
+    """An operator would look for a messenger that is away."""
+    done = await trace_message(data_dir, chat_id, 1, PALAVER_SECRET="x" * 32)
+    target = f"127.0.0.1:{messenger.grpc_port}"
+    assert done.stderr == f"palaver: the messenger at {target} has another secret (setting secret)\n"
+
+
+async def test_no_secret_is_one_line(data_dir: Path) -> None:
+    """An operator would not learn what is missing."""
+    done = await trace_message(data_dir, ALICE, 1, PALAVER_SECRET="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("palaver: setting secret: is missing")

@@ -86,8 +86,9 @@ class FanOut:
         if opened.error:
             self._registry.close(socket, CATALOGUE.get(opened.error, UNAUTHENTICATED))
             return
-        if not socket.opened_at:
-            socket.opened_at = opened.opened_at
+        is_new = not socket.opened_at
+        socket.opened_at, socket.proof = opened.opened_at, opened.proof
+        if is_new:
             socket.opened_after = self._read_positions(opened)
             socket.write(socket.generation.hello(socket.user_id, socket.session_id, opened.opened_at))
         socket.attached = True
@@ -237,4 +238,5 @@ def opening_of(socket: Socket) -> SocketOpen:
         token=socket.token,
         opened_at=socket.opened_at,
         implicit_receipts=socket.generation.implicit_receipts,
+        proof=socket.proof,
     )

@@ -42,10 +42,11 @@ class SocketHandler(Protocol):
 class Socket:
     """A socket, from its handshake to its end. It is a `WebSocketHandler`.
 
-    `opened_at`, `opened_after`: when the messenger opened it first, and the newest commit of each writer
-    then. `attached`: the messenger has it open on the stream that stands. `resuming`: the cursors of a resume
-    under way, moved as it is delivered, or None; `resume_span`: where that is sampled. `ahead`: see
-    `resume_filter`. `closed_by`: the code of the error that it was closed for.
+    `opened_at`, `proof`: when the messenger opened it, and its proof of that, for the next stream.
+    `opened_after`: the newest commit of each writer at its first opening. `attached`: the messenger has it
+    open on the stream that stands. `resuming`: the cursors of a resume under way, moved as it is delivered,
+    or None; `resume_span`: where that is sampled. `ahead`: see `resume_filter`. `closed_by`: the code of the
+    error that it was closed for.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Socket:
         "opened_after",
         "opened_at",
         "outgoing",
+        "proof",
         "quiet_sweeps",
         "resume_span",
         "resuming",
@@ -88,6 +90,7 @@ class Socket:
         self.session_id = claims.session_id
         self.number = 0
         self.opened_at = 0
+        self.proof = b""
         self.opened_after = NO_COMMITS
         self.attached = False
         self.closed_by = ""

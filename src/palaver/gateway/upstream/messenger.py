@@ -11,6 +11,7 @@ from palaver.contracts.errors import RESTARTING, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.runtime.deployment_secret import secret_metadata
 from palaver.runtime.grpc.errors import error_from_rpc, wire_error_of
 from palaver.runtime.grpc.instrumentation import RETRIES, client_span, set_status
 from palaver.runtime.telemetry.log_context import bind_field
@@ -49,8 +50,9 @@ class MessengerClient:
     repeated are, once, where the messenger was away.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, reads: PendingReads) -> None:
+    def __init__(self, channel: grpc.aio.Channel, reads: PendingReads, secret: str = "") -> None:
         self._reads = reads
+        self._secret = secret_metadata(secret)
         self._stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated without types
 
     async def open_direct_chat(self, token: str, companion_id: bytes) -> pb.Chat:
@@ -142,7 +144,7 @@ class MessengerClient:
     ) -> A:
         """One call, in a span of its own. Raises `AioRpcError`."""
         with client_span(SERVICE, name) as span:
-            metadata = (("authorization", f"Bearer {token}"), *trace_metadata())
+            metadata = (("authorization", f"Bearer {token}"), *self._secret, *trace_metadata())
             try:
                 answer = await method(request, metadata=metadata, **options)
             except grpc.aio.AioRpcError as error:

@@ -31,6 +31,11 @@ class Sender(Protocol):
         """Microseconds since the epoch, by the messenger's clock; 0: the messenger has not opened it yet."""
         ...
 
+    @property
+    def proof(self) -> bytes:
+        """The messenger's proof of that."""
+        ...
+
 
 class PendingSend:
     """Messages to a chat, all of them or none. A frame codec makes it, and a socket's `accept` sends it off.

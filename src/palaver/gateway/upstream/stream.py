@@ -32,6 +32,7 @@ from palaver.gateway.upstream.pending_reads import PendingReads, add_read
 from palaver.gateway.upstream.pending_receipts import PendingReceipts, add_receipt
 from palaver.gateway.upstream.pending_sends import PendingSend, PendingSends, Sender, add_send
 from palaver.runtime.backoff import pause_after
+from palaver.runtime.deployment_secret import secret_metadata
 from palaver.runtime.grpc.errors import details_of
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.error_texts import error_text
@@ -83,6 +84,7 @@ class MessengerStream:
         sends: PendingSends,
         reads: PendingReads,
         handler: StreamHandler,
+        secret: str = "",
     ) -> None:
         self._stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated
         self._outbox = outbox
@@ -90,6 +92,7 @@ class MessengerStream:
         self._receipts = PendingReceipts()
         self._reads = reads
         self._handler = handler
+        self._secret = secret_metadata(secret)
         self._gateway_id = text_from_id(new_id())
         self._delivered = Delivered()
         self._received_at = 0.0
@@ -168,7 +171,7 @@ class MessengerStream:
             await asyncio.sleep(pause)
 
     async def _attach(self) -> None:
-        stream = self._stub.Attach()
+        stream = self._stub.Attach(metadata=self._secret)
         tasks: list[asyncio.Task[None]] = []
         try:
             # Nothing is written before the messenger is there: a write to nobody would wait for ever
@@ -321,7 +324,9 @@ def reopenings_of_gone(senders: Iterable[Sender], still_open: set[int]) -> list[
     rest again. Their tokens were good when they were opened."""
     gone = {sender.number: sender for sender in senders if sender.number not in still_open}
     return [
-        SocketOpen(socket=number, token=sender.token, opened_at=sender.opened_at or now_us())
+        SocketOpen(
+            socket=number, token=sender.token, opened_at=sender.opened_at or now_us(), proof=sender.proof
+        )
         for number, sender in gone.items()
     ]
 

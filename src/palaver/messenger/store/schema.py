@@ -1,9 +1,13 @@
 """The messenger's tables. Ids are 16 bytes, times microseconds since the epoch."""
 
+import secrets
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     ForeignKey,
     Index,
     Integer,
@@ -13,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
     text,
 )
 
@@ -112,3 +117,17 @@ presence = Table(
     Index("presence_online", "user_id", sqlite_where=text("online")),
     sqlite_with_rowid=False,
 )
+
+# One row: with its key messengers sign when a socket was opened
+proof_key = Table(
+    "proof_key",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("key", LargeBinary(32), nullable=False),
+)
+
+
+@event.listens_for(proof_key, "after_create")
+def make_proof_key(_table: Table, connection: Connection, **_: Any) -> None:
+    """The table comes with its row: made later, it would wait for whoever holds the write lock."""
+    connection.execute(proof_key.insert(), {"id": 1, "key": secrets.token_bytes(32)})

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from palaver.contracts.errors import INVALID, UNAUTHENTICATED, PalaverError
+from palaver.contracts.errors import INVALID, MALFORMED, OVERLOADED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.messenger_pb2 import (
     GatewayBatch,
     ReceiptUpdate,
@@ -16,29 +16,41 @@ from palaver.contracts.messenger_pb2 import (
 )
 from palaver.contracts.times import now_us
 from palaver.messenger import metrics
+from palaver.messenger.authentication import TOKEN_CHARACTERS
 from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.gateway_connection import GatewayConnection, GatewayReply, Socket
 from palaver.messenger.realtime.memberships import CachedChat, Found
 from palaver.messenger.realtime.receipt_waiters import ReceiptOrigin
 from palaver.messenger.store.opening import Store
+from palaver.messenger.store.proof_key import read_proof_key
 from palaver.messenger.stream.catch_up import catch_up, reach
+from palaver.messenger.stream.checks import (
+    ID_BYTES,
+    MOST_SOCKETS,
+    check_batch,
+    check_chat,
+    check_receipt,
+    check_resume,
+    trace_of,
+)
+from palaver.messenger.stream.opening_proofs import OpeningProofs
 from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.resume import hold_back, resume
 from palaver.messenger.stream.send_checks import SendChecks
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.error_texts import error_text
-from palaver.runtime.telemetry.trace_context import parse_own_traceparent
-from palaver.runtime.tokens import TokenVerifier
+from palaver.runtime.tokens import Claims, TokenVerifier
 
-MOST_CURSORS = 1_000
+# The setting's default
+SESSION_SECONDS = 30 * 24 * 3600.0
 # A stopping messenger waits so long for gateways to take what is left to be written.
 FLUSH_SECONDS = 2.0
 
 
 class StreamServer:
-    """All gateways' streams of this replica."""
+    """All gateways' streams of this replica. `session_seconds`: how long a session lives unless refreshed."""
 
     def __init__(
         self,
@@ -47,17 +59,23 @@ class StreamServer:
         verifier: TokenVerifier,
         reads: Reads,
         settings: MessengerSettings,
+        session_seconds: float = SESSION_SECONDS,
     ) -> None:
         self._engine = engine
         self._store = store
         self._verifier = verifier
         self._reads = reads
         self._checks = SendChecks(settings)
+        self._session_seconds = session_seconds
+        self._proofs: OpeningProofs | None = None
         self._readers: dict[GatewayConnection, asyncio.Task[Any]] = {}
         self._stopping = False
 
     async def attach(self, requests: AsyncIterator[GatewayBatch], context: Any) -> None:
-        """Serves one gateway's stream until it ends: `context.write` takes the answers."""
+        """Serves one gateway's stream until it ends: `context.write` takes the answers.
+
+        Raises `invalid` and `malformed` for what no gateway of ours sends.
+        """
         if self._stopping:
             # One that comes back before the port is closed would hang here until the server's grace ends
             return
@@ -70,6 +88,10 @@ class StreamServer:
         metrics.GATEWAYS.inc()
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._detach(gateway)
+            if not (writer.done() or gateway.overrun.is_set()):
+                # gRPC sends no status while a message is being written: the call would never end
+                await flush(gateway)
         finally:
             del self._readers[gateway]
             metrics.GATEWAYS.dec()
@@ -84,22 +106,28 @@ class StreamServer:
         for result in results:
             if isinstance(result, Exception):
                 log.warning("gateway_stream_broke", cause=error_text(result))
+        for result in results:
+            if isinstance(result, PalaverError) and result.kind in (INVALID, MALFORMED):
+                raise result
 
     async def stop(self) -> None:
         """Writes what is left, then ends all streams: gateways come back to whoever is there."""
         self._stopping = True
         for gateway in list(self._readers):
-            try:
-                await asyncio.wait_for(gateway.written(), FLUSH_SECONDS)
-            except TimeoutError:
-                log.warning("gateway_does_not_read")
+            await flush(gateway)
         for reader in list(self._readers.values()):
             reader.cancel()
 
     async def _read_batches(self, gateway: GatewayConnection, requests: AsyncIterator[GatewayBatch]) -> None:
         tasks: set[asyncio.Task[None]] = set()
+        is_first = True
         try:
+            if self._proofs is None:
+                key = await self._store.database.read(read_proof_key)
+                self._proofs = OpeningProofs(key, self._session_seconds)
             async for batch in requests:
+                check_batch(batch, is_first=is_first)
+                is_first = False
                 await self._receive_batch(gateway, batch, tasks)
         finally:
             for task in tasks:
@@ -116,9 +144,10 @@ class StreamServer:
         for opening in batch.opens:
             await self._open(gateway, opening)
         if batch.reopened and gateway.missed_since:
+            missed_since, gateway.missed_since = gateway.missed_since, {}
             # Before its sends: those that were stored already are delivered to the others by this, and
             # answered after it; no new one can be delivered by this to its own sender
-            await catch_up(gateway, gateway.missed_since, self._store, self._engine)
+            await catch_up(gateway, missed_since, self._store, self._engine)
         for send in batch.sends:
             self._receive_send(gateway, send)
         for receipt in batch.receipts:
@@ -149,16 +178,15 @@ class StreamServer:
             await asyncio.sleep(0)
 
     async def _open(self, gateway: GatewayConnection, opening: SocketOpen) -> None:
-        # A reopened socket's token may have expired meanwhile; it was good when the socket was opened, and
-        # ended sessions lose their sockets at the gateway
-        good_at = opening.opened_at / 1e6 if opening.opened_at else None
+        if opening.socket in gateway.sockets:
+            # Its first one would stay open for ever: nobody could close it any more
+            raise PalaverError(INVALID, f"socket {opening.socket} is open", field="opens")
         try:
-            claims = await self._verifier.verify(opening.token, good_at)
+            claims, opened_at = await self._verify(gateway, opening)
         except PalaverError as error:
             gateway.outbox.opened.add(socket=opening.socket, error=error.kind.code)
             gateway.wake()
             return
-        opened_at = opening.opened_at or now_us()
         socket = Socket(
             opening.socket,
             gateway,
@@ -168,10 +196,26 @@ class StreamServer:
             opening.implicit_receipts,
         )
         await self._engine.open_socket(socket, new=not opening.opened_at)
-        opened = gateway.outbox.opened.add(socket=opening.socket, opened_at=opened_at)
+        assert self._proofs is not None
+        proof = self._proofs.prove(opening.token, opened_at)
+        opened = gateway.outbox.opened.add(socket=opening.socket, opened_at=opened_at, proof=proof)
         for writer, number in self._engine.followed.known.items():
             opened.opened_after.add(writer=writer, number=number)
         gateway.wake()
+
+    async def _verify(self, gateway: GatewayConnection, opening: SocketOpen) -> tuple[Claims, int]:
+        """Whose socket it is, and since when. Raises what the verifier raises, and `overloaded`."""
+        if len(gateway.sockets) >= MOST_SOCKETS:
+            raise PalaverError(OVERLOADED)
+        if len(opening.token) > TOKEN_CHARACTERS:
+            raise PalaverError(UNAUTHENTICATED)
+        assert self._proofs is not None
+        now = now_us()
+        if self._proofs.is_proven(opening.token, opening.opened_at, opening.proof, now):
+            # Its token may have expired meanwhile; it was good when the socket was opened, and ended sessions
+            # lose their sockets at the gateway
+            return await self._verifier.verify(opening.token, opening.opened_at / 1e6), opening.opened_at
+        return await self._verifier.verify(opening.token), now
 
     def _close(self, gateway: GatewayConnection, number: int) -> None:
         socket = gateway.sockets.get(number)
@@ -211,6 +255,10 @@ class StreamServer:
         socket = gateway.sockets.get(receipt.socket)
         if socket is None:
             return
+        refusal = check_receipt(receipt)
+        if refusal is not None:
+            gateway.refuse_frame(socket.number, receipt.chat_id[:ID_BYTES], refusal)
+            return
         chat_id, received_seq, read_seq = receipt.chat_id, receipt.received_seq, receipt.read_seq
         origin = ReceiptOrigin(gateway, receipt.number) if receipt.number else None
 
@@ -224,8 +272,13 @@ class StreamServer:
 
     def _receive_typing(self, gateway: GatewayConnection, typing: TypingUpdate) -> None:
         socket = gateway.sockets.get(typing.socket)
-        if socket is not None:
-            self._engine.publish_typing(typing.chat_id, socket.user_id)
+        if socket is None:
+            return
+        refusal = check_chat(typing.chat_id)
+        if refusal is not None:
+            gateway.refuse_frame(socket.number, typing.chat_id[:ID_BYTES], refusal)
+            return
+        self._engine.publish_typing(typing.chat_id, socket.user_id)
 
     def _receive_resume(
         self, gateway: GatewayConnection, request: ResumeRequest, tasks: set[asyncio.Task[None]]
@@ -233,18 +286,21 @@ class StreamServer:
         socket = gateway.sockets.get(request.socket)
         if socket is None:
             return
-        if len(request.chat_ids) != len(request.after_seqs) or len(request.chat_ids) > MOST_CURSORS:
-            gateway.refuse_frame(
-                socket.number, b"", PalaverError(INVALID, "too many cursors", field="cursors")
-            )
-        elif socket.resuming:
-            gateway.refuse_frame(
-                socket.number, b"", PalaverError(INVALID, "a resume is under way", field="cursors")
-            )
-        else:
-            cursors = dict(zip(request.chat_ids, request.after_seqs, strict=True))
-            hold_back(socket, cursors)
-            start(resume(socket, cursors, self._store, self._engine.followed), tasks)
+        refusal = check_resume(request, is_resuming=socket.resuming)
+        if refusal is not None:
+            gateway.refuse_frame(socket.number, b"", refusal)
+            return
+        cursors = dict(zip(request.chat_ids, request.after_seqs, strict=True))
+        hold_back(socket, cursors)
+        start(resume(socket, cursors, self._store, self._engine.followed), tasks)
+
+
+async def flush(gateway: GatewayConnection) -> None:
+    """Waits until what is left is written, but not for ever."""
+    try:
+        await asyncio.wait_for(gateway.written(), FLUSH_SECONDS)
+    except TimeoutError:
+        log.warning("gateway_does_not_read")
 
 
 def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
@@ -256,7 +312,7 @@ def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> No
 
 def pending_send(send: Send, socket: Socket, chat: CachedChat) -> PendingSend:
     """A gateway's send, on its way to the journal."""
-    trace = parse_own_traceparent(send.traceparent)
+    trace = trace_of(send.traceparent)
     return PendingSend(
         chat.membership,
         socket.user_id,

@@ -10,7 +10,6 @@ from palaver.contracts.errors import (
     INTERNAL,
     OVERLOADED,
     RESTARTING,
-    UNAUTHENTICATED,
     UNAVAILABLE,
     PalaverError,
     WireError,
@@ -27,7 +26,8 @@ _kinds = {
     # So ends a call that outlived a stopping server's grace
     grpc.StatusCode.CANCELLED: RESTARTING,
     grpc.StatusCode.RESOURCE_EXHAUSTED: OVERLOADED,
-    grpc.StatusCode.UNAUTHENTICATED: UNAUTHENTICATED,
+    # That a user is unknown is said with an error of ours: this means that our own secret is not accepted
+    grpc.StatusCode.UNAUTHENTICATED: UNAVAILABLE,
 }
 
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import grpc.aio
+
+from palaver.runtime.unix_sockets import SCHEME, remove_socket, remove_stale
 
 MESSAGE_BYTES = 32 * 1024 * 1024
 SERVER_OPTIONS = [
@@ -24,15 +26,25 @@ SERVER_OPTIONS = [
 
 @contextlib.asynccontextmanager
 async def serving_grpc(
-    add_services: Callable[[grpc.aio.Server], None], host: str, port: int, grace: float
+    add_services: Callable[[grpc.aio.Server], None],
+    host: str,
+    port: int,
+    grace: float,
+    *,
+    path: str = "",
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
     """Serves until the block ends, then waits `grace` seconds for calls. Yields the port too, for port 0.
 
-    Raises `OSError` where the port is taken.
+    `path`: of a Unix socket, in place of host and port. Raises `OSError` where the port is taken.
     """
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
     add_services(server)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if path:
+        # gRPC itself would take it from a server that lives
+        remove_stale(path)
+        address = SCHEME + path
     try:
         bound = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -40,6 +52,8 @@ async def serving_grpc(
         raise OSError(errno.EADDRINUSE, f"address already in use: {address}") from error
     await server.start()
     try:
-        yield server, bound
+        yield server, 0 if path else bound
     finally:
         await server.stop(grace)
+        if path:
+            remove_socket(path)

@@ -5,14 +5,32 @@ from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from palaver.contracts.errors import UNAVAILABLE
+from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.instrumentation import set_route
+from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
+
+# Nobody sends one
+BODY_BYTES = 1_024
 
 Check = Callable[[], Awaitable[bool]]
+
+
+def health_app(checks: Mapping[str, Check]) -> Starlette:
+    """`/healthz`, `/metrics`, and `/readyz`, which names those of `checks` that fail; and nothing else."""
+    return Starlette(
+        routes=health_routes(checks),
+        middleware=[
+            Middleware(ErrorBoundary, render=render_wire_error),
+            Middleware(BodyLimit, most=BODY_BYTES),
+        ],
+    )
 
 
 def health_routes(checks: Mapping[str, Check]) -> list[BaseRoute]:

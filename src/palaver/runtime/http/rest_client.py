@@ -7,12 +7,15 @@ import aiohttp
 import msgspec
 
 from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError, WireError, error_from_wire
+from palaver.runtime.deployment_secret import HEADER
 from palaver.runtime.fair_turns import too_many_at_once
+from palaver.runtime.http.secret import CHALLENGE
 from palaver.runtime.rate_limits import Key
 from palaver.runtime.requester import SERVICE, requester
 from palaver.runtime.telemetry.error_texts import error_text
 from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.tracing import trace_headers, tracer
+from palaver.runtime.unix_sockets import SCHEME
 
 MOST_CONNECTIONS = 500
 # Calls of one user or address at once. Each holds a connection, and those that hash a password hold it long
@@ -23,17 +26,18 @@ IDLE_SECONDS = 30
 class RestClient:
     """JSON calls to one private service. Errors come back as the `PalaverError` that was raised there.
 
-    Made while an event loop runs. `timeout`: seconds for a whole call. One requester cannot have all
+    Made while an event loop runs. `base_url`: a URL, or `unix:` and the path of a socket. `timeout`: seconds
+    for a whole call. `secret`: the deployment's, for all but health. One requester cannot have all
     connections: calls beyond `MOST_CALLS_OF_ONE` are `rate_limited`.
     """
 
-    def __init__(self, base_url: str, timeout: float = 10.0) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._host, self._port = host_and_port(base_url)
+    def __init__(self, base_url: str, timeout: float = 10.0, secret: str = "") -> None:
+        connector, self._base_url = connector_to(base_url)
+        self._server = server_attributes(base_url)
+        self._secret = {HEADER: secret} if secret else {}
         self._calls: Counter[Key] = Counter()
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=timeout),
-            connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=timeout), connector=connector
         )
 
     async def call(
@@ -71,8 +75,7 @@ class RestClient:
         attributes: Attributes = {
             "http.request.method": method,
             "url.path": route or path,
-            "server.address": self._host,
-            "server.port": self._port,
+            **self._server,
         }
         with tracer.span(f"{method} {route or path}", "client", attributes) as work:
             status, content = await self._exchange(
@@ -91,22 +94,19 @@ class RestClient:
         query: dict[str, str] | None,
         headers: dict[str, str],
     ) -> tuple[int, bytes]:
-        sent = {"content-type": "application/json", **headers}
         key = requester()
         if self._calls[key] >= MOST_CALLS_OF_ONE and key != SERVICE:
             raise too_many_at_once()
         self._calls[key] += 1
+        sent = {"content-type": "application/json", **headers, **self._secret}
         try:
             async with self._session.request(method, url, data=body, params=query, headers=sent) as response:
+                if response.headers.get("www-authenticate") == CHALLENGE:
+                    # Of ours, not of the user's, who would sign in again for nothing
+                    raise away(url, "it does not accept our secret")
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise PalaverError(
-                UNAVAILABLE,
-                "a part of the service is away",
-                retry_after=1.0,
-                url=url,
-                cause=error_text(error),
-            ) from error
+            raise away(url, error_text(error)) from error
         finally:
             self._calls[key] -= 1
             if not self._calls[key]:
@@ -117,10 +117,30 @@ class RestClient:
         await self._session.close()
 
 
-def host_and_port(url: str) -> tuple[str, int]:
-    """The host and the port of a URL."""
+def away(url: str, cause: str) -> PalaverError:
+    """The error where the other service did not answer."""
+    return PalaverError(UNAVAILABLE, "a part of the service is away", retry_after=1.0, url=url, cause=cause)
+
+
+def connector_to(url: str) -> tuple[aiohttp.BaseConnector, str]:
+    """What connects to a service, and the base of the URLs of its requests."""
+    if url.startswith(SCHEME):
+        path = url.removeprefix(SCHEME)
+        # The host is of no meaning there
+        return (
+            aiohttp.UnixConnector(path, limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
+            "http://localhost",
+        )
+    return aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS), url.rstrip("/")
+
+
+def server_attributes(url: str) -> Attributes:
+    """The server's address, as spans have it (OpenTelemetry's conventions)."""
+    if url.startswith(SCHEME):
+        return {"server.address": url.removeprefix(SCHEME)}
     parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return {"server.address": parts.hostname or "", "server.port": port}
 
 
 def error_of_response(status: int, content: bytes) -> PalaverError:

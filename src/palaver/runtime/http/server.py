@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from palaver.runtime.http.listener import Bounds, Listener
 from palaver.runtime.http.protocol import HttpProtocol
+from palaver.runtime.unix_sockets import listen_on_path, remove_socket
 
 
 class Server(uvicorn.Server):
@@ -52,9 +53,12 @@ class Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving_http(
-    app: ASGIApp, host: str, port: int, *, bounds: Bounds | None = None, **options: Any
+    app: ASGIApp, host: str, port: int, *, path: str = "", bounds: Bounds | None = None, **options: Any
 ) -> AsyncIterator[Server]:
-    """Serves `app` until the block ends, then drains. Raises `OSError` where the port is taken."""
+    """Serves `app` until the block ends, then drains. `path`: of a Unix socket, in place of host and port.
+
+    Raises `OSError` where the port is taken.
+    """
     config = uvicorn.Config(
         app,
         host=host,
@@ -69,8 +73,8 @@ async def serving_http(
     server = Server(config)
     if bounds is not None:
         server.bounds = bounds
-    listener = config_socket(host, port)
-    server.port = listener.getsockname()[1]
+    listener = listen_on_path(path) if path else config_socket(host, port)
+    server.port = 0 if path else listener.getsockname()[1]
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
         while not server.started:
@@ -82,6 +86,8 @@ async def serving_http(
     finally:
         server.should_exit = True
         await task
+        if path:
+            remove_socket(path)
 
 
 def config_socket(host: str, port: int) -> Any:

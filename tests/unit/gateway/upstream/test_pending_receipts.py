@@ -20,6 +20,7 @@ class Sender:
     user_id: bytes = b""
     token: str = ""
     opened_at: int = 5
+    proof: bytes = b""
 
 
 def sockets(receipts: PendingReceipts) -> list[int]:

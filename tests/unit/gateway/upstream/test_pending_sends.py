@@ -19,6 +19,7 @@ class Sender:
     number: int
     token: str = ""
     opened_at: int = 5
+    proof: bytes = b""
     user_id: bytes = ALICE
 
 
