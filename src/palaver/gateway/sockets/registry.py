@@ -138,10 +138,6 @@ class SocketRegistry:
             if key_of[header] == key_id:
                 self.close(socket, UNAUTHENTICATED)
 
-    def _suspect_slow(self, socket: Socket) -> None:
-        """Much waits for a socket. What was written in this turn has not even been offered to the network
-        yet, so look again in the next."""
-
     def suspect_slow(self, socket: Socket) -> None:
         """Too much waits for a socket, which is cut off for that (promise P9). What was written in this turn
         has not even been offered to the network yet, so look again in the next."""
