@@ -28,7 +28,7 @@ def test_every_service_is_scraped_on_its_default_port() -> None:
     """Whoever follows the page would see targets that are down."""
     settings = Settings()
     ports = {
-        "palaver-gateway": settings.gateway.port,
+        "palaver-gateway": settings.gateway.private_port,
         "palaver-auth": settings.auth.port,
         "palaver-messenger": settings.messenger.http_port,
     }

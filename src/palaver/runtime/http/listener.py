@@ -22,6 +22,9 @@ REFUSED = prometheus_client.Counter(
     "Connections closed as soon as they were accepted, by what had reached its bound.",
     ["bound"],
 )
+# From the start: an alert on a rate sees no first step
+for _bound in ("files", "address", "total"):
+    REFUSED.labels(_bound)
 
 BACKLOG = 2_048
 # Clients that come in one turn of the event loop; the others wait in the backlog
