@@ -140,7 +140,11 @@ async def test_former_members_read_up_to_their_leaving(scene: Scene) -> None:
 
 async def test_lists_of_chats_hold_ones_own(scene: Scene) -> None:
     """Other people's conversations would show on one's screen."""
-    assert (await scene.eve.v2("GET", "/chats")).ok() == {"chats": [], "next_cursor": None}
+    assert (await scene.eve.v2("GET", "/chats")).ok() == {
+        "chats": [],
+        "next_cursor": None,
+        "has_more": False,
+    }
     assert (await scene.eve.legacy("GET", "/messenger/chats")).ok()["total"] == 0
 
 
