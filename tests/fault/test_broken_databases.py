@@ -18,6 +18,7 @@ from tests.harness.broken_databases import (
     other_service,
     snapshot,
 )
+from tests.harness.inside import VARIABLES
 
 COMMANDS = {
     "auth": "auth",
@@ -49,7 +50,7 @@ def check_refused(data_dir: Path, command: str, broken: Break) -> None:
     broken(file)
     before = snapshot(data_dir)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PALAVER_")}
-    environment |= {"PALAVER_DATA_DIR": str(data_dir), "PALAVER_GATEWAY__PORT": "0"}
+    environment |= {"PALAVER_DATA_DIR": str(data_dir), "PALAVER_GATEWAY__PORT": "0", **VARIABLES}
     done = subprocess.run(
         [sys.executable, "-m", "palaver", *command.split(), *(["--port", "0"] if command == "up" else [])],
         capture_output=True,

@@ -12,6 +12,7 @@ import pytest
 
 from palaver.runtime.telemetry.free_space import LOOK_SECONDS
 from tests.harness.http_client import HttpResponse
+from tests.harness.inside import VARIABLES
 from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.small_disk import SmallDisk, mounting
 from tests.harness.users import PASSWORD, ApiClient, ApiUser, api_client, profile_of, v2_send
@@ -137,7 +138,7 @@ def test_a_start_on_a_full_disk_says_so_in_one_line(tmp_path: Path, command: str
         [*mounting(tmp_path, "1m"), "sh", "-c", script, sys.executable, "-m", "palaver", *command.split()],
         capture_output=True,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, **VARIABLES, **environment},
         check=False,
     )
     assert done.returncode == 1

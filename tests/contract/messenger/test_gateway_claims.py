@@ -273,7 +273,8 @@ async def test_a_send_that_is_not_well_formed_is_refused(house: House, case: str
         await stream.opened(socket=1, token=house.token(house.alice))
         await stream.write(sends=[{"socket": 1, "request": 5, **sends_of(house.chat_id)[case]}])
         reply = await stream.read_until("sent", lambda one: one.request == 5)
-    assert reply.error.code == "malformed"
+    # Numbers of texts are a setting, which a gateway may have otherwise
+    assert reply.error.code == ("invalid" if case in ("no texts", "too many texts") else "malformed")
     await house.check_served()
 
 
