@@ -113,8 +113,10 @@ def settings_with_sockets(settings: Settings, directory: Path) -> Settings:
     messenger = settings.messenger.model_copy()
     auth.socket = str(directory / "auth.sock")
     messenger.grpc_socket = str(directory / "messenger.sock")
+    messenger.stream_socket = str(directory / "streams.sock")
     gateway.auth_url = messenger.auth_url = SCHEME + auth.socket
     gateway.messenger_target = SCHEME + messenger.grpc_socket
+    gateway.messenger_stream = SCHEME + messenger.stream_socket
     return settings.model_copy(update={"gateway": gateway, "auth": auth, "messenger": messenger})
 
 

@@ -77,8 +77,12 @@ async def test_only_its_owner_can_connect_and_only_with_the_secret(palaver: Pala
     """Another user of the machine would be inside; or whoever gets hold of a socket by a hole elsewhere."""
     directory = palaver.data_dir / "sockets"
     assert mode_of(directory) == 0o700
-    assert sorted(one.name for one in directory.iterdir()) == ["auth.sock", "messenger.sock"]
-    assert [mode_of(one) & 0o077 for one in directory.iterdir()] == [0, 0]
+    assert sorted(one.name for one in directory.iterdir()) == [
+        "auth.sock",
+        "messenger.sock",
+        "streams.sock",
+    ]
+    assert [mode_of(one) & 0o077 for one in directory.iterdir()] == [0, 0, 0]
     assert mode_of(palaver.data_dir / "secret") == 0o600
     connector = aiohttp.UnixConnector(str(directory / "auth.sock"))
     async with (

@@ -1,6 +1,5 @@
 """A gateway's end of `Attach`, which writes what a test decides, and records what a replica sends."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from palaver.contracts.ids import new_id
 from palaver.contracts.messenger_pb2 import Delivery, GatewayBatch, MessengerBatch
 from tests.harness.keys import Keys
-from tests.harness.memory_channel import MemoryChannel, MemoryStream
+from tests.harness.memory_channel import MemoryStream
 from tests.harness.realtime import Replica
 from tests.harness.waiting import eventually
 
@@ -21,21 +20,23 @@ class GatewayStream:
         self.batches: list[MessengerBatch] = []
         self._keys = keys
         self._number = 0
-        self._reader = asyncio.create_task(self._read())
+        stream.gateway.receive_with(self)
 
-    async def _read(self) -> None:
-        with contextlib.suppress(asyncio.InvalidStateError):
-            while isinstance(batch := await self.stream.read(), MessengerBatch):
-                self.batches.append(batch)
+    def receive(self, batch: MessengerBatch) -> None:
+        """See `StreamReceiver`."""
+        self.batches.append(batch)
+
+    def resume_writing(self) -> None:
+        """See `StreamReceiver`: memory takes everything."""
 
     @property
     def ended(self) -> bool:
         """Whether the messenger has ended the stream."""
-        return self._reader.done()
+        return self.stream.gateway.has_ended
 
     def write(self, **fields: Any) -> None:
         """Writes a batch."""
-        self.stream.up.put(GatewayBatch(**fields))
+        self.stream.gateway.write(GatewayBatch(**fields))
 
     async def open(self, user_id: bytes, *, opened_at: int = 0, implicit: bool = False) -> int:
         """Opens a socket of a user. Returns its number when the messenger has it."""
@@ -119,8 +120,7 @@ async def gateway_stream(
 ) -> AsyncIterator[GatewayStream]:
     """A gateway's stream during the block. `followed`, `opens` and what else its first batch says are as
     after a broken stream."""
-    stream = MemoryStream(MemoryChannel(replica.attach))
-    await stream.wait_for_connection()
+    stream = MemoryStream(replica.attach)
     one = GatewayStream(stream, keys)
     opens = [one.opening(*opening) for opening in opens or []]
     positions = [{"writer": writer, "number": number} for writer, number in (followed or {}).items()]
@@ -130,4 +130,3 @@ async def gateway_stream(
     finally:
         stream.cancel()
         await stream.gone()
-        await asyncio.wait([one._reader])

@@ -1,122 +1,144 @@
 """The stream between a gateway and a messenger without a network: a test decides what breaks, and when.
 
-`MemoryChannel` stands in the place of the gateway's gRPC channel. What is written is serialised, as on a
+`MemoryChannel` stands in the place of the gateway's `StreamClient`. What is written is serialised, as on a
 network, and lies in transit until the other end reads it: a test can stall a direction, and break the stream,
 which loses all that lies there.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc.aio
-
 from palaver.contracts.messenger_pb2 import GatewayBatch, MessengerBatch
+from palaver.runtime.grpc.message_stream import MessageStream, StreamReceiver
 
-Attach = Callable[[AsyncIterator[GatewayBatch], Any], Awaitable[None]]
+Attach = Callable[[MessageStream], Awaitable[None]]
 
 
 class Transit:
-    """One direction of a stream."""
+    """One direction of a stream, to an end that decodes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, decode: Callable[[bytes], Any]) -> None:
         self.stalled = False
         self.ended = False
         self.broken = False
+        self.receiver: StreamReceiver | None = None
+        self.paused = False
+        self.finished = asyncio.Event()
+        self.error: Exception | None = None
+        self._decode = decode
         self._batches: deque[bytes] = deque()
-        self._changed = asyncio.Event()
+        self._will_deliver = False
 
     def put(self, batch: Any) -> None:
-        """Writes a batch. Raises `InvalidStateError` where the stream is broken, as gRPC does."""
-        if self.broken or self.ended:
-            raise asyncio.InvalidStateError("the stream is broken")
-        self._batches.append(batch.SerializeToString())
-        self._changed.set()
+        """Writes a batch."""
+        if not self.broken and not self.ended:
+            self._batches.append(batch.SerializeToString())
+            self.schedule()
 
-    async def take(self) -> bytes | None:
-        """The next batch; None behind the last one. Raises `InvalidStateError` where the stream breaks."""
-        while True:
-            if self.broken:
-                raise asyncio.InvalidStateError("the stream broke")
-            if not self.stalled:
-                if self._batches:
-                    return self._batches.popleft()
-                if self.ended:
-                    return None
-            self._changed.clear()
-            await self._changed.wait()
+    def schedule(self) -> None:
+        """Delivers what can be delivered, in the next turn of the event loop."""
+        if not self._will_deliver:
+            self._will_deliver = True
+            asyncio.get_running_loop().call_soon(self._deliver)
 
     def change(self, **states: bool) -> None:
         """Sets `stalled`, `ended` or `broken`."""
         for name, state in states.items():
             setattr(self, name, state)
-        self._changed.set()
+        if self.broken:
+            self.finish(asyncio.InvalidStateError("the stream broke"))
+        self.schedule()
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Nothing is delivered any more."""
+        if not self.finished.is_set():
+            self.error = error
+            self.finished.set()
+
+    def _deliver(self) -> None:
+        self._will_deliver = False
+        while self._batches and not (self.stalled or self.paused or self.finished.is_set()):
+            if self.receiver is None:
+                return
+            try:
+                self.receiver.receive(self._decode(self._batches.popleft()))
+            except Exception as error:
+                self.finish(error)
+        if self.ended and not self._batches:
+            self.finish()
 
     def __len__(self) -> int:
         return len(self._batches)
 
 
+class MemoryEnd:
+    """One end: a `MessageStream`."""
+
+    def __init__(self, out: Transit, incoming: Transit, cancel: Callable[[], None]) -> None:
+        self.is_writable = True
+        self._out = out
+        self._in = incoming
+        self.cancel = cancel
+        self.finish = incoming.finish
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing comes any more."""
+        return self._in.finished.is_set()
+
+    def write(self, batch: Any) -> None:
+        """See `MessageStream`."""
+        self._out.put(batch)
+
+    def receive_with(self, receiver: StreamReceiver) -> None:
+        """See `MessageStream`."""
+        self._in.receiver = receiver
+        self._in.schedule()
+
+    def pause_reading(self) -> None:
+        """See `MessageStream`."""
+        self._in.paused = True
+
+    def resume_reading(self) -> None:
+        """See `MessageStream`."""
+        self._in.paused = False
+        self._in.schedule()
+
+    async def ended(self) -> None:
+        """See `MessageStream`."""
+        await self._in.finished.wait()
+        if self._in.error is not None:
+            raise self._in.error
+
+
 class MemoryStream:
-    """One `Attach` call, as the link sees it."""
+    """One stream, between two ends."""
 
-    def __init__(self, channel: "MemoryChannel") -> None:
-        self._channel = channel
-        self.up = Transit()
-        self.down = Transit()
-        self._server: asyncio.Task[None] | None = None
-
-    async def wait_for_connection(self) -> None:
-        """Calls the messenger, if one is there."""
-        await asyncio.sleep(0)
-        if self._channel.attach is None:
-            raise asyncio.InvalidStateError("no messenger")
-        self._server = asyncio.create_task(self._serve(self._channel.attach))
-        self._channel.stream = self
+    def __init__(self, attach: Attach) -> None:
+        self.up = Transit(GatewayBatch.FromString)
+        self.down = Transit(MessengerBatch.FromString)
+        self.gateway = MemoryEnd(self.up, self.down, self.cancel)
+        self._messenger = MemoryEnd(self.down, self.up, self.cancel)
+        self._server = asyncio.create_task(self._serve(attach))
 
     async def _serve(self, attach: Attach) -> None:
         try:
-            await attach(self._requests(), Context(self.down))
+            await attach(self._messenger)
         finally:
+            self.up.finish()
             self.down.change(ended=True)
 
-    async def _requests(self) -> AsyncIterator[GatewayBatch]:
-        while (raw := await self.up.take()) is not None:
-            yield GatewayBatch.FromString(raw)
-
-    async def write(self, batch: GatewayBatch) -> None:
-        """The link writes."""
-        self.up.put(batch)
-        await asyncio.sleep(0)
-
-    async def read(self) -> Any:
-        """The link reads."""
-        raw = await self.down.take()
-        return grpc.aio.EOF if raw is None else MessengerBatch.FromString(raw)
-
     def cancel(self) -> None:
-        """The link, or the network, gives the stream up. What is in transit is lost."""
+        """An end, or the network, gives the stream up. What is in transit is lost."""
         self.up.change(broken=True)
         self.down.change(broken=True)
-        if self._server is not None:
-            self._server.cancel()
+        self._server.cancel()
 
     async def gone(self) -> None:
         """Waits until the messenger's end has noticed."""
-        if self._server is not None:
-            await asyncio.wait([self._server])
-
-
-class Context:
-    """What the messenger writes its answers to."""
-
-    def __init__(self, down: Transit) -> None:
-        self._down = down
-
-    async def write(self, batch: MessengerBatch) -> None:
-        """The messenger writes."""
-        self._down.put(batch)
-        await asyncio.sleep(0)
+        await asyncio.wait([self._server])
 
 
 class MemoryChannel:
@@ -126,12 +148,13 @@ class MemoryChannel:
         self.attach = attach
         self.stream: MemoryStream | None = None
 
-    def stream_stream(self, _path: str, **_: Any) -> Callable[..., MemoryStream]:
-        """See `grpc.aio.Channel`."""
-        return lambda **_: MemoryStream(self)
-
-    def unary_unary(self, _path: str, **_: Any) -> None:
-        """See `grpc.aio.Channel`: sockets make no unary call."""
+    async def open(self) -> MessageStream:
+        """See `StreamClient`."""
+        await asyncio.sleep(0)
+        if self.attach is None:
+            raise asyncio.InvalidStateError("no messenger")
+        self.stream = MemoryStream(self.attach)
+        return self.stream.gateway
 
     def break_stream(self, attach: Attach | None) -> None:
         """Breaks the stream; the next one leads to `attach`."""

@@ -6,13 +6,12 @@ sockets.
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
-import grpc.aio
-
-from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
+from palaver.contracts.messenger_methods import ATTACH
+from palaver.contracts.messenger_pb2 import GatewayBatch, MessengerBatch
 from palaver.gateway.bootstrap import IN_FLIGHT_BYTES
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.generations.served import served_generations
@@ -34,7 +33,9 @@ from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
-from palaver.runtime.grpc.server import serving_grpc
+from palaver.runtime.grpc.server import MESSAGE_BYTES
+from palaver.runtime.grpc.stream_client import StreamClient
+from palaver.runtime.grpc.stream_server import Methods, StreamMethod, serving_streams
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import Unlimited
 from palaver.runtime.settings import GatewaySettings, MessengerSettings
@@ -43,13 +44,6 @@ from tests.harness.keys import Keys
 from tests.harness.messenger_database import MessengerDatabase
 
 HOST = "127.0.0.1"
-
-
-class AttachServicer(MessengerServicer):
-    """The gRPC service with its one stream."""
-
-    def __init__(self, attach: Callable[..., Awaitable[None]]) -> None:
-        self.Attach = attach
 
 
 class NoAuth:
@@ -134,12 +128,8 @@ async def serving_replica(
         store = replace(store, journal=hold(store.journal))
     replica = replica_of(messenger_db, store, cluster, **settings)
     try:
-        async with serving_grpc(
-            lambda server: add_MessengerServicer_to_server(AttachServicer(replica.attach), server),
-            HOST,
-            port,
-            1.0,
-        ) as (_, bound):
+        methods = Methods({ATTACH: StreamMethod(replica.attach, GatewayBatch.FromString)})
+        async with serving_streams(methods, HOST, port, 1.0) as bound:
             await replica.start()
             try:
                 yield replica, bound
@@ -169,11 +159,11 @@ async def respond_not_found(_scope: Any, _receive: Any, send: Any) -> None:
 class GatewaySockets:
     """A gateway's sockets, built as the bootstrap builds them.
 
-    `channel` leads to their messenger. `generations`: others than are served.
+    `client` opens streams to their messenger. `generations`: others than are served.
     """
 
     def __init__(
-        self, channel: Any, keys: Keys, generations: GenerationRegistry | None = None, **settings: Any
+        self, client: Any, keys: Keys, generations: GenerationRegistry | None = None, **settings: Any
     ) -> None:
         own = GatewaySettings(**settings)
         self.ended = RevokedSessions()
@@ -181,7 +171,7 @@ class GatewaySockets:
         outbox = Outbox()
         self.sends = PendingSends(own.frames_in_flight, IN_FLIGHT_BYTES)
         fan_out = FanOut(self.registry, outbox)
-        self.stream = MessengerStream(channel, outbox, self.sends, PendingReads(outbox), fan_out)
+        self.stream = MessengerStream(client, outbox, self.sends, PendingReads(outbox), fan_out)
         self.server = SocketServer(
             own,
             generations or served_generations(own),
@@ -217,21 +207,9 @@ class Gateway:
         return f"ws://{HOST}:{self.port}{path}" + (f"?token={token}" if token else "")
 
 
-def channel_to(port: int) -> grpc.aio.Channel:
-    """A channel that soon sees that its server is back."""
-    return grpc.aio.insecure_channel(
-        f"{HOST}:{port}",
-        options=[
-            ("grpc.initial_reconnect_backoff_ms", 50),
-            ("grpc.min_reconnect_backoff_ms", 50),
-            ("grpc.max_reconnect_backoff_ms", 200),
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.enable_http_proxy", 0),
-            # Channels of one process to one address would share a connection, and its back-off
-            ("grpc.use_local_subchannel_pool", 1),
-        ],
-    )
+def client_to(port: int) -> StreamClient:
+    """What attaches to a messenger."""
+    return StreamClient(f"{HOST}:{port}", ATTACH, MessengerBatch.FromString, MESSAGE_BYTES)
 
 
 @contextlib.asynccontextmanager
@@ -239,11 +217,10 @@ async def running_gateway(
     keys: Keys, messenger_port: int, generations: GenerationRegistry | None = None, **settings: Any
 ) -> AsyncIterator[Gateway]:
     """A gateway's sockets before a messenger, until the block ends. `generations`: others than are served."""
-    async with channel_to(messenger_port) as channel:
-        parts = GatewaySockets(channel, keys, generations, **{"drain_seconds": 1.0, **settings})
-        await parts.server.start()
-        async with serving_http(respond_not_found, HOST, 0, ws=parts.server.protocol) as server:
-            try:
-                yield Gateway(parts, server.port, keys)
-            finally:
-                await parts.stop()
+    parts = GatewaySockets(client_to(messenger_port), keys, generations, **{"drain_seconds": 1.0, **settings})
+    await parts.server.start()
+    async with serving_http(respond_not_found, HOST, 0, ws=parts.server.protocol) as server:
+        try:
+            yield Gateway(parts, server.port, keys)
+        finally:
+            await parts.stop()

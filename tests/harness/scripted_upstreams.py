@@ -16,6 +16,7 @@ import msgspec
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import INTERNAL, PalaverError, error_to_wire
 from palaver.contracts.ids import text_from_id
+from palaver.contracts.messenger_methods import ATTACH
 from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.app import build_app
 from palaver.gateway.bootstrap import gateway_rates
@@ -30,6 +31,8 @@ from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
+from palaver.runtime.grpc.server import MESSAGE_BYTES
+from palaver.runtime.grpc.stream_client import StreamClient
 from palaver.runtime.http.client_addresses import ClientAddresses, TrustedProxies
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
@@ -201,7 +204,8 @@ async def running_http_gateway(
         channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{grpc_port}"))
         outbox = Outbox()
         reads = PendingReads(outbox)
-        stream = MessengerStream(channel, outbox, PendingSends(1, 1), reads, NoSockets())  # type: ignore[arg-type] # nothing else comes
+        streams = StreamClient(f"127.0.0.1:{grpc_port}", ATTACH, pb.MessengerBatch.FromString, MESSAGE_BYTES)
+        stream = MessengerStream(streams, outbox, PendingSends(1, 1), reads, NoSockets())  # type: ignore[arg-type] # nothing else comes
         stream.start()
         stack.push_async_callback(stream.stop)
         accounts = AuthClient(rest)

@@ -66,8 +66,12 @@ class PalaverServices:
 
     def __init__(self, directory: Path, **gateway: Any) -> None:
         cheap = AuthSettings(port=0, rates=False, argon2_time_cost=1, argon2_memory_kib=64)
-        messenger = MessengerSettings(host=LOOPBACK, http_port=0, grpc_port=0, rates=False)
-        own = GatewaySettings(**{"host": LOOPBACK, "port": 0, "private_port": 0, "rates": False, **gateway})
+        socket = str(directory / "stream.sock")
+        messenger = MessengerSettings(
+            host=LOOPBACK, http_port=0, grpc_port=0, stream_socket=socket, rates=False
+        )
+        mine = {"host": LOOPBACK, "port": 0, "private_port": 0, "rates": False}
+        own = GatewaySettings(**{**mine, "messenger_stream": f"unix:{socket}", **gateway})
         self.settings = Settings(
             data_dir=directory, secret=SECRETS, auth=cheap, messenger=messenger, gateway=own
         )

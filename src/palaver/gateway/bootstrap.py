@@ -7,6 +7,8 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from palaver.contracts.messenger_methods import ATTACH
+from palaver.contracts.messenger_pb2 import MessengerBatch
 from palaver.gateway.app import build_app
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.rates import GatewayRates
@@ -23,7 +25,8 @@ from palaver.gateway.upstream.pending_sends import PendingSends
 from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.background import running
-from palaver.runtime.deployment_secret import secret_of
+from palaver.runtime.deployment_secret import secret_metadata, secret_of
+from palaver.runtime.grpc.stream_client import StreamClient
 from palaver.runtime.http.client_addresses import ClientAddresses, TrustedProxies
 from palaver.runtime.http.health import health_routes
 from palaver.runtime.http.instrumentation import RequestInstrumentation
@@ -40,6 +43,8 @@ HEALTH_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 75
 # Messages that may wait for the messenger, about
 IN_FLIGHT_BYTES = 64 * 1024 * 1024
+# The largest batch of the messenger's that is taken: one page of history may be long
+BATCH_BYTES = 128 * 1024 * 1024
 # An auth that is slow to answer keeps a gateway from starting for no longer than this
 CATCH_UP_SECONDS = 2.0
 
@@ -74,7 +79,14 @@ async def serve(
         outbox = Outbox()
         sends, reads = PendingSends(own.frames_in_flight, IN_FLIGHT_BYTES), PendingReads(outbox)
         fan_out = FanOut(registry, outbox)
-        stream = MessengerStream(channel, outbox, sends, reads, fan_out, secret.sent)
+        client = StreamClient(
+            own.messenger_stream or own.messenger_target,
+            ATTACH,
+            MessengerBatch.FromString,
+            BATCH_BYTES,
+            secret_metadata(secret.sent),
+        )
+        stream = MessengerStream(client, outbox, sends, reads, fan_out)
         # Behind the HTTP server, whose last requests read from it
         stack.push_async_callback(stream.stop)
         rates = gateway_rates(own)

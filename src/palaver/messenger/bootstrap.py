@@ -11,6 +11,8 @@ import msgspec
 from grpc_health.v1.health import aio
 
 from palaver.contracts.errors import PalaverError
+from palaver.contracts.messenger_methods import ATTACH
+from palaver.contracts.messenger_pb2 import GatewayBatch
 from palaver.messenger.authentication import SERVICE
 from palaver.messenger.database import KIND, file_of
 from palaver.messenger.migrations import MIGRATIONS
@@ -27,8 +29,9 @@ from palaver.messenger.user_rates import UserRates
 from palaver.runtime.background import running
 from palaver.runtime.deployment_secret import secret_of
 from palaver.runtime.grpc.health import add_health_and_reflection, kept_health
-from palaver.runtime.grpc.interceptors import DecodingInterceptor, SecretInterceptor
+from palaver.runtime.grpc.interceptors import DecodingInterceptor, SecretInterceptor, raising
 from palaver.runtime.grpc.server import serving_grpc
+from palaver.runtime.grpc.stream_server import Methods, StreamMethod, requiring, serving_streams
 from palaver.runtime.http.health import health_app
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
@@ -106,6 +109,12 @@ async def serve(
                 interceptors=(SecretInterceptor(secret), DecodingInterceptor()),
             )
         )
+        if own.stream_port or own.stream_socket:
+            attach = StreamMethod(streams.attach, raising(GatewayBatch.FromString))
+            methods = Methods({ATTACH: attach}, requiring(secret))
+            await stack.enter_async_context(
+                serving_streams(methods, own.host, own.stream_port, GRACE_SECONDS, path=own.stream_socket)
+            )
         await stack.enter_async_context(kept_health(health, [SERVICE], checks))
         # Innermost: they end the gateways' streams, which the gRPC server would wait for; and the streams
         # after the engine, whose last answers they carry
@@ -118,6 +127,8 @@ async def serve(
             http_port=http_port,
             grpc_port=grpc_port,
             grpc_socket=own.grpc_socket,
+            stream_port=own.stream_port,
+            stream_socket=own.stream_socket,
         )
         if ready is not None:
             ready(http_port, grpc_port)

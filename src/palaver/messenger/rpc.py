@@ -18,8 +18,10 @@ from palaver.messenger.protobuf import (
     receipt_to_proto,
 )
 from palaver.messenger.use_cases import UseCases
+from palaver.runtime.grpc.aio_stream import served_by_aio
 from palaver.runtime.grpc.errors import abort_call
 from palaver.runtime.grpc.instrumentation import Method
+from palaver.runtime.grpc.message_stream import MessageStream
 from palaver.runtime.telemetry.trace_context import TraceContext, parse_traceparent
 from palaver.runtime.telemetry.tracing import current_span
 from palaver.runtime.tokens import TokenVerifier
@@ -34,8 +36,8 @@ class Caller(NamedTuple):
 
 Q = TypeVar("Q")
 A = TypeVar("A")
-# Serves one gateway's stream until it ends: (batches, context)
-Attach = Callable[[Any, Any], Awaitable[None]]
+# Serves one gateway's stream until it ends
+Attach = Callable[[MessageStream], Awaitable[None]]
 # Serves one unary call: (request, token, traceparent)
 Serve = Callable[[Q, str, str], Awaitable[A]]
 
@@ -122,7 +124,8 @@ class Rpc:
 
 
 def add_messenger(server: grpc.aio.Server, rpc: Rpc, verifier: TokenVerifier, attach: Attach) -> None:
-    """Puts the service on a server. The stream verifies its sockets' tokens by itself."""
+    """Puts the service on a server. The stream verifies its sockets' tokens by itself; gateways that know the
+    streams' own port call it there."""
     calls: dict[str, Callable[[Caller, Any], Awaitable[Any]]] = {
         "OpenDirectChat": rpc.open_direct_chat,
         "FindDirectChat": rpc.find_direct_chat,
@@ -138,7 +141,7 @@ def add_messenger(server: grpc.aio.Server, rpc: Rpc, verifier: TokenVerifier, at
     }
     handlers = {name: unary(name, with_caller(call, verifier)) for name, call in calls.items()}
     handlers["InspectMessage"] = unary("InspectMessage", without_caller(rpc.inspect_message))
-    servicer = SimpleNamespace(Attach=attach, **handlers)
+    servicer = SimpleNamespace(Attach=served_by_aio(attach), **handlers)
     add_MessengerServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated without types
 
 

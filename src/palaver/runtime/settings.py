@@ -61,6 +61,11 @@ class GatewaySettings(Section):
         "127.0.0.1:10004",
         description="Where the messenger's gRPC is: host and port, or `unix:` and the path of its socket.",
     )
+    messenger_stream: str = Field(
+        "",
+        description="Where the messenger serves streams alone, in the same form. Empty: at "
+        "`messenger_target`, where a message costs more.",
+    )
     messenger_url: str = Field("http://127.0.0.1:10003", description="Where the messenger's health is.")
     cors_origins: list[str] = Field(
         [],
@@ -205,6 +210,10 @@ class MessengerSettings(Section):
         10004, ge=0, le=65535, description="Private gRPC port. None is opened where `grpc_socket` is set."
     )
     grpc_socket: str = Field("", description="Path of a Unix socket that serves gRPC in the port's place.")
+    stream_port: int = Field(
+        0, ge=0, le=65535, description="Private port that serves the gateways' streams alone. 0: none."
+    )
+    stream_socket: str = Field("", description="Path of a Unix socket that serves them in the port's place.")
     auth_url: str = Field(
         "http://127.0.0.1:10001",
         description="Where auth's REST is: a URL, or `unix:` and the path of its socket.",

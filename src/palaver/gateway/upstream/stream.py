@@ -8,9 +8,10 @@ messenger delivers what was committed behind the positions that this gateway has
 import asyncio
 import random
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import grpc
+import grpc.aio
 
 from palaver.contracts.errors import RESTARTING
 from palaver.contracts.ids import new_id, text_from_id
@@ -22,7 +23,6 @@ from palaver.contracts.messenger_pb2 import (
     SocketOpen,
     SocketOpened,
 )
-from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.contracts.times import now_us
 from palaver.gateway import metrics
 from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
@@ -32,8 +32,8 @@ from palaver.gateway.upstream.pending_reads import PendingReads, add_read
 from palaver.gateway.upstream.pending_receipts import PendingReceipts, add_receipt
 from palaver.gateway.upstream.pending_sends import PendingSend, PendingSends, Sender, add_send
 from palaver.runtime.backoff import pause_after
-from palaver.runtime.deployment_secret import secret_metadata
 from palaver.runtime.grpc.errors import details_of
+from palaver.runtime.grpc.message_stream import MessageStream
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.error_texts import error_text
 
@@ -74,25 +74,31 @@ class StreamHandler(Protocol):
         ...
 
 
+class StreamClient(Protocol):
+    """What opens a stream."""
+
+    async def open(self) -> MessageStream:
+        """A stream to a messenger that is there. Raises `RpcError`."""
+        ...
+
+
 class MessengerStream:
     """The stream, and what is sent again on the next one when it breaks."""
 
     def __init__(
         self,
-        channel: grpc.aio.Channel,
+        client: StreamClient,
         outbox: Outbox,
         sends: PendingSends,
         reads: PendingReads,
         handler: StreamHandler,
-        secret: str = "",
     ) -> None:
-        self._stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated
+        self._client = client
         self._outbox = outbox
         self._sends = sends
         self._receipts = PendingReceipts()
         self._reads = reads
         self._handler = handler
-        self._secret = secret_metadata(secret)
         self._gateway_id = text_from_id(new_id())
         self._delivered = Delivered()
         self._received_at = 0.0
@@ -171,27 +177,15 @@ class MessengerStream:
             await asyncio.sleep(pause)
 
     async def _attach(self) -> None:
-        stream = self._stub.Attach(metadata=self._secret)
-        tasks: list[asyncio.Task[None]] = []
+        stream = await self._client.open()
         try:
-            # Nothing is written before the messenger is there: a write to nobody would wait for ever
-            await stream.wait_for_connection()
             first = list(self._first_batches(list(self._handler.reopenings())))
-            self._outbox.open()
+            self._outbox.open(stream, first)
             log.info("attached to the messenger", in_flight=len(self._sends))
-            tasks = [
-                asyncio.create_task(self._write_batches(stream, first)),
-                asyncio.create_task(self._read_batches(stream)),
-                asyncio.create_task(self._watch_silence()),
-            ]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            stream.receive_with(self)
+            await self._ended_or_silent(stream)
         finally:
             stream.cancel()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _first_batches(self, openings: list[SocketOpen]) -> Iterator[GatewayBatch]:
         """Hello, the sockets, and what was not answered; made in one go, without a wait."""
@@ -222,27 +216,28 @@ class MessengerStream:
         batch.closes.extend([opening.socket for opening in gone])
         yield from split_batch(batch)
 
-    async def _write_batches(self, stream: Any, first: list[GatewayBatch]) -> None:
-        for batch in first:
-            await stream.write(batch)
-        while True:
-            for part in split_batch(await self._outbox.take()):
-                await stream.write(part)
-
-    async def _read_batches(self, stream: Any) -> None:
-        while (batch := await stream.read()) is not grpc.aio.EOF:
-            self._received_at = asyncio.get_running_loop().time()
-            self._receive_batch(batch)
-
-    async def _watch_silence(self) -> None:
-        attached_at = asyncio.get_running_loop().time()
-        while asyncio.get_running_loop().time() - max(attached_at, self._received_at) < SILENCE_SECONDS:  # noqa: ASYNC110 - the silence is what is waited for
-            await asyncio.sleep(SILENCE_SECONDS / 3)
+    async def _ended_or_silent(self, stream: MessageStream) -> None:
+        """Returns when the stream is of no more use. Raises what broke it."""
+        loop = asyncio.get_running_loop()
+        attached_at = loop.time()
+        while loop.time() - max(attached_at, self._received_at) < SILENCE_SECONDS:
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS / 3):
+                    await stream.ended()
+                return
+            except TimeoutError:
+                continue
         log.warning("the messenger is silent", seconds=SILENCE_SECONDS)
 
     # ---- what comes from the messenger ----
 
-    def _receive_batch(self, batch: MessengerBatch) -> None:
+    def resume_writing(self) -> None:
+        """See `StreamReceiver`."""
+        self._outbox.flush()
+
+    def receive(self, batch: MessengerBatch) -> None:
+        """See `StreamReceiver`."""
+        self._received_at = asyncio.get_running_loop().time()
         handled: list[tuple[Delivery, PendingSend | None]] = []
         try:
             self._handle_batch(batch, handled)

@@ -1,7 +1,8 @@
 """One gateway's stream: the sockets that it has, and what waits to be written to it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 
 from palaver.contracts.messenger_pb2 import MessengerBatch
 from palaver.messenger.pending_send import PendingSend, stored_keys
@@ -9,6 +10,7 @@ from palaver.messenger.protobuf import error_to_proto, fill_page
 from palaver.messenger.realtime.followed import FollowedPositions
 from palaver.messenger.store.messages import TEXT, Page
 from palaver.runtime.fair_turns import FairTurns
+from palaver.runtime.grpc.message_stream import MessageStream
 
 # A gateway for which so much waits is cut off; it comes back and is sent again what it missed.
 MOST_BYTES = 64 * 1024 * 1024
@@ -76,9 +78,11 @@ class Socket:
 
 
 class GatewayConnection:
-    """What waits to be written to one gateway, in batches."""
+    """What waits to be written to one gateway, in batches. It leaves at the end of the turn of the event loop
+    that added it, where the stream takes it."""
 
-    def __init__(self, followed: FollowedPositions) -> None:
+    def __init__(self, followed: FollowedPositions, stream: MessageStream) -> None:
+        self._stream = stream
         self.sockets: dict[int, Socket] = {}
         self.drained: dict[int, asyncio.Event] = {}
         self.outbox = MessengerBatch()
@@ -100,9 +104,14 @@ class GatewayConnection:
         self.reading_turns = FairTurns(1)
         # The gateway reads so slowly that it must be cut off
         self.overrun = asyncio.Event()
-        self._wake = asyncio.Event()
+        # There is something to write: in the outbox, or positions that have moved
+        self._is_filled = False
+        self._will_flush = False
+        # Batches that leave before the outbox
+        self._parts: deque[MessengerBatch] = deque()
         self._written = asyncio.Event()
         self._written.set()
+        self._heart: asyncio.TimerHandle | None = None
 
     @property
     def live(self) -> MessengerBatch:
@@ -137,14 +146,20 @@ class GatewayConnection:
             self._held_bytes += size
         if self._bytes + self._held_bytes > MOST_BYTES:
             self.overrun.set()
-        self._written.clear()
-        self._wake.set()
+        self._schedule()
 
     def wake_missed(self, size: int) -> None:
         """The same for what was missed. Cut off for much of that, a gateway would come back for all of it."""
         self._bytes += size
-        self._written.clear()
-        self._wake.set()
+        self._schedule()
+
+    def _schedule(self) -> None:
+        self._is_filled = True
+        if not self._will_flush:
+            self._will_flush = True
+            self._written.clear()
+            # A callback, and not a task that waits: a message waits for no other turn
+            asyncio.get_running_loop().call_soon(self._flush_turn)
 
     async def room(self) -> None:
         """Waits until the gateway has taken most of what was written to it. What can be read later should
@@ -179,26 +194,44 @@ class GatewayConnection:
         self.outbox.stored_receipts.append(number)
         self.wake(8)
 
-    async def write_batches(self, write: Callable[[MessengerBatch], Awaitable[None]]) -> None:
-        """Writes the outbox whenever there is something in it, for ever."""
+    def flush(self) -> None:
+        """Writes what the stream takes. Whoever reads from it calls this when it is writable again."""
+        stream = self._stream
+        while self._parts or self._is_filled:
+            if not stream.is_writable:
+                return
+            if not self._parts:
+                self._take_outbox()
+            stream.write(self._parts.popleft())
+        # What waits in the stream is not written yet
+        if stream.is_writable:
+            self._written.set()
+
+    def start_heart(self) -> None:
+        """From now on an idle stream is written to."""
         # No beat at once: there is nothing to write before what was missed
         self._heart = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._beat)
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                batch, self.outbox = self.outbox, MessengerBatch()
-                size, self._bytes = self._bytes, 0
-                self._room.set()
-                self._add_positions(batch)
-                # Taking the exact size costs as much as writing it
-                parts = split_batch(batch, BATCH_BYTES) if size > BATCH_BYTES // 4 else (batch,)
-                for part in parts:
-                    await write(part)
-                if not self._wake.is_set():
-                    self._written.set()
-        finally:
+
+    def stop_heart(self) -> None:
+        """The stream has ended."""
+        if self._heart is not None:
             self._heart.cancel()
+
+    def _flush_turn(self) -> None:
+        self._will_flush = False
+        self.flush()
+
+    def _take_outbox(self) -> None:
+        self._is_filled = False
+        batch, self.outbox = self.outbox, MessengerBatch()
+        size, self._bytes = self._bytes, 0
+        self._room.set()
+        self._add_positions(batch)
+        # Taking the exact size costs as much as writing it
+        if size > BATCH_BYTES // 4:
+            self._parts.extend(split_batch(batch, BATCH_BYTES))
+        else:
+            self._parts.append(batch)
 
     def _add_positions(self, batch: MessengerBatch) -> None:
         """How far the gateway has followed the commit log with this batch. Everything up to the vector was
@@ -214,14 +247,14 @@ class GatewayConnection:
         if self._has_repeats:
             # The gateway must remember what it delivers of this batch: some of it is there twice
             self._has_repeats = False
-            self._wake.set()
+            self._is_filled = True
         else:
             batch.settled = self._followed.settled
 
     def _beat(self) -> None:
         # A timer of its own, and not a time limit on each wait, which costs a task a batch
-        self._wake.set()
-        self._heart = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._beat)
+        self._schedule()
+        self.start_heart()
 
     async def written(self) -> None:
         """Waits until all that was added is written."""

@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
 
 from palaver.contracts.errors import INVALID, MALFORMED, OVERLOADED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.messenger_pb2 import (
@@ -24,11 +22,11 @@ from palaver.messenger.realtime.memberships import CachedChat, Found
 from palaver.messenger.realtime.receipt_waiters import ReceiptOrigin
 from palaver.messenger.store.opening import Store
 from palaver.messenger.store.proof_key import read_proof_key
+from palaver.messenger.stream.batch_receiver import BatchReceiver, start
 from palaver.messenger.stream.catch_up import catch_up, reach
 from palaver.messenger.stream.checks import (
     ID_BYTES,
     MOST_SOCKETS,
-    check_batch,
     check_chat,
     check_receipt,
     check_resume,
@@ -38,6 +36,7 @@ from palaver.messenger.stream.opening_proofs import OpeningProofs
 from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.resume import hold_back, resume
 from palaver.messenger.stream.send_checks import SendChecks
+from palaver.runtime.grpc.message_stream import MessageStream
 from palaver.runtime.settings import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.error_texts import error_text
@@ -68,41 +67,47 @@ class StreamServer:
         self._checks = SendChecks(settings)
         self._session_seconds = session_seconds
         self._proofs: OpeningProofs | None = None
-        self._readers: dict[GatewayConnection, asyncio.Task[Any]] = {}
+        self._streams: dict[GatewayConnection, asyncio.Task[None]] = {}
         self._stopping = False
 
-    async def attach(self, requests: AsyncIterator[GatewayBatch], context: Any) -> None:
-        """Serves one gateway's stream until it ends: `context.write` takes the answers.
+    async def attach(self, stream: MessageStream) -> None:
+        """Serves one gateway's stream until it ends.
 
         Raises `invalid` and `malformed` for what no gateway of ours sends.
         """
         if self._stopping:
             # One that comes back before the port is closed would hang here until the server's grace ends
             return
-        gateway = GatewayConnection(self._engine.followed)
-        reader = asyncio.create_task(self._read_batches(gateway, requests))
-        writer = asyncio.create_task(gateway.write_batches(context.write))
+        gateway = GatewayConnection(self._engine.followed, stream)
+        batches = BatchReceiver(self, gateway, stream)
+        ended = asyncio.create_task(stream.ended())
         overrun = asyncio.create_task(gateway.overrun.wait())
-        tasks = (reader, writer, overrun)
-        self._readers[gateway] = reader
+        self._streams[gateway] = ended
         metrics.GATEWAYS.inc()
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            stream.receive_with(batches)
+            gateway.start_heart()
+            await asyncio.wait((ended, overrun), return_when=asyncio.FIRST_COMPLETED)
+            # No batch that still comes may open a socket
+            stream.finish()
             self._detach(gateway)
-            if not (writer.done() or gateway.overrun.is_set()):
-                # gRPC sends no status while a message is being written: the call would never end
+            if not gateway.overrun.is_set():
                 await flush(gateway)
         finally:
-            del self._readers[gateway]
+            del self._streams[gateway]
             metrics.GATEWAYS.dec()
-            for task in tasks:
-                task.cancel()
             # Before anything is awaited: a second cancellation must not leave its sockets open for ever
+            stream.finish()
+            batches.stop()
+            gateway.stop_heart()
             self._detach(gateway)
-            results = await asyncio.gather(*tasks, return_exceptions=True)
+            for task in (ended, overrun):
+                task.cancel()
+            results = await asyncio.gather(ended, overrun, return_exceptions=True)
         if gateway.overrun.is_set():
             metrics.GATEWAYS_CUT.inc()
             log.warning("gateway_reads_too_slowly")
+            stream.cancel()
         for result in results:
             if isinstance(result, Exception):
                 log.warning("gateway_stream_broke", cause=error_text(result))
@@ -113,29 +118,16 @@ class StreamServer:
     async def stop(self) -> None:
         """Writes what is left, then ends all streams: gateways come back to whoever is there."""
         self._stopping = True
-        for gateway in list(self._readers):
+        for gateway in list(self._streams):
             await flush(gateway)
-        for reader in list(self._readers.values()):
-            reader.cancel()
+        for ended in list(self._streams.values()):
+            ended.cancel()
 
-    async def _read_batches(self, gateway: GatewayConnection, requests: AsyncIterator[GatewayBatch]) -> None:
-        tasks: set[asyncio.Task[None]] = set()
-        is_first = True
-        try:
-            if self._proofs is None:
-                key = await self._store.database.read(read_proof_key)
-                self._proofs = OpeningProofs(key, self._session_seconds)
-            async for batch in requests:
-                check_batch(batch, is_first=is_first)
-                is_first = False
-                await self._receive_batch(gateway, batch, tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _receive_batch(
-        self, gateway: GatewayConnection, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
-    ) -> None:
+    async def open_sockets(self, gateway: GatewayConnection, batch: GatewayBatch) -> None:
+        """Does what a batch begins with: its sockets, and what the gateway missed."""
+        if self._proofs is None:
+            key = await self._store.database.read(read_proof_key)
+            self._proofs = OpeningProofs(key, self._session_seconds)
         followed = {position.writer: position.number for position in batch.hello.followed}
         if followed:
             gateway.missed_since = followed
@@ -148,6 +140,11 @@ class StreamServer:
             # Before its sends: those that were stored already are delivered to the others by this, and
             # answered after it; no new one can be delivered by this to its own sender
             await catch_up(gateway, missed_since, self._store, self._engine)
+
+    def receive_batch(
+        self, gateway: GatewayConnection, batch: GatewayBatch, tasks: set[asyncio.Task[None]]
+    ) -> None:
+        """Does the rest of what a batch asks for. `tasks`: gets what takes longer."""
         for send in batch.sends:
             self._receive_send(gateway, send)
         for receipt in batch.receipts:
@@ -301,13 +298,6 @@ async def flush(gateway: GatewayConnection) -> None:
         await asyncio.wait_for(gateway.written(), FLUSH_SECONDS)
     except TimeoutError:
         log.warning("gateway_does_not_read")
-
-
-def start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
-    """Starts work that ends with its stream."""
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
 
 
 def pending_send(send: Send, socket: Socket, chat: CachedChat) -> PendingSend:

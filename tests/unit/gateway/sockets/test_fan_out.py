@@ -6,7 +6,8 @@ from typing import Any
 import pytest_asyncio
 
 from palaver.contracts.ids import new_id
-from palaver.contracts.messenger_pb2 import MessengerBatch, SocketOpen
+from palaver.contracts.messenger_pb2 import GatewayBatch, MessengerBatch, SocketOpen
+from palaver.runtime.grpc.message_stream import MessageStream
 from tests.harness.keys import Keys
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_transport import MemoryTransport
@@ -21,22 +22,29 @@ class Messenger:
 
     def __init__(self) -> None:
         self.position = {1: 10}
-        self.streams: list[Any] = []
+        self.streams: list[MessageStream] = []
         self.opened: list[SocketOpen] = []
 
-    async def attach(self, requests: Any, context: Any) -> None:
+    async def attach(self, stream: MessageStream) -> None:
         """Serves a stream."""
-        self.streams.append(context)
-        async for batch in requests:
-            for opening in batch.opens:
-                opened_after = [{"writer": w, "number": n} for w, n in self.position.items()]
-                opened = {"socket": opening.socket, "opened_at": 5, "opened_after": opened_after}
-                await context.write(MessengerBatch(opened=[opened]))
-                self.opened.append(opening)
+        self.streams.append(stream)
+        stream.receive_with(self)
+        await stream.ended()
+
+    def receive(self, batch: GatewayBatch) -> None:
+        """See `StreamReceiver`."""
+        for opening in batch.opens:
+            opened_after = [{"writer": w, "number": n} for w, n in self.position.items()]
+            opened = {"socket": opening.socket, "opened_at": 5, "opened_after": opened_after}
+            self.streams[-1].write(MessengerBatch(opened=[opened]))
+            self.opened.append(opening)
+
+    def resume_writing(self) -> None:
+        """See `StreamReceiver`: memory takes everything."""
 
     async def send(self, **fields: Any) -> None:
         """Sends a batch on the newest stream."""
-        await self.streams[-1].write(MessengerBatch(**fields))
+        self.streams[-1].write(MessengerBatch(**fields))
 
 
 class House:

@@ -11,6 +11,7 @@ from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.runtime.fair_turns import MOST_OF_ONE
 from palaver.runtime.requester import work_for
+from tests.harness.stream_peers import NotedStream
 from tests.harness.waiting import eventually
 from tests.unit.gateway.upstream.test_stream import CHAT, Place, Stream, place
 
@@ -113,7 +114,7 @@ async def test_without_a_messenger_a_read_ends_soon(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "AWAY_SECONDS", 0.1)
     reads = PendingReads(outbox := Outbox())
     if is_there:
-        outbox.open()
+        outbox.open(NotedStream())
     waiting = asyncio.create_task(reads.list_messages("the token", REQUEST))
     await eventually(lambda: len(reads) == 1, "sent")
     if is_there:
@@ -128,7 +129,7 @@ async def test_a_read_outlives_a_short_break(monkeypatch: pytest.MonkeyPatch) ->
     """Each restart of the messenger would be an error for everybody who reads in that second."""
     monkeypatch.setattr(module, "AWAY_SECONDS", 0.1)
     reads = PendingReads(outbox := Outbox())
-    outbox.open()
+    outbox.open(NotedStream())
     waiting = asyncio.create_task(reads.list_messages("the token", REQUEST))
     await eventually(lambda: len(reads) == 1, "sent")
     reads.note_break()

@@ -19,7 +19,7 @@ from palaver.contracts.messenger_pb2 import (
     SocketOpen,
     SocketOpened,
 )
-from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
+from palaver.contracts.messenger_pb2_grpc import MessengerServicer, add_MessengerServicer_to_server
 from palaver.gateway.upstream import stream as module
 from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
 from palaver.gateway.upstream.outbox import Outbox
@@ -27,7 +27,7 @@ from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSend, PendingSends
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.grpc.server import serving_grpc
-from tests.harness.realtime import HOST, AttachServicer, channel_to
+from tests.harness.realtime import HOST, client_to
 from tests.harness.waiting import eventually
 
 CHAT, OTHER, ALICE, BOB = new_id(), new_id(), new_id(), new_id()
@@ -71,14 +71,14 @@ class Stream:
         return [one for batch in self.received for one in getattr(batch, field)]
 
 
-class Messenger:
+class Messenger(MessengerServicer):  # type: ignore[misc] # generated without types
     """All streams, in their order."""
 
     def __init__(self) -> None:
         self.streams: list[Stream] = []
         self.port = 0
 
-    async def attach(self, requests: AsyncIterator[GatewayBatch], context: Any) -> None:
+    async def Attach(self, requests: AsyncIterator[GatewayBatch], context: Any) -> None:  # noqa: N802 - the contract's name
         """Serves a stream."""
         stream = Stream(context)
         self.streams.append(stream)
@@ -141,12 +141,12 @@ class Sockets:
 class Place:
     """A gateway's stream between sockets and a messenger."""
 
-    def __init__(self, channel: Any, messenger: Messenger) -> None:
+    def __init__(self, port: int, messenger: Messenger) -> None:
         self.sockets = Sockets()
         self.messenger = messenger
         self.outbox = Outbox()
         self.sends, self.reads = PendingSends(5, 10_000), PendingReads(self.outbox)
-        self.stream = MessengerStream(channel, self.outbox, self.sends, self.reads, self.sockets)
+        self.stream = MessengerStream(client_to(port), self.outbox, self.sends, self.reads, self.sockets)
 
     async def gateway_stream(self, number: int = 0) -> Stream:
         """The messenger's end, once the gateway is attached."""
@@ -171,16 +171,10 @@ class Place:
 async def place() -> AsyncIterator[Place]:
     """A stream with room for 5 sends."""
     messenger = Messenger()
-    async with (
-        serving_grpc(
-            lambda server: add_MessengerServicer_to_server(AttachServicer(messenger.attach), server),
-            HOST,
-            0,
-            0.0,
-        ) as (_, port),
-        channel_to(port) as channel,
-    ):
-        place = Place(channel, messenger)
+    async with serving_grpc(
+        lambda server: add_MessengerServicer_to_server(messenger, server), HOST, 0, 0.0
+    ) as (_, port):
+        place = Place(port, messenger)
         place.stream.start()
         yield place
         await place.stream.stop()
@@ -583,13 +577,12 @@ async def test_a_silent_messenger_is_left(place: Place, monkeypatch: pytest.Monk
 
 async def test_a_stop_ends_a_stream_that_finds_nobody() -> None:
     """A gateway without a messenger could not be stopped."""
-    async with channel_to(1) as channel:
-        stream = Place(channel, Messenger()).stream
-        stream.start()
-        await asyncio.sleep(0.05)
-        async with asyncio.timeout(5):
-            await stream.stop()
-        assert all(task.done() for task in stream._tasks)
+    stream = Place(1, Messenger()).stream
+    stream.start()
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        await stream.stop()
+    assert all(task.done() for task in stream._tasks)
 
 
 # ---- without a stream ----

@@ -1,7 +1,6 @@
 """What waits to be written to a gateway."""
 
 import asyncio
-import contextlib
 
 import pytest
 
@@ -21,12 +20,31 @@ from palaver.messenger.realtime.gateway_connection import (
 )
 from palaver.messenger.realtime.hub import add_new, add_stored
 from tests.harness.noted_replies import NotedReply
+from tests.harness.stream_peers import NotedStream
 from tests.harness.waiting import eventually
 
 
-def new_gateway() -> GatewayConnection:
-    """Of a replica whose commit log is empty."""
-    return GatewayConnection(FollowedPositions())
+class Writer(NotedStream):
+    """A stream to a gateway, which takes nothing while it is not writable."""
+
+    def __init__(self, followed: FollowedPositions | None = None) -> None:
+        super().__init__()
+        self.gateway = GatewayConnection(followed or FollowedPositions(), self)
+        self.gateway.start_heart()
+
+    @property
+    def batches(self) -> list[MessengerBatch]:
+        """What was written."""
+        return self.written
+
+    def read(self) -> None:
+        """The gateway reads again."""
+        self.is_writable = True
+        self.gateway.flush()
+
+    def seqs(self) -> list[int]:
+        """Of all deliveries."""
+        return [delivery.first_seq for batch in self.batches for delivery in batch.deliveries]
 
 
 def positions(batch: MessengerBatch) -> dict[int, int]:
@@ -34,36 +52,11 @@ def positions(batch: MessengerBatch) -> dict[int, int]:
     return {one.writer: one.number for one in batch.followed}
 
 
-class Writer:
-    """Where batches are written; a gateway that does not read while `stuck`."""
-
-    def __init__(self, gateway: GatewayConnection) -> None:
-        self.batches: list[MessengerBatch] = []
-        self.stuck = asyncio.Event()
-        self.stuck.set()
-        self.task = asyncio.create_task(gateway.write_batches(self.write))
-
-    async def write(self, batch: MessengerBatch) -> None:
-        """Takes a batch."""
-        await self.stuck.wait()
-        self.batches.append(batch)
-
-    async def stop(self) -> None:
-        """Ends the writing."""
-        self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.task
-
-    def seqs(self) -> list[int]:
-        """Of all deliveries."""
-        return [delivery.first_seq for batch in self.batches for delivery in batch.deliveries]
-
-
 async def test_what_one_turn_adds_leaves_as_one_batch_with_its_position() -> None:
     """Each message would cost a gRPC message, and gateways would not know up to when they were told."""
     followed = FollowedPositions()
-    gateway = GatewayConnection(followed)
-    writer = Writer(gateway)
+    writer = Writer(followed)
+    gateway = writer.gateway
     for count in (1, 3):
         for seq in range(1, count + 1):
             gateway.live.deliveries.add(first_seq=seq)
@@ -78,7 +71,7 @@ async def test_what_one_turn_adds_leaves_as_one_batch_with_its_position() -> Non
     # The third was finished before the second: everything up to it has not been delivered yet
     assert [positions(batch) for batch in writer.batches] == [{1: 1}, {}, {}]
     assert [batch.settled for batch in writer.batches] == [True, False, False]
-    await writer.stop()
+    writer.gateway.stop_heart()
 
 
 async def test_an_idle_stream_says_the_position(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +79,7 @@ async def test_an_idle_stream_says_the_position(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.01)
     followed = FollowedPositions()
     followed.begin({1: 7})
-    writer = Writer(GatewayConnection(followed))
+    writer = Writer(followed)
     await eventually(lambda: len(writer.batches) >= 3, "beats")
     assert positions(writer.batches[0]) == {1: 7}
     # It is said again where it has moved, though there was nothing for this gateway
@@ -96,32 +89,32 @@ async def test_an_idle_stream_says_the_position(monkeypatch: pytest.MonkeyPatch)
     await eventually(lambda: len(writer.batches) >= 6, "beats")
     assert [positions(batch) for batch in writer.batches if batch.followed] == [{1: 7}, {1: 8}]
     assert all(batch.settled for batch in writer.batches)
-    await writer.stop()
+    writer.gateway.stop_heart()
 
 
 async def test_what_is_held_comes_behind_what_was_missed() -> None:
     """After a broken stream new messages would come before those that were missed."""
-    gateway = new_gateway()
+    writer = Writer()
+    gateway = writer.gateway
     gateway.hold_deliveries()
     gateway.live.deliveries.add(first_seq=3)
     gateway.outbox.deliveries.add(first_seq=1)
     gateway.outbox.deliveries.add(first_seq=2)
     gateway.release_deliveries()
     gateway.live.deliveries.add(first_seq=4)
-    writer = Writer(gateway)
     gateway.wake()
     await gateway.written()
     assert writer.seqs() == [1, 2, 3, 4]
-    await writer.stop()
+    writer.gateway.stop_heart()
 
 
 async def test_a_gateway_that_catches_up_is_not_told_the_position() -> None:
     """A stream that breaks meanwhile would leave out, the next time, what it had not told yet."""
     followed = FollowedPositions()
     followed.begin({1: 7})
-    gateway = GatewayConnection(followed)
+    writer = Writer(followed)
+    gateway = writer.gateway
     gateway.hold_deliveries()
-    writer = Writer(gateway)
     gateway.outbox.opened.add(socket=1)
     gateway.wake()
     await eventually(lambda: any(batch.opened for batch in writer.batches), "opened")
@@ -130,33 +123,33 @@ async def test_a_gateway_that_catches_up_is_not_told_the_position() -> None:
     gateway.release_deliveries()
     await gateway.written()
     assert [positions(batch) for batch in writer.batches if batch.followed] == [{1: 7}]
-    await writer.stop()
+    writer.gateway.stop_heart()
 
 
 async def test_the_batch_behind_what_was_missed_settles_nothing() -> None:
     """The gateway would forget what it delivered, and deliver again what that batch repeats."""
     followed = FollowedPositions()
     followed.begin({1: 7})
-    gateway = GatewayConnection(followed)
+    writer = Writer(followed)
+    gateway = writer.gateway
     gateway.hold_deliveries()
-    writer = Writer(gateway)
     gateway.outbox.deliveries.add(first_seq=1)
     gateway.live.deliveries.add(first_seq=1)
     gateway.release_deliveries()
     await eventually(lambda: writer.batches and writer.batches[-1].settled, "settled")
     assert [(len(batch.deliveries), batch.settled) for batch in writer.batches] == [(2, False), (0, True)]
-    await writer.stop()
+    writer.gateway.stop_heart()
 
 
 async def test_a_gateway_that_does_not_read_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """One hanging gateway would fill the messenger's memory, and end it for the others (promise P9)."""
     monkeypatch.setattr(module, "MOST_BYTES", 10 * module.ENTRY_BYTES)
     for held in (False, True):
-        gateway = new_gateway()
+        writer = Writer()
+        gateway = writer.gateway
         if held:
             gateway.hold_deliveries()
-        writer = Writer(gateway)
-        writer.stuck.clear()
+        writer.is_writable = False
         for _ in range(10):
             gateway.live.deliveries.add(first_seq=1)
             gateway.wake()
@@ -164,13 +157,14 @@ async def test_a_gateway_that_does_not_read_is_found_out(monkeypatch: pytest.Mon
         gateway.live.deliveries.add(first_seq=1)
         gateway.wake()
         assert gateway.overrun.is_set()
-        await writer.stop()
+        writer.gateway.stop_heart()
 
 
 async def test_long_texts_count_for_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that hangs would fill the messenger's memory with a few long messages (promise P9)."""
     monkeypatch.setattr(module, "MOST_BYTES", 100_000)
-    gateway = new_gateway()
+    writer = Writer()
+    gateway = writer.gateway
     membership = Membership(new_id(), False, 1, frozenset())
     send = PendingSend(membership, new_id(), [new_id()], ["x" * 60_000], NotedReply(), first_seq=1)
     send.ids = [new_id()]
@@ -184,38 +178,38 @@ async def test_much_that_was_missed_is_told_in_pieces_and_not_cut_off(
     """A gateway that missed much would be cut off for asking for it, again and again."""
     monkeypatch.setattr(module, "MOST_BYTES", 5_000)
     monkeypatch.setattr(module, "ROOM_BYTES", 1_000)
-    gateway = new_gateway()
+    writer = Writer()
+    gateway = writer.gateway
     gateway.hold_deliveries()
-    writer = Writer(gateway)
-    writer.stuck.clear()
+    writer.is_writable = False
     message = Message(new_id(), 1, new_id(), new_id(), new_id(), "x" * 3_000, 1)
-    add_stored(gateway, message, [1], missed=True)
-    await eventually(lambda: not gateway.outbox.deliveries, "being written")
-    add_stored(gateway, message, [1], missed=True)
+    for _ in range(2):
+        add_stored(gateway, message, [1], missed=True)
+        await asyncio.sleep(0)
     assert not gateway.overrun.is_set()
     waiting = asyncio.create_task(gateway.room())
     await asyncio.sleep(0)
     assert not waiting.done()
-    writer.stuck.set()
+    writer.read()
     await waiting
-    await writer.stop()
+    writer.gateway.stop_heart()
 
 
 async def test_a_stop_can_wait_until_all_is_written() -> None:
     """Acknowledgements of a stopping messenger would be lost."""
-    gateway = new_gateway()
-    writer = Writer(gateway)
+    writer = Writer()
+    gateway = writer.gateway
     await gateway.written()
-    writer.stuck.clear()
+    writer.is_writable = False
     gateway.refuse_send(7, PalaverError(NOT_FOUND, "no such chat", field="chat_id"))
     waiting = asyncio.create_task(gateway.written())
     await asyncio.sleep(0.01)
     assert not waiting.done()
-    writer.stuck.set()
+    writer.read()
     await waiting
     (reply,) = writer.batches[-1].sent
     assert (reply.request, reply.error.code, reply.error.field) == (7, "not_found", "chat_id")
-    await writer.stop()
+    writer.gateway.stop_heart()
 
 
 def test_a_large_batch_is_split_in_order() -> None:
@@ -287,7 +281,7 @@ def test_a_small_batch_stays_whole() -> None:
 async def test_a_socket_passes_over_what_its_resume_tells() -> None:
     """A client that resumes would be told its newest messages twice, or one of them never."""
     chat_id = new_id()
-    socket = Socket(1, new_gateway(), new_id(), new_id(), 1, implicit=False)
+    socket = Socket(1, Writer().gateway, new_id(), new_id(), 1, implicit=False)
     assert not socket.passes_over(chat_id, 5)
     socket.floors = {chat_id: 7}
     assert socket.passes_over(chat_id, 6)
@@ -300,7 +294,8 @@ async def test_a_socket_passes_over_what_its_resume_tells() -> None:
 
 async def test_a_repeated_send_is_answered_with_what_is_stored() -> None:
     """A client that repeats would wait for ever, or take its message for another one."""
-    gateway = new_gateway()
+    writer = Writer()
+    gateway = writer.gateway
     membership = Membership(new_id(), False, 1, frozenset())
     reply = GatewayReply(gateway, 3, 77)
     send = PendingSend(membership, new_id(), [new_id()], ["a"], reply)

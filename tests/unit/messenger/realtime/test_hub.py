@@ -14,6 +14,7 @@ from palaver.messenger.realtime.followed import FollowedPositions
 from palaver.messenger.realtime.gateway_connection import GatewayConnection, GatewayReply, Socket
 from palaver.messenger.realtime.hub import Hub
 from tests.harness.noted_replies import NotedReply
+from tests.harness.stream_peers import NotedStream
 
 CHAT = new_id()
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
@@ -24,8 +25,8 @@ class Place:
 
     def __init__(self) -> None:
         self.hub = Hub()
-        self.near = GatewayConnection(FollowedPositions())
-        self.far = GatewayConnection(FollowedPositions())
+        self.near = GatewayConnection(FollowedPositions(), NotedStream(is_writable=False))
+        self.far = GatewayConnection(FollowedPositions(), NotedStream(is_writable=False))
         self.membership = Membership(CHAT, True, 1, frozenset([ALICE, BOB]))
         self._number = 0
 
@@ -64,7 +65,7 @@ def message(seq: int, sender: bytes = ALICE) -> Message:
     return Message(CHAT, seq, new_id(), sender, new_id(), f"text {seq}", 123, edited_at=124)
 
 
-def test_all_sockets_of_members_are_told_but_the_one_that_sent(place: Place) -> None:
+async def test_all_sockets_of_members_are_told_but_the_one_that_sent(place: Place) -> None:
     """Senders would see their message twice, or their other devices never."""
     sender = place.open(place.near, ALICE)
     other, bob, away = place.open(place.near, ALICE), place.open(place.near, BOB), place.open(place.far, BOB)
@@ -83,7 +84,7 @@ def test_all_sockets_of_members_are_told_but_the_one_that_sent(place: Place) -> 
     assert (foreign.first_seq, list(foreign.ids), foreign.created_at) == (5, send.ids, 123)
 
 
-def test_a_sender_alone_is_acknowledged(place: Place) -> None:
+async def test_a_sender_alone_is_acknowledged(place: Place) -> None:
     """Nobody could write to themselves, or to somebody who is offline."""
     sender = place.open(place.near, ALICE)
     place.hub.deliver_send(place.send("a", origin=sender))
@@ -91,7 +92,7 @@ def test_a_sender_alone_is_acknowledged(place: Place) -> None:
     assert (own.request, list(own.sockets)) == (77, [])
 
 
-def test_what_a_call_sends_is_told_to_all_devices(place: Place) -> None:
+async def test_what_a_call_sends_is_told_to_all_devices(place: Place) -> None:
     """A message sent over REST would not appear in the sender's own open chat."""
     sockets = [place.open(place.near, ALICE), place.open(place.near, BOB)]
     place.hub.deliver_send(place.send("a"))
@@ -100,7 +101,7 @@ def test_what_a_call_sends_is_told_to_all_devices(place: Place) -> None:
     assert list(one.texts) == ["a"]
 
 
-def test_sockets_of_other_gateways_may_have_the_senders_number(place: Place) -> None:
+async def test_sockets_of_other_gateways_may_have_the_senders_number(place: Place) -> None:
     """Numbers are the gateways' own: somebody on another one would miss the message."""
     sender, other = place.open(place.near, ALICE), place.open(place.far, BOB)
     other.number = sender.number
@@ -108,7 +109,7 @@ def test_sockets_of_other_gateways_may_have_the_senders_number(place: Place) -> 
     assert [list(one.sockets) for one in told(place.far)] == [[other.number]]
 
 
-def test_of_a_request_that_was_stored_in_part_only_the_new_is_told(place: Place) -> None:
+async def test_of_a_request_that_was_stored_in_part_only_the_new_is_told(place: Place) -> None:
     """Members would see the old part again."""
     sender, bob = place.open(place.near, ALICE), place.open(place.near, BOB)
     old, new = (StoredKey(seq, new_id(), 123) for seq in (2, 5))
@@ -121,7 +122,7 @@ def test_of_a_request_that_was_stored_in_part_only_the_new_is_told(place: Place)
     assert list(one.client_ids) == [send.client_ids[1]]
 
 
-def test_a_delivery_to_an_old_client_counts_as_received(place: Place) -> None:
+async def test_a_delivery_to_an_old_client_counts_as_received(place: Place) -> None:
     """Statuses of messages to old clients would stay at `created`."""
     place.open(place.near, ALICE, implicit=True)
     place.open(place.near, BOB, implicit=True)
@@ -129,7 +130,7 @@ def test_a_delivery_to_an_old_client_counts_as_received(place: Place) -> None:
     assert place.hub.implied == {(CHAT, BOB): 6}
 
 
-def test_a_socket_that_resumes_is_left_to_its_resume(place: Place) -> None:
+async def test_a_socket_that_resumes_is_left_to_its_resume(place: Place) -> None:
     """It would be told of the newest message twice, or before older ones."""
     resuming, other = place.open(place.near, BOB), place.open(place.near, BOB)
     resuming.floors = {CHAT: 5}
@@ -143,7 +144,7 @@ def test_a_socket_that_resumes_is_left_to_its_resume(place: Place) -> None:
     ]
 
 
-def test_what_a_gateway_missed_is_told_to_it_alone_and_before_what_is_held(place: Place) -> None:
+async def test_what_a_gateway_missed_is_told_to_it_alone_and_before_what_is_held(place: Place) -> None:
     """Other gateways would hear it again, and the one that missed it in the wrong order."""
     near, _ = place.open(place.near, BOB), place.open(place.far, BOB)
     place.near.hold_deliveries()
@@ -158,7 +159,7 @@ def test_what_a_gateway_missed_is_told_to_it_alone_and_before_what_is_held(place
     assert [one.first_seq for one in told(place.near)] == [4, 5]
 
 
-def test_a_change_is_told_to_all_members(place: Place) -> None:
+async def test_a_change_is_told_to_all_members(place: Place) -> None:
     """Edited and deleted messages would stay on screens as they were."""
     sockets = [place.open(place.near, ALICE), place.open(place.near, BOB)]
     place.open(place.near, CAROL)
@@ -168,7 +169,7 @@ def test_a_change_is_told_to_all_members(place: Place) -> None:
     assert (one.changed, one.first_seq, one.edited_at) == (True, 3, 124)
 
 
-def test_receipts_and_typing_are_told_to_members(place: Place) -> None:
+async def test_receipts_and_typing_are_told_to_members(place: Place) -> None:
     """Nobody would see what was read, and the typist would see themselves type."""
     alice, bob = place.open(place.near, ALICE), place.open(place.near, BOB)
     place.open(place.near, CAROL)
@@ -180,7 +181,7 @@ def test_receipts_and_typing_are_told_to_members(place: Place) -> None:
     assert list(typing.sockets) == [alice.number]
 
 
-def test_old_clients_are_not_told_of_receipts(place: Place) -> None:
+async def test_old_clients_are_not_told_of_receipts(place: Place) -> None:
     """A message to a large group of old clients would be followed by as many receipts as it has members, each
     for all of them."""
     old, bob = place.open(place.near, ALICE), place.open(place.near, BOB)
@@ -190,7 +191,7 @@ def test_old_clients_are_not_told_of_receipts(place: Place) -> None:
     assert list(receipt.sockets) == [bob.number]
 
 
-def test_presence_is_told_to_companions_alone(place: Place) -> None:
+async def test_presence_is_told_to_companions_alone(place: Place) -> None:
     """Strangers would see who is online (promise P5)."""
     alice = place.open(place.near, ALICE)
     place.open(place.near, CAROL)
@@ -199,7 +200,7 @@ def test_presence_is_told_to_companions_alone(place: Place) -> None:
     assert (one.user_id, one.online, one.last_seen_at, list(one.sockets)) == (BOB, True, 9, [alice.number])
 
 
-def test_first_and_last_sockets_are_known(place: Place) -> None:
+async def test_first_and_last_sockets_are_known(place: Place) -> None:
     """Somebody with two devices would go offline with one of them."""
     one = Socket(1, place.near, ALICE, new_id(), 1, implicit=False)
     two = Socket(2, place.far, ALICE, new_id(), 1, implicit=False)
@@ -210,7 +211,7 @@ def test_first_and_last_sockets_are_known(place: Place) -> None:
     assert place.near.sockets == {}
 
 
-def test_what_else_a_gateway_missed_is_told_to_it_alone(place: Place) -> None:
+async def test_what_else_a_gateway_missed_is_told_to_it_alone(place: Place) -> None:
     """Receipts, changes and presence that moved while a stream was broken would be lost, or come twice."""
     near, _ = place.open(place.near, BOB), place.open(place.far, BOB)
     place.near.hold_deliveries()
@@ -223,7 +224,7 @@ def test_what_else_a_gateway_missed_is_told_to_it_alone(place: Place) -> None:
     assert place.far.outbox.ByteSize() == 0
 
 
-def test_much_that_moved_meanwhile_does_not_cut_a_gateway_off(
+async def test_much_that_moved_meanwhile_does_not_cut_a_gateway_off(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gateway that missed many receipts would be cut off for asking for them, again and again."""
@@ -237,7 +238,7 @@ def test_much_that_moved_meanwhile_does_not_cut_a_gateway_off(
 
 
 @pytest.mark.parametrize("kind", ["new", "own", "stored", "changed", "receipt", "typing", "presence"])
-def test_what_waits_is_counted_with_its_sockets(place: Place, kind: str) -> None:
+async def test_what_waits_is_counted_with_its_sockets(place: Place, kind: str) -> None:
     """A batch that is taken for small would not be split, and gRPC refuse it: the stream would break."""
     sender = place.open(place.near, ALICE)
     for _ in range(2_000):

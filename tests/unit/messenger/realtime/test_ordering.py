@@ -20,6 +20,7 @@ from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.journal_rows import write_messages
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.noted_replies import NotedReply
+from tests.harness.stream_peers import NotedStream
 from tests.harness.waiting import eventually
 
 ALICE, BOB = new_id(), new_id()
@@ -33,7 +34,7 @@ class Chat:
         self.hub = Hub()
         self.followed = FollowedPositions()
         self.ordering = OrderedDelivery(self.hub, SqlMessageReader(database))
-        self.gateway = GatewayConnection(self.followed)
+        self.gateway = GatewayConnection(self.followed, NotedStream(is_writable=False))
         self.hub.add(Socket(1, self.gateway, BOB, new_id(), 1, implicit=False))
         self.chat_id = messenger_db.direct(ALICE, BOB)
         self.cached = CachedChat(Membership(self.chat_id, False, 1, frozenset([ALICE, BOB])), 0)
