@@ -50,6 +50,9 @@ async def resume(
     finally:
         socket.resuming = False
         gateway.drained.pop(socket.number, None)
+    if socket.number not in gateway.sockets:
+        # It was cut short: its gateway asks again, on the next stream
+        return
     gateway.outbox.resumed.append(socket.number)
     gateway.wake()
     await forget_floors(socket, store, followed)

@@ -90,6 +90,8 @@ class StreamServer:
             await asyncio.wait((ended, overrun), return_when=asyncio.FIRST_COMPLETED)
             # No batch that still comes may open a socket
             stream.finish()
+            # Before its sockets go: a resume under way would take that for its end, and say so
+            batches.stop()
             self._detach(gateway)
             if not gateway.overrun.is_set():
                 await flush(gateway)
