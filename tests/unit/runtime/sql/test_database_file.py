@@ -14,6 +14,7 @@ from palaver.messenger.database import KIND as MESSENGER
 from palaver.runtime.sql.database_file import DatabaseKind, check_file, opening, prepare_file
 from palaver.runtime.startup import StartError
 from tests.harness.broken_databases import BROKEN, Break, make_own, running_log, snapshot, unmark
+from tests.harness.inside import VARIABLES
 
 KINDS = {"auth": AUTH, "messenger": MESSENGER}
 
@@ -128,7 +129,8 @@ def test_what_may_only_be_read_is_named(tmp_path: Path, kind: DatabaseKind) -> N
         f"mount --bind {file.parent} {file.parent} && mount -o remount,bind,ro {file.parent} && "
         f"exec {sys.executable} -m palaver {kind.service}"
     )
-    environment = {**os.environ, "PALAVER_TELEMETRY__TRACES": "false", "PALAVER_DATA_DIR": str(tmp_path)}
+    environment = {**os.environ, **VARIABLES, "PALAVER_TELEMETRY__TRACES": "false"}
+    environment["PALAVER_DATA_DIR"] = str(tmp_path)
     environment[f"PALAVER_{kind.service.upper()}__DATABASE_URL"] = f"sqlite:///{file}"
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", script],
