@@ -122,7 +122,8 @@ async def test_lines_name_the_generation(
 ) -> None:
     """Nobody could tell whether an old generation is still in use."""
     await api.call("GET", path, headers={"user-agent": "old-phone/1"})
-    line = next(line for line in recorded.lines if line["event"] == "request")
+    route = path.partition("?")[0]
+    line = next(line for line in recorded.lines if line["event"] == "request" and line["route"] == route)
     assert (line["generation"], line["agent"]) == (generation, "old-phone/1")
 
 
