@@ -11,6 +11,7 @@ from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, client_fra
 CONTINUATION = 0
 # In one frame, this is what the id of an echo lies in
 AROUND = b'{"type":"ping","id":""}'
+MOST_ECHOED = 256
 
 
 def echo(text: str) -> bytes:
@@ -19,8 +20,14 @@ def echo(text: str) -> bytes:
 
 
 def echo_of(size: int) -> bytes:
-    """An echo of so many bytes."""
-    return echo("*" * (size - len(AROUND)))
+    """A frame of so many bytes, all of which must be read for its answer."""
+    text = echoed_of(size)
+    return AROUND[:1] + b" " * (size - len(AROUND) - len(text)) + echo(text)[1:]
+
+
+def echoed_of(size: int) -> str:
+    """Its answer."""
+    return "*" * min(size - len(AROUND), MOST_ECHOED)
 
 
 def close(code: int | None = 1000, reason: bytes = b"") -> bytes:
@@ -43,7 +50,7 @@ ODD = bytes([0x00, 0xFF, 0xFE, 0xFD, 0xFC, 0xFB, 0x00, 0xFF])
 FRAMING: dict[str, tuple[bytes, list[Any]]] = {
     "1.1.1 an empty text": (client_frame(TEXT), ["malformed", 1000]),
     **{
-        f"1.1 a text of {size}": (client_frame(TEXT, echo_of(size)), ["*" * (size - len(AROUND)), 1000])
+        f"1.1 a text of {size}": (client_frame(TEXT, echo_of(size)), [echoed_of(size), 1000])
         for size in (125, 126, 127, 128, 65_535, 65_536)
     },
     **{
@@ -177,7 +184,7 @@ FRAMING: dict[str, tuple[bytes, list[Any]]] = {
     ),
     "7.1.6 a large text before the close": (
         client_frame(TEXT, echo_of(262_144)) + close() + client_frame(PING),
-        ["*" * (262_144 - len(AROUND)), 1000],
+        [echoed_of(262_144), 1000],
     ),
     "nonsense behind the close": (close() + b"\xff" * 500, [1000]),
     "7.3.1 a close without a code": (close(None), [1000]),
@@ -204,7 +211,7 @@ FRAMING: dict[str, tuple[bytes, list[Any]]] = {
     "7.9 code 1005 with a reason": (close(1005, b"no status"), [1002]),
     "10.1.1 a text in many fragments": (
         fragments(echo_of(65_536), 1_300),
-        ["*" * (65_536 - len(AROUND)), 1000],
+        [echoed_of(65_536), 1000],
     ),
 }  # fmt: skip
 
