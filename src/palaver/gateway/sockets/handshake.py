@@ -31,6 +31,7 @@ from palaver.gateway.sockets.upgrade import (
 from palaver.gateway.sockets.websocket import WebSocket
 from palaver.runtime.http.client_addresses import TrustedProxies
 from palaver.runtime.http.instrumentation import AGENT_CHARACTERS, UNKNOWN, count
+from palaver.runtime.printable import printable
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import ActiveSpan, tracer
 from palaver.runtime.tokens import Claims, TokenVerifier
@@ -134,7 +135,7 @@ class Handshakes:
         metrics.UPGRADES_REFUSED.labels(error.kind.code).inc()
         if error.kind.http >= HTTPStatus.INTERNAL_SERVER_ERROR:
             span.error = error.kind.code
-        shown = self._generations.owner_of(request.path).errors(error, (), "")
+        shown = self._generations.owner_of(request.path).errors(error, (), span.trace_id)
         return http_response(
             shown.status, shown.body, shown.content_type, error.retry_after, span.traceparent
         )
@@ -149,7 +150,7 @@ class Handshakes:
         span: ActiveSpan,
     ) -> None:
         name = self._generations.name_of(request.path)
-        agent = request.headers.get("user-agent", "")[:AGENT_CHARACTERS]
+        agent = printable(request.headers.get("user-agent", ""), AGENT_CHARACTERS)
         count(route, "GET", status, name, seconds)
         span.attributes.update(
             {

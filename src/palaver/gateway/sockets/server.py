@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
 from palaver.contracts.errors import (
@@ -30,6 +31,10 @@ from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import error_code
 from palaver.runtime.tokens import TokenVerifier
 
+# Refusals and pongs that one socket gets in one turn of the event loop. One read brings many thousand small
+# frames, and all others wait while they are answered
+MOST_ANSWERS = 200
+
 
 class SocketServer:
     """Takes upgrades, and takes frames to the messenger. It is the `SocketHandler` of all sockets."""
@@ -55,6 +60,7 @@ class SocketServer:
         self._outbox = outbox
         self._fan_out = fan_out
         self._stream = stream
+        self._answers: Counter[Socket] = Counter()
         self.upgrades = Handshakes(generations, verifier, ended, registry, rates, self, access_log=access_log)
 
     def protocol(self, config: Any, server_state: Any, app_state: Any) -> UpgradeProtocol:  # noqa: ARG002 - uvicorn's signature
@@ -101,6 +107,7 @@ class SocketServer:
         except PalaverError as error:
             if is_utf8(text):
                 self._registry.refuse(socket, error, None)
+                self._count_answer(socket)
             else:
                 self._registry.close(socket, MALFORMED)
         except Exception:
@@ -135,6 +142,7 @@ class SocketServer:
         match command:
             case Answer():
                 socket.write(command.frame)
+                self._count_answer(socket)
             case MoveReceipt():
                 record_frame("receive receipt", command.trace, socket, command.chat_id)
                 self._stream.move_receipt(socket, command.chat_id, command.received_seq, command.read_seq)
@@ -142,6 +150,13 @@ class SocketServer:
                 self._resume(socket, command)
             case Type():
                 self._type(socket, command)
+
+    def _count_answer(self, socket: Socket) -> None:
+        if not self._answers:
+            asyncio.get_running_loop().call_soon(self._answers.clear)
+        self._answers[socket] += 1
+        if self._answers[socket] > MOST_ANSWERS:
+            self._registry.close(socket, RATE_LIMITED)
 
     def _send(self, socket: Socket, send: PendingSend) -> None:
         trace, parent_id = begin_message(send.trace)

@@ -9,6 +9,7 @@ import base64
 import binascii
 import logging
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,6 +27,9 @@ HANDSHAKE_SECONDS = 10.0
 VERSION = "13"
 KEY_BYTES = 16
 READ_BUFFER_BYTES = 2048
+
+# What stands before the path in the absolute form of a target (RFC 9112 §3.2.2, RFC 6455 §4.2.1)
+_ORIGIN = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
 
 # picows makes a child logger a connection of a Logger, and none of an adapter
 _logger = logging.LoggerAdapter(logging.getLogger("picows"), {})
@@ -127,7 +131,7 @@ def feed(protocol: Any, data: bytes) -> None:
 def read_request(head: bytes, transport: asyncio.Transport) -> HandshakeRequest:
     """The upgrade request, which uvicorn has parsed and put together again."""
     line, *rest = head.decode("latin-1").split("\r\n")
-    target = line.split(" ")[1]
+    target = _ORIGIN.sub("", line.split(" ")[1])
     path, _, query = target.partition("?")
     headers: dict[str, str] = {}
     for header in filter(None, rest):

@@ -19,6 +19,8 @@ from palaver.gateway.sockets.connection import Drain, ParserTransport
 RECEIVE_BYTES = 65_536
 # After its close frame a connection may take so long to be closed by the peer
 LINGER_SECONDS = 2.0
+# Pings of one turn of the event loop that are answered each; of more, for which all would wait, the last
+MOST_PONGS = 100
 # First bytes of whole control frames
 CLOSE, PING, PONG = b"\x88", b"\x89", b"\x8a"
 
@@ -57,6 +59,7 @@ class WebSocket(WSListener):
         "_most_waiting",
         "_pong",
         "_pong_bytes",
+        "_pongs",
         "tcp",
         "was_active",
     )
@@ -72,6 +75,8 @@ class WebSocket(WSListener):
         self._is_paused = False
         self._pong = b""
         self._pong_bytes = 0
+        # Since this turn began
+        self._pongs = 0
         # A close frame is sent; the handler knows that it is over
         self._is_closing = False
         self._is_gone = False
@@ -122,9 +127,7 @@ class WebSocket(WSListener):
     def resume_writing(self) -> None:
         """The peer has read most of what waited."""
         self._is_paused = False
-        pong, self._pong, self._pong_bytes = self._pong, b"", 0
-        if pong:
-            self.write(pong)
+        self._write_last_pong()
         self._handler.handle_drained()
 
     # ---- called by the socket ----
@@ -171,7 +174,10 @@ class WebSocket(WSListener):
 
     def _answer_ping(self, payload: bytes) -> None:
         pong = control_frame(PONG, payload)
-        if not self._is_paused:
+        if not self._is_paused and self._pongs < MOST_PONGS:
+            if not self._pongs:
+                asyncio.get_running_loop().call_soon(self._end_turn)
+            self._pongs += 1
             self.write(pong)
             return
         # The last of several is answer enough (RFC 6455 §5.5.3). All count, as if they waited: a peer that
@@ -180,6 +186,16 @@ class WebSocket(WSListener):
         self._pong_bytes += len(pong)
         if self.waiting() > self._most_waiting:
             self._handler.handle_slow()
+
+    def _end_turn(self) -> None:
+        self._pongs = 0
+        if not self._is_paused:
+            self._write_last_pong()
+
+    def _write_last_pong(self) -> None:
+        pong, self._pong, self._pong_bytes = self._pong, b"", 0
+        if pong:
+            self.write(pong)
 
     def _take_fragment(self, kind: WSMsgType, frame: WSFrame) -> None:
         begins = kind != WSMsgType.CONTINUATION

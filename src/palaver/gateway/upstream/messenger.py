@@ -14,6 +14,7 @@ from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.runtime.deployment_secret import secret_metadata
 from palaver.runtime.grpc.errors import error_from_rpc, wire_error_of
 from palaver.runtime.grpc.instrumentation import RETRIES, client_span, set_status
+from palaver.runtime.grpc.polling import reading_all_wake_ups
 from palaver.runtime.telemetry.log_context import bind_field
 from palaver.runtime.telemetry.tracing import trace_metadata
 
@@ -28,19 +29,20 @@ A = TypeVar("A")
 
 def open_channel(target: str) -> grpc.aio.Channel:
     """The one long-lived channel of a gateway. It connects, and connects again, by itself."""
-    return grpc.aio.insecure_channel(
-        target,
-        options=[
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 1_000),
-            # A page of long messages is larger than gRPC's 4 MiB, and both ends are ours
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-            # A proxy of the environment is for the outer world
-            ("grpc.enable_http_proxy", 0),
-        ],
-    )
+    with reading_all_wake_ups():
+        return grpc.aio.insecure_channel(
+            target,
+            options=[
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", 1_000),
+                # A page of long messages is larger than gRPC's 4 MiB, and both ends are ours
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                # A proxy of the environment is for the outer world
+                ("grpc.enable_http_proxy", 0),
+            ],
+        )
 
 
 class MessengerClient:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import grpc.aio
 
+from palaver.runtime.grpc.polling import reading_all_wake_ups
 from palaver.runtime.unix_sockets import SCHEME, remove_socket, remove_stale
 
 MESSAGE_BYTES = 32 * 1024 * 1024
@@ -38,7 +39,8 @@ async def serving_grpc(
 
     `path`: of a Unix socket, in place of host and port. Raises `OSError` where the port is taken.
     """
-    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
+    with reading_all_wake_ups():
+        server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
     add_services(server)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if path:

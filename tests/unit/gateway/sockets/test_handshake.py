@@ -1,5 +1,6 @@
 """Who may open a socket."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,7 +11,7 @@ from palaver.gateway.bootstrap import gateway_rates
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.sockets.handshake import Handshakes
 from palaver.gateway.sockets.registry import SocketRegistry
-from palaver.gateway.sockets.upgrade import HandshakeRequest
+from palaver.gateway.sockets.upgrade import HandshakeRequest, read_request
 from palaver.gateway.sockets.websocket import WebSocket
 from palaver.runtime.http.instrumentation import REQUESTS
 from palaver.runtime.settings import GatewaySettings
@@ -221,3 +222,33 @@ async def test_a_refusal_keeps_browsers_and_caches_off_it() -> None:
     assert isinstance(answer, bytes)
     for header in (b"cache-control: no-store", b"x-content-type-options: nosniff", b"frame-ancestors 'none'"):
         assert header in answer
+
+
+async def test_a_refusal_names_its_trace() -> None:
+    """Whoever is refused a socket could not say which request of all in the logs it was."""
+    with recording_spans(per_second=1) as recorded:
+        _, body = refusal(await Door().decide("/v2/ws", "bad"))
+    (span,) = recorded.named("GET /v2/ws")
+    assert body["trace_id"] == span.trace_id
+
+
+async def test_a_program_that_opens_sockets_is_shown_without_commands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A stranger could command the terminal of whoever reads the log."""
+    door = Door()
+    with recording_spans(per_second=1) as recorded:
+        await door.decide("/v2/ws", door.keys.token(USER), {"user-agent": "browser\x9b2J\x85"})
+    (span,) = recorded.named("GET /v2/ws")
+    assert span.attributes["user_agent.original"] == "browser2J"
+    line = capsys.readouterr().out
+    assert "browser2J" in line
+    assert "\x9b" not in line
+
+
+@pytest.mark.parametrize("target", ["http://a/v2/ws?token=t", "HTTPS://a:8/v2/ws?token=t", "/v2/ws?token=t"])
+def test_a_target_may_be_a_whole_address(target: str) -> None:
+    """Clients that send one, which servers must take (RFC 9112 §3.2.2), would find no sockets here."""
+    head = f"GET {target} HTTP/1.1\r\nhost: a\r\n\r\n".encode()
+    request = read_request(head, asyncio.Transport())
+    assert (request.path, request.query) == ("/v2/ws", {"token": "t"})

@@ -10,8 +10,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from palaver.contracts.errors import RATE_LIMITED
 from palaver.contracts.ids import id_from_text, new_id, text_from_id
 from palaver.gateway.sockets.registry import CLOSE_SECONDS
+from palaver.gateway.sockets.server import MOST_ANSWERS
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, client_frame
 from tests.harness.realtime import HOST, Gateway, Replica, running_gateway, serving_replica
@@ -174,6 +176,27 @@ async def test_a_frame_that_is_not_understood_leaves_the_socket_open(house: Hous
     old.send_message(house.chat_id, "still here")
     await eventually(lambda: new.frames("pong") and new.seqs, "told")
     assert new.frames("pong") == [{"type": "pong", "id": "7"}]
+
+
+@pytest.mark.parametrize("text", [b"{}", b'{"type":"ping"}'])
+async def test_a_socket_that_wants_very_many_answers_at_once_is_closed(house: House, text: bytes) -> None:
+    """One user's flood of small frames would keep everybody's messages waiting for seconds."""
+    socket = await RawSocket.open(HOST, house.gateway.port, V2, house.gateway.keys.token(ALICE))
+    # In turns of its own
+    for _ in range(2):
+        socket.write(*[client_frame(TEXT, text)] * MOST_ANSWERS)
+        answers = 0
+        while answers < MOST_ANSWERS:
+            frame = await socket.read()
+            assert frame is not None
+            assert frame.opcode == TEXT
+            answers += b'"hello"' not in frame.payload
+    socket.write(*[client_frame(TEXT, text)] * (2 * MOST_ANSWERS))
+    while (frame := await socket.read()) is not None and frame.opcode != CLOSE:
+        pass
+    assert frame is not None
+    assert frame.close_code == RATE_LIMITED.close
+    await socket.close()
 
 
 async def test_receipts_and_typing_reach_the_other_side(house: House) -> None:

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from palaver.contracts.errors import RESTARTING
 from palaver.gateway.sockets.upgrade import HandshakeRequest, UpgradeProtocol, http_response
-from palaver.gateway.sockets.websocket import WebSocket, text_frame
+from palaver.gateway.sockets.websocket import MOST_PONGS, WebSocket, text_frame
 from palaver.runtime.http.server import serving_http
 from tests.harness.raw_socket import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, client_frame
 from tests.harness.realtime import HOST, respond_not_found
@@ -323,3 +323,21 @@ async def test_a_valid_handshake_has_many_forms(server: Server, offer: str) -> N
     assert await RawSocket(reader, writer).read() == Frame(TEXT, b"early")
     writer.close()
     await writer.wait_closed()
+
+
+async def test_of_very_many_pings_at_once_the_last_is_answered(server: Server) -> None:
+    """One user's flood of pings would keep everybody's messages waiting for seconds."""
+    socket = await RawSocket.open(HOST, server.port, "/ws", "token")
+    await eventually(lambda: server.echoes and server.echoes[0].is_open, "open")
+    socket.write(b"".join(client_frame(PING, b"%d" % number) for number in range(10 * MOST_PONGS)))
+    last = b"%d" % (10 * MOST_PONGS - 1)
+    pongs: list[bytes] = []
+    while not pongs or pongs[-1] != last:
+        frame = await socket.read()
+        assert frame is not None
+        assert frame.opcode == PONG
+        pongs.append(frame.payload)
+    assert pongs[:MOST_PONGS] == [b"%d" % number for number in range(MOST_PONGS)]
+    # They come in a few reads
+    assert len(pongs) < 5 * MOST_PONGS
+    await socket.close()

@@ -31,6 +31,46 @@ services.serve_of = serve_of
 services.start_service(sys.argv[1], None, None)
 """
 
+CALL_IN_LONG_TURNS = """
+import asyncio, concurrent.futures, sys, time
+from palaver.runtime.grpc.polling import poll_in_one_thread
+poll_in_one_thread()
+import grpc
+from palaver.gateway.upstream.messenger import open_channel
+
+CALLS, AT_ONCE = 1_500, 60
+echo = grpc.unary_unary_rpc_method_handler(lambda request, _context: request)
+server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("echo", {"call": echo}),))
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+
+async def measure():
+    turns = 0
+
+    def take_long():
+        nonlocal turns
+        turns += 1
+        time.sleep(0.01)
+        asyncio.get_running_loop().call_soon(take_long)
+
+    channel = open_channel(f"127.0.0.1:{port}")
+    call = channel.unary_unary("/echo/call")
+    await call(b"")
+
+    async def call_often():
+        for _ in range(CALLS // AT_ONCE):
+            await call(b"")
+
+    take_long()
+    await asyncio.gather(*(call_often() for _ in range(AT_ONCE)))
+    await channel.close()
+    print(turns, file=sys.stderr)
+
+asyncio.run(measure())
+server.stop(None)
+"""
+
 
 def said_by(program: str, *arguments: str, **environment: str) -> str:
     """What a program writes on stderr; gRPC complains there."""
@@ -61,3 +101,10 @@ def test_a_service_tells_grpc_before_it_looks(service: str, tmp_path: Path) -> N
     """Said too late or never, every message would be slower, and nothing would say so."""
     said = said_by(START_SERVICE, service, PALAVER_DATA_DIR=str(tmp_path))
     assert said == f"{service} {EXPERIMENTS} False\n"
+
+
+def test_a_busy_event_loop_still_gets_all_answers() -> None:
+    """A gateway that one client keeps busy would deliver no message to anybody until that client stopped."""
+    turns = int(said_by(CALL_IN_LONG_TURNS))
+    # 25 calls behind each other, each answered some turns later; one wake-up a turn would take a thousand
+    assert turns < 400
