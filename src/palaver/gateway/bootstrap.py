@@ -40,6 +40,8 @@ from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
 
 HEALTH_SECONDS = 2.0
+# Anybody may ask for readiness: what asks the services for it must not use up the files of the inside
+HEALTH_CONNECTIONS = 4
 KEEP_ALIVE_SECONDS = 75
 # Messages that may wait for the messenger, about
 IN_FLIGHT_BYTES = 64 * 1024 * 1024
@@ -61,14 +63,10 @@ async def serve(
     secret = secret_of(settings)
     generations = served_generations(own)
     async with contextlib.AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(rest_client(own.auth_url, secret=secret.sent))
+        auth = await stack.enter_async_context(rest_client(RestClient(own.auth_url, secret=secret.sent)))
         health = [
-            UpstreamHealth(
-                "auth", await stack.enter_async_context(rest_client(own.auth_url, HEALTH_SECONDS))
-            ),
-            UpstreamHealth(
-                "messenger", await stack.enter_async_context(rest_client(own.messenger_url, HEALTH_SECONDS))
-            ),
+            UpstreamHealth("auth", await stack.enter_async_context(health_client(own.auth_url))),
+            UpstreamHealth("messenger", await stack.enter_async_context(health_client(own.messenger_url))),
         ]
         channel = await stack.enter_async_context(open_channel(own.messenger_target))
         accounts = AuthClient(auth)
@@ -163,10 +161,14 @@ def gateway_rates(settings: GatewaySettings) -> GatewayRates:
     )
 
 
+def health_client(url: str) -> contextlib.AbstractAsyncContextManager[RestClient]:
+    """A client that asks a service whether it is ready."""
+    return rest_client(RestClient(url, HEALTH_SECONDS, connections=HEALTH_CONNECTIONS))
+
+
 @contextlib.asynccontextmanager
-async def rest_client(url: str, seconds: float = 10.0, secret: str = "") -> AsyncIterator[RestClient]:
+async def rest_client(client: RestClient) -> AsyncIterator[RestClient]:
     """A client that is closed with the block."""
-    client = RestClient(url, seconds, secret)
     try:
         yield client
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from palaver.runtime.startup import StartError
-from palaver.runtime.unix_sockets import fits
+from palaver.runtime.unix_sockets import fits, is_served
 
 # In the data directory: the sockets, or, where that path is too long for them, a link to where they are
 NAME = "sockets"
@@ -53,9 +53,19 @@ def remove(entry: Path) -> None:
     """Removes the directory and, where `entry` leads elsewhere, what it leads to. Raises `OSError`."""
     if entry.is_symlink():
         target = entry.readlink()
-        # What somebody else put there is not ours to remove
-        if target.is_absolute() and target.name.startswith("palaver-"):
+        # What somebody else put there is not ours to remove; nor are the sockets of a running Palaver, of
+        # whose data directory this one is a copy
+        if target.is_absolute() and target.name.startswith("palaver-") and not is_in_use(target):
             shutil.rmtree(target, ignore_errors=True)
         entry.unlink()
     elif entry.exists():
         shutil.rmtree(entry)
+
+
+def is_in_use(directory: Path) -> bool:
+    """Whether somebody listens on a socket in a directory."""
+    for path in directory.glob("*.sock"):
+        with contextlib.suppress(OSError):
+            if is_served(str(path)):
+                return True
+    return False

@@ -27,6 +27,8 @@ FUTURE_SECONDS = 30
 KEYS_SECONDS = 1.0
 # A revoked key is good for no longer than this, and what auth itself needs to notice
 FOLLOW_SECONDS = 1.0
+# How long an auth that has never answered is not worth a warning
+START_SECONDS = 30.0
 CACHED_TOKENS = 20_000
 
 Keys = dict[str, Ed25519PublicKey]
@@ -85,6 +87,8 @@ class TokenVerifier:
         self._looked_at = self._fetched_at = float("-inf")
         self._fetching = asyncio.Lock()
         self._away = False
+        self._is_noted = False
+        self._quiet_until = ticks() + START_SECONDS
         self._seen: OrderedDict[str, Claims] = OrderedDict()
 
     def verify_known(self, token: str) -> Claims | None:
@@ -121,18 +125,23 @@ class TokenVerifier:
     async def refresh_keys(self) -> None:
         """Fetches the keys. Where that fails those that are known stay, but not for ever."""
         async with self._fetching:
-            was_away = self._away
             try:
                 await self._fetch()
+                self._is_noted = False
             except Exception as error:
-                # An auth that is just coming up is no reason for a warning
-                if not was_away and self._document is not None:
-                    log.warning("keys_not_refreshed", cause=repr(error))
+                self._note_failure(error)
         # Longer than any honest token lives that was issued before auth went away; what was revoked
         # meanwhile is not known here
         if self._ticks() - self._fetched_at > self._token_seconds + LEEWAY_SECONDS:
             self._document, self._keys = None, {}
             self._seen.clear()
+
+    def _note_failure(self, error: Exception) -> None:
+        """Logs that the keys could not be fetched: once, and not while auth may just be coming up."""
+        is_starting = self._document is None and self._ticks() < self._quiet_until
+        if not self._is_noted and not is_starting:
+            self._is_noted = True
+            log.warning("keys_not_refreshed", cause=error_text(error), debug=getattr(error, "debug", {}))
 
     async def _key_of(self, token: str) -> Ed25519PublicKey:
         key_id = key_id_of(token)

@@ -36,13 +36,19 @@ def remove_stale(path: str) -> None:
             raise OSError(errno.EADDRINUSE, f"{path} is no socket")
     except FileNotFoundError:
         return
-    with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe,
-        contextlib.suppress(ConnectionRefusedError),
-    ):
-        probe.connect(path)
+    if is_served(path):
         raise OSError(errno.EADDRINUSE, f"address already in use: {path}")
     os.unlink(path)
+
+
+def is_served(path: str) -> bool:
+    """Whether somebody listens on a socket. Raises `OSError` where that cannot be found out."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+    return True
 
 
 def remove_socket(path: str) -> None:

@@ -76,3 +76,23 @@ def test_where_nothing_is_short_enough_the_start_says_so(deep: Path, monkeypatch
     monkeypatch.setattr("palaver.runtime.socket_directory.fits", lambda _path: False)
     with pytest.raises(StartError, match="too long for sockets"), socket_directory(deep):
         pass
+
+
+def test_the_sockets_of_the_original_stay_where_a_copy_is_started(
+    deep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever tries out a copy of a running Palaver's data directory would cut its services off from each
+    other."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/tmp")
+    copy = deep.with_name("e" * 120)
+    copy.mkdir()
+    with socket_directory(deep) as made:
+        listener = listen_on_path(str(made / "auth.sock"))
+        listener.listen()
+        (copy / NAME).symlink_to(made)
+        with socket_directory(copy) as other:
+            assert other != made
+            assert (made / "auth.sock").exists()
+        assert not other.exists()
+        listener.close()
+    assert not made.exists()

@@ -10,10 +10,18 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
+from structlog.testing import capture_logs
 
 from palaver.contracts.errors import UNAUTHENTICATED, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
-from palaver.runtime.tokens import FUTURE_SECONDS, LEEWAY_SECONDS, Claims, TokenVerifier, sign_token
+from palaver.runtime.tokens import (
+    FUTURE_SECONDS,
+    LEEWAY_SECONDS,
+    START_SECONDS,
+    Claims,
+    TokenVerifier,
+    sign_token,
+)
 
 NOW = 1_800_000_000
 KEY = Ed25519PrivateKey.generate()
@@ -323,3 +331,26 @@ async def test_memory_is_bounded(verifier: TokenVerifier, monkeypatch: pytest.Mo
     for token in tokens:
         await verifier.verify(token)
     assert [verifier.verify_known(token) is not None for token in tokens] == [False, False, True, True, True]
+
+
+async def test_an_auth_that_never_answers_is_logged_once(
+    auth: Auth, clock: Clock, verifier: TokenVerifier
+) -> None:
+    """A service with another secret than auth's would refuse everybody, and no line would say why."""
+    auth.away = True
+    with capture_logs() as lines:
+        await verifier.refresh_keys()
+        assert lines == []
+        clock.now += START_SECONDS
+        await verifier.refresh_keys()
+        await verifier.refresh_keys()
+    assert [line["event"] for line in lines] == ["keys_not_refreshed"]
+
+
+async def test_each_time_that_auth_goes_away_is_logged(auth: Auth, verifier: TokenVerifier) -> None:
+    """Nobody would learn that services go on with old keys."""
+    with capture_logs() as lines:
+        for away in (False, True, True, False, True):
+            auth.away = away
+            await verifier.refresh_keys()
+    assert len(lines) == 2

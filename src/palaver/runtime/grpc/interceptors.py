@@ -1,5 +1,6 @@
 """What every gRPC call passes before its handler: the deployment's secret, and a look at its bytes."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from palaver.runtime.deployment_secret import HEADER, DeploymentSecret
 from palaver.runtime.grpc.errors import abort_call
 
 MESSAGE = "the deployment's secret is needed"
+REFUSAL_SECONDS = 0.1
 # What a deserializer gives for bytes that are no request: an exception of it would be UNKNOWN to the caller
 UNDECODABLE = object()
 
@@ -40,6 +42,8 @@ class SecretInterceptor(grpc.aio.ServerInterceptor):
 
 async def refuse(_requests: Any, context: Any) -> NoReturn:
     """Ends a call."""
+    # A client that is just writing to its stream when that ends sees INTERNAL, and not why
+    await asyncio.sleep(REFUSAL_SECONDS)
     await context.abort(grpc.StatusCode.UNAUTHENTICATED, MESSAGE)
     raise AssertionError("abort() never returns")
 

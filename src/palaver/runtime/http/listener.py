@@ -4,7 +4,6 @@ uvloop's own server ends for good, and in silence, when it accepts while no desc
 """
 
 import asyncio
-import resource
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ import prometheus_client
 
 from palaver.runtime.addresses import address_key
 from palaver.runtime.http.protocol import HttpProtocol
+from palaver.runtime.open_files import open_files, reserved_files
 from palaver.runtime.telemetry.configuration import log
 
 OPEN = prometheus_client.Gauge("palaver_http_connections", "Open connections of clients, sockets included.")
@@ -29,8 +29,6 @@ for _bound in ("files", "address", "total"):
 BACKLOG = 2_048
 # Clients that come in one turn of the event loop; the others wait in the backlog
 ACCEPTS_PER_TURN = 16
-# Descriptors that clients never get: connections to other services, files, databases
-RESERVED_FILES = 256
 PAUSE_SECONDS = 1.0
 # Refusals are counted; one in so many seconds is a line
 LOG_SECONDS = 10.0
@@ -85,12 +83,12 @@ class Listener:
     ) -> None:
         self._listener = listener
         self._make_protocol = make_protocol
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        reserved = min(RESERVED_FILES, files // 4)
-        # Descriptors are given out lowest first: one from here on means that few are left. Half of them are
-        # for clients whose predecessor is just being closed
+        files = open_files()
+        reserved = reserved_files(files)
+        # Descriptors are given out lowest first: one from here on means that few are left. A quarter of them
+        # is for clients whose predecessor is just being closed
         self._first_reserved = files - reserved
-        self._first_kept = files - reserved // 2
+        self._first_kept = self._first_reserved + reserved // 4
         self._bounds = bounds
         self._most = min(bounds.total, self._first_reserved)
         self._loop = asyncio.get_running_loop()

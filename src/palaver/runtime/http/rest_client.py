@@ -10,6 +10,7 @@ from palaver.contracts.errors import INTERNAL, UNAVAILABLE, PalaverError, WireEr
 from palaver.runtime.deployment_secret import HEADER
 from palaver.runtime.fair_turns import too_many_at_once
 from palaver.runtime.http.secret import CHALLENGE
+from palaver.runtime.open_files import MOST_CONNECTIONS, inside_connections, open_files
 from palaver.runtime.rate_limits import Key
 from palaver.runtime.requester import SERVICE, requester
 from palaver.runtime.telemetry.error_texts import error_text
@@ -17,9 +18,9 @@ from palaver.runtime.telemetry.spans import Attributes
 from palaver.runtime.telemetry.tracing import trace_headers, tracer
 from palaver.runtime.unix_sockets import SCHEME
 
-MOST_CONNECTIONS = 500
-# Calls of one user or address at once. Each holds a connection, and those that hash a password hold it long
-MOST_CALLS_OF_ONE = 125
+# What part of the connections the calls of one user or address may hold at once. Those that hash a password
+# hold one long
+SHARE_OF_ONE = 4
 IDLE_SECONDS = 30
 
 
@@ -27,12 +28,17 @@ class RestClient:
     """JSON calls to one private service. Errors come back as the `PalaverError` that was raised there.
 
     Made while an event loop runs. `base_url`: a URL, or `unix:` and the path of a socket. `timeout`: seconds
-    for a whole call. `secret`: the deployment's, for all but health. One requester cannot have all
-    connections: calls beyond `MOST_CALLS_OF_ONE` are `rate_limited`.
+    for a whole call. `secret`: the deployment's, for all but health. `connections`: most of them, where the
+    process may have so many. One requester cannot have all: calls beyond a quarter of them are
+    `rate_limited`.
     """
 
-    def __init__(self, base_url: str, timeout: float = 10.0, secret: str = "") -> None:
-        connector, self._base_url = connector_to(base_url)
+    def __init__(
+        self, base_url: str, timeout: float = 10.0, secret: str = "", connections: int = MOST_CONNECTIONS
+    ) -> None:
+        most = min(connections, inside_connections(open_files()))
+        self._most_of_one = max(1, most // SHARE_OF_ONE)
+        connector, self._base_url = connector_to(base_url, most)
         self._server = server_attributes(base_url)
         self._secret = {HEADER: secret} if secret else {}
         self._calls: Counter[Key] = Counter()
@@ -95,7 +101,7 @@ class RestClient:
         headers: dict[str, str],
     ) -> tuple[int, bytes]:
         key = requester()
-        if self._calls[key] >= MOST_CALLS_OF_ONE and key != SERVICE:
+        if self._calls[key] >= self._most_of_one and key != SERVICE:
             raise too_many_at_once()
         self._calls[key] += 1
         sent = {"content-type": "application/json", **headers, **self._secret}
@@ -122,16 +128,16 @@ def away(url: str, cause: str) -> PalaverError:
     return PalaverError(UNAVAILABLE, "a part of the service is away", retry_after=1.0, url=url, cause=cause)
 
 
-def connector_to(url: str) -> tuple[aiohttp.BaseConnector, str]:
-    """What connects to a service, and the base of the URLs of its requests."""
+def connector_to(url: str, most: int) -> tuple[aiohttp.BaseConnector, str]:
+    """What connects to a service, `most` times at once, and the base of the URLs of its requests."""
     if url.startswith(SCHEME):
         path = url.removeprefix(SCHEME)
         # The host is of no meaning there
         return (
-            aiohttp.UnixConnector(path, limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
+            aiohttp.UnixConnector(path, limit=most, keepalive_timeout=IDLE_SECONDS),
             "http://localhost",
         )
-    return aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS), url.rstrip("/")
+    return aiohttp.TCPConnector(limit=most, keepalive_timeout=IDLE_SECONDS), url.rstrip("/")
 
 
 def server_attributes(url: str) -> Attributes:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
+from palaver.runtime.telemetry.error_texts import error_text
 
 # Shorter than supervisors and load balancers wait for `/readyz`
 CHECK_SECONDS = 1.0
@@ -32,8 +33,12 @@ async def is_usable(database: Database) -> bool:
 
 
 async def has_free_space(file: Path) -> bool:
-    """Whether the file's disk has room for transactions."""
-    found = await asyncio.to_thread(os.statvfs, file.parent)
+    """Whether the file's disk has room for transactions. One that is gone has none."""
+    try:
+        found = await asyncio.to_thread(os.statvfs, file.parent)
+    except OSError as error:
+        log.warning("disk_not_found", cause=error_text(error))
+        return False
     return found.f_bavail * found.f_frsize >= LEAST_FREE_BYTES
 
 

@@ -1,5 +1,6 @@
 """What every gRPC call passes before its handler, over a real connection, of every kind of method."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -90,6 +91,22 @@ async def call(channel: grpc.aio.Channel, kind: str, request: bytes, metadata: A
         return b"".join([part async for part in begun])
     answer: bytes = await begun
     return answer
+
+
+async def test_a_refused_stream_ends_with_the_reason() -> None:
+    """Whoever has set a wrong secret would read of an internal error."""
+    async with serving(Served()) as channel:
+
+        async def attach() -> grpc.StatusCode:
+            method: Any = channel.stream_stream("/palaver.v1.Messenger/Attach")
+            stream = method(iter([b"hello"] * 3), timeout=10)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stream.read()
+            code: grpc.StatusCode = caught.value.code()
+            return code
+
+        codes = await asyncio.gather(*(attach() for _ in range(20)))
+    assert set(codes) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
 @pytest.mark.parametrize("kind", KINDS)

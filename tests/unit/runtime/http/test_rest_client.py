@@ -10,8 +10,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from palaver.contracts.errors import RATE_LIMITED, UNAVAILABLE, PalaverError
-from palaver.runtime.http.rest_client import MOST_CALLS_OF_ONE, RestClient
+from palaver.runtime.http.rest_client import SHARE_OF_ONE, RestClient
 from palaver.runtime.http.server import serving_http
+from palaver.runtime.open_files import inside_connections, open_files
 from palaver.runtime.requester import work_for
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.tracing import SAMPLED, TRACE, recording
@@ -87,6 +88,7 @@ async def test_a_service_that_is_away_is_marked() -> None:
 async def test_one_requester_cannot_have_all_connections() -> None:
     """One address with slow sign-ins would keep everybody else from auth."""
     go_on = asyncio.Event()
+    share = inside_connections(open_files()) // SHARE_OF_ONE
     held = 0
 
     async def hold(_: Request) -> JSONResponse:
@@ -102,8 +104,8 @@ async def test_one_requester_cannot_have_all_connections() -> None:
     app = Starlette(routes=[Route("/slow", hold), Route("/things/{thing}", echo)])
     async with serving_http(app, "127.0.0.1", 0) as server:
         client = RestClient(f"http://127.0.0.1:{server.port}")
-        waiting = [asyncio.create_task(call_for("greedy", "/slow")) for _ in range(MOST_CALLS_OF_ONE)]
-        await eventually(lambda: held == MOST_CALLS_OF_ONE, "all are held")
+        waiting = [asyncio.create_task(call_for("greedy", "/slow")) for _ in range(share)]
+        await eventually(lambda: held == share, "all are held")
         with pytest.raises(PalaverError) as refused:
             await asyncio.create_task(call_for("greedy", "/things/7"))
         assert (refused.value.kind, refused.value.retry_after) == (RATE_LIMITED, 1.0)
