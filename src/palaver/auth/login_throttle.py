@@ -16,7 +16,7 @@ from palaver.runtime.rate_limits import RateLimiter
 MOST_WAITING = 1_000
 # What a stranger's sign-in to an account under attack takes longer
 SLOW_SECONDS = 1.0
-# Sign-ins that are slowed at once. Each holds one of the gateway's connections to auth, of which it has 500
+# Sign-ins that are slowed at once. Each holds one of the gateway's connections to auth, which are 500 at most
 MOST_SLOWED = 100
 MOST_SLOWED_OF_ACCOUNT = 30
 

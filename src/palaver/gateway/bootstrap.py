@@ -33,7 +33,7 @@ from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.listener import Bounds
 from palaver.runtime.http.middleware import ResponseHeaders
 from palaver.runtime.http.rest_client import RestClient
-from palaver.runtime.http.server import serving_http
+from palaver.runtime.http.server import Server, serving_http
 from palaver.runtime.rate_limits import TokenBuckets, Unlimited
 from palaver.runtime.settings import GatewaySettings, Settings
 from palaver.runtime.telemetry.configuration import log
@@ -77,14 +77,7 @@ async def serve(
         outbox = Outbox()
         sends, reads = PendingSends(own.frames_in_flight, IN_FLIGHT_BYTES), PendingReads(outbox)
         fan_out = FanOut(registry, outbox)
-        client = StreamClient(
-            own.messenger_stream or own.messenger_target,
-            ATTACH,
-            MessengerBatch.FromString,
-            BATCH_BYTES,
-            secret_metadata(secret.sent),
-        )
-        stream = MessengerStream(client, outbox, sends, reads, fan_out)
+        stream = MessengerStream(stream_client(own, secret.sent), outbox, sends, reads, fan_out)
         # Behind the HTTP server, whose last requests read from it
         stack.push_async_callback(stream.stop)
         rates = gateway_rates(own)
@@ -130,12 +123,7 @@ async def serve(
             access_log=settings.telemetry.access_log,
             generation_of=generations.name_of,
         )
-        private = RequestInstrumentation(
-            ResponseHeaders(Starlette(routes=health_routes({}))),
-            is_edge=False,
-            access_log=settings.telemetry.access_log,
-        )
-        metrics = await stack.enter_async_context(serving_http(private, own.private_host, own.private_port))
+        metrics = await stack.enter_async_context(serving_metrics(settings))
         proxies = TrustedProxies(own.trusted_proxies)
         bounds = Bounds(own.connections, own.connections_per_address, proxies.trusts)
         public = ClientAddresses(app, proxies)
@@ -149,6 +137,27 @@ async def serve(
                 listener.close()
             await sockets.stop()
         log.info("stopped")
+
+
+def stream_client(settings: GatewaySettings, secret: str) -> StreamClient:
+    """What opens the one stream to the messenger."""
+    return StreamClient(
+        settings.messenger_stream or settings.messenger_target,
+        ATTACH,
+        MessengerBatch.FromString,
+        BATCH_BYTES,
+        secret_metadata(secret),
+    )
+
+
+def serving_metrics(settings: Settings) -> contextlib.AbstractAsyncContextManager[Server]:
+    """Serves metrics and liveness on the private port. Raises `OSError` where it is taken."""
+    app = RequestInstrumentation(
+        ResponseHeaders(Starlette(routes=health_routes({}))),
+        is_edge=False,
+        access_log=settings.telemetry.access_log,
+    )
+    return serving_http(app, settings.gateway.private_host, settings.gateway.private_port)
 
 
 def gateway_rates(settings: GatewaySettings) -> GatewayRates:

@@ -56,7 +56,7 @@ TYPINGS_PER_SECOND, TYPINGS_BURST = 10, 50
 async def serve(
     settings: Settings, stopping: asyncio.Event, ready: Callable[[int, int], None] | None = None
 ) -> None:
-    """Serves until `stopping` is set, then drains. `ready` is told the HTTP and the gRPC port once both
+    """Serves until `stopping` is set, then drains. `ready` gets the HTTP and the gRPC port once both
     take connections.
 
     Raises `OSError` where a port is taken, `StartError`, and `SchemaTooNewError`.

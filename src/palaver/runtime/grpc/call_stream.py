@@ -112,7 +112,7 @@ class CallStream:
 
     def feed(self, data: bytes, size: int) -> None:
         """Takes bytes of the peer; `size`: what they count for in its window."""
-        if self._ended.is_set():
+        if self.has_ended:
             self._carrier.consume(self.stream_id, size)
             return
         try:
@@ -124,7 +124,7 @@ class CallStream:
                     self._deliver(message)
         except StatusError as error:
             self.finish(error)
-        if self._is_paused and not self._ended.is_set():
+        if self._is_paused and not self.has_ended:
             self._unread_bytes += size
         else:
             self._carrier.consume(self.stream_id, size)
@@ -141,19 +141,19 @@ class CallStream:
 
     def finish(self, error: Exception | None = None) -> None:
         """See `MessageStream`."""
-        if not self._ended.is_set():
+        if not self.has_ended:
             self._error = error
             self._unread.clear()
             self._ended.set()
 
     def resume_if_blocked(self) -> None:
         """The peer or the network may have room again."""
-        if self._is_blocked and self._receiver is not None and not self._ended.is_set() and self.is_writable:
+        if self._is_blocked and self._receiver is not None and not self.has_ended and self.is_writable:
             self._is_blocked = False
             self._receiver.resume_writing()
 
     def _deliver(self, message: bytes) -> None:
-        if self._ended.is_set():
+        if self.has_ended:
             return
         assert self._receiver is not None
         try:

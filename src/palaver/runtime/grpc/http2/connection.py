@@ -165,11 +165,11 @@ class Connection:
 
     def consume(self, stream_id: int, size: int) -> None:
         """Lets the peer send as much again."""
-        if told := self._receive_window.consume(size):
-            self._out.add_number(WINDOW_UPDATE, 0, told)
+        if growth := self._receive_window.consume(size):
+            self._out.add_number(WINDOW_UPDATE, 0, growth)
         stream = self._streams.get(stream_id)
-        if stream is not None and (told := stream.receive_window.consume(size)) and not stream.half_closed:
-            self._out.add_number(WINDOW_UPDATE, stream_id, told)
+        if stream is not None and (growth := stream.receive_window.consume(size)) and not stream.half_closed:
+            self._out.add_number(WINDOW_UPDATE, stream_id, growth)
 
     def forgive(self) -> None:
         """Forgets the control frames that came. Call it every few seconds."""
