@@ -89,7 +89,7 @@ async def run_hash(_address: Address, options: dict[str, Any], _tell: Told) -> d
     # Imported here: other loads need not pay for them
     from argon2 import PasswordHasher
 
-    from palaver.runtime.settings import AuthSettings
+    from palaver.runtime.settings.auth import AuthSettings
 
     settings = AuthSettings()
     hasher = PasswordHasher(

@@ -20,7 +20,8 @@ from pydantic import SecretStr
 from palaver.runtime.child_process import Child, open_log
 from palaver.runtime.deployment_secret import made_secret, secret_of
 from palaver.runtime.service_addresses import ServiceAddresses, published_addresses
-from palaver.runtime.settings import PREFIX, GatewaySettings, Settings, settings_environment
+from palaver.runtime.settings import PREFIX, Settings, settings_environment
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.socket_directory import socket_directory
 from palaver.runtime.startup import StartError, make_data_directory
 from palaver.runtime.supervision import Notify, supervise

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from palaver.gateway.generations.served import served_generations
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from tests.harness.nginx import DEPLOYED, Nginx, running_nginx
 from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.users import ApiClient, api_client

@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 
 from palaver.auth.bootstrap import serve
-from palaver.runtime.settings import AuthSettings, Settings
+from palaver.runtime.settings import Settings
+from palaver.runtime.settings.auth import AuthSettings
 from tests.harness.http_client import HttpClient, HttpResponse
 from tests.harness.inside import HEADERS, SECRETS
 from tests.harness.services import running_service

@@ -24,7 +24,8 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import serve
 from palaver.runtime.grpc.errors import error_from_rpc
 from palaver.runtime.grpc.server import MESSAGE_BYTES
-from palaver.runtime.settings import MessengerSettings, Settings
+from palaver.runtime.settings import Settings
+from palaver.runtime.settings.messenger import MessengerSettings
 from tests.harness.fake_auth import FakeAuth
 from tests.harness.inside import SECRETS, InsideChannel
 from tests.harness.services import Service, running_service

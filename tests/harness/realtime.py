@@ -38,7 +38,8 @@ from palaver.runtime.grpc.stream_client import StreamClient
 from palaver.runtime.grpc.stream_server import Methods, StreamMethod, serving_streams
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import Unlimited
-from palaver.runtime.settings import GatewaySettings, MessengerSettings
+from palaver.runtime.settings.gateway import GatewaySettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.keys import Keys
 from tests.harness.messenger_database import MessengerDatabase

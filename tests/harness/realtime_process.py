@@ -17,7 +17,7 @@ from pathlib import Path
 
 from palaver.messenger.store.journal import Journal, Writes
 from palaver.runtime.lifecycle import run_service
-from palaver.runtime.settings import TelemetrySettings
+from palaver.runtime.settings.telemetry import TelemetrySettings
 from palaver.runtime.telemetry.configuration import configure_telemetry
 from tests.harness.keys import Keys
 from tests.harness.messenger_database import MessengerDatabase

@@ -37,7 +37,7 @@ from palaver.runtime.http.client_addresses import ClientAddresses, TrustedProxie
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.fake_auth import FakeAuth, running_fake_auth
 from tests.harness.http_client import HttpClient, HttpResponse

@@ -9,7 +9,10 @@ from typing import Any
 import palaver.auth.bootstrap
 import palaver.gateway.bootstrap
 import palaver.messenger.bootstrap
-from palaver.runtime.settings import AuthSettings, GatewaySettings, MessengerSettings, Settings
+from palaver.runtime.settings import Settings
+from palaver.runtime.settings.auth import AuthSettings
+from palaver.runtime.settings.gateway import GatewaySettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from tests.harness.inside import SECRETS
 
 LOOPBACK = "127.0.0.1"

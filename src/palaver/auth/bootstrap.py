@@ -25,7 +25,8 @@ from palaver.runtime.http.health import health_app
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import Server, serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
-from palaver.runtime.settings import AuthSettings, Settings
+from palaver.runtime.settings import Settings
+from palaver.runtime.settings.auth import AuthSettings
 from palaver.runtime.sql.database import Database
 from palaver.runtime.sql.database_file import opening, prepare_file
 from palaver.runtime.sql.health import has_free_space

@@ -16,7 +16,7 @@ from prometheus_client import Gauge, Histogram
 
 from palaver.contracts.errors import PalaverError
 from palaver.runtime.fair_turns import FairTurns, run_in_turn
-from palaver.runtime.settings import AuthSettings
+from palaver.runtime.settings.auth import AuthSettings
 from palaver.runtime.telemetry.tracing import tracer
 
 P = ParamSpec("P")

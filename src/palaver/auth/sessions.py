@@ -20,7 +20,7 @@ from palaver.contracts.accounts import Refresh, SignIn, TokenPair
 from palaver.contracts.errors import NOT_FOUND, SESSION_REVOKED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.ids import new_id, text_from_id
 from palaver.contracts.times import now_us
-from palaver.runtime.settings import AuthSettings
+from palaver.runtime.settings.auth import AuthSettings
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.log_context import bind_field

@@ -26,7 +26,7 @@ from palaver.gateway.http.middleware import (
 from palaver.gateway.services import Services
 from palaver.runtime.http.json_bounds import JsonBounds
 from palaver.runtime.http.middleware import ErrorBoundary, ResponseHeaders
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 
 FEW_FIELDS = 100
 EXPOSED_HEADERS = ("retry-after", "traceresponse", "www-authenticate")

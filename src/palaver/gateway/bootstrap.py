@@ -35,7 +35,8 @@ from palaver.runtime.http.middleware import ResponseHeaders
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import Server, serving_http
 from palaver.runtime.rate_limits import TokenBuckets, Unlimited
-from palaver.runtime.settings import GatewaySettings, Settings
+from palaver.runtime.settings import Settings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
 

@@ -9,7 +9,7 @@ import sys
 from palaver.gateway.app import bare_app
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.openapi import document_of_generation
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 
 
 def frozen_document(name: str) -> str:

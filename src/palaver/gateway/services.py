@@ -10,7 +10,7 @@ from palaver.gateway.upstream.auth import AuthClient
 from palaver.gateway.upstream.health import UpstreamHealth
 from palaver.gateway.upstream.messenger import MessengerClient
 from palaver.gateway.upstream.revocations import Revocations
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 
 

@@ -37,7 +37,8 @@ from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
-from palaver.runtime.settings import MessengerSettings, Settings
+from palaver.runtime.settings import Settings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql.database_file import opening, prepare_file
 from palaver.runtime.sql.health import has_free_space, is_usable
 from palaver.runtime.sql.log_file import keep_log_small

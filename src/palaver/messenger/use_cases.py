@@ -26,7 +26,7 @@ from palaver.messenger.store.messages import PREVIEW_BYTES, PREVIEW_CHARACTERS
 from palaver.messenger.store.opening import Store
 from palaver.messenger.user_directory import UserDirectory
 from palaver.messenger.user_rates import UserRates, spend
-from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 from palaver.runtime.texts import check_text, cut_text
 

@@ -8,7 +8,7 @@ from palaver.runtime.settings import Settings, all_settings
 
 INTRODUCTION = """# Settings
 
-<!-- `make docs` writes this page from src/palaver/runtime/settings.py. -->
+<!-- `make docs` writes this page from src/palaver/runtime/settings. -->
 
 Every setting has a default. It is changed by an environment variable, or by a TOML file that is given with
 `--config FILE`. A variable wins over the file. A variable or a key that names no setting stops the start.

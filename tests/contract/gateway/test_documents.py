@@ -9,7 +9,7 @@ import pytest
 from palaver.gateway.app import bare_app
 from palaver.gateway.frozen_openapi import frozen_document
 from palaver.gateway.generations.served import served_generations
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from tests.harness.users import ApiClient
 
 REPOSITORY = Path(__file__).parents[3]

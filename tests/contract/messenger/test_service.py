@@ -20,7 +20,8 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.messenger.bootstrap import GRACE_SECONDS, migrate_database, serve
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.runtime.grpc.errors import error_from_rpc
-from palaver.runtime.settings import MessengerSettings, Settings
+from palaver.runtime.settings import Settings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql.migrations import SchemaTooNewError, newest_version
 from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection
 
 from palaver.auth.migrations import MIGRATIONS
-from palaver.runtime.settings import AuthSettings
+from palaver.runtime.settings.auth import AuthSettings
 from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import SqliteDatabase, sqlite_engine
 

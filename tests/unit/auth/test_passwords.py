@@ -13,7 +13,7 @@ import pytest
 from palaver.auth.passwords import Passwords, dummy_hash
 from palaver.contracts.errors import RATE_LIMITED, PalaverError
 from palaver.runtime.requester import work_for
-from palaver.runtime.settings import AuthSettings
+from palaver.runtime.settings.auth import AuthSettings
 from palaver.runtime.telemetry.tracing import tracer
 from tests.harness.tracing import SAMPLED, recording
 

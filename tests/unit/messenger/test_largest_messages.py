@@ -14,7 +14,9 @@ from palaver.messenger.store.chat_lists import LISTED_MEMBERS
 from palaver.messenger.store.messages import PAGE_BYTES, PREVIEW_BYTES
 from palaver.messenger.use_cases import MOST_ENTRIES
 from palaver.runtime.grpc.server import MESSAGE_BYTES
-from palaver.runtime.settings import GatewaySettings, MessengerSettings, SettingsError, load_settings
+from palaver.runtime.settings import SettingsError, load_settings
+from palaver.runtime.settings.gateway import GatewaySettings
+from palaver.runtime.settings.messenger import MessengerSettings
 
 ID = b"\xff" * 16
 NUMBER = 2**62

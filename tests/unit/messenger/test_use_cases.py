@@ -20,7 +20,7 @@ from palaver.messenger.store.opening import Store, open_store
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.http.rest_client import RestClient
-from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql.migrations import migrate
 from tests.harness.fake_auth import FakeAuth, running_fake_auth
 from tests.harness.journal_rows import write_messages

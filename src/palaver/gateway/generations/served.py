@@ -4,7 +4,7 @@ from palaver.gateway.generations import v0, v1, v2
 from palaver.gateway.generations.not_found import NotFound
 from palaver.gateway.generations.registry import GenerationRegistry
 from palaver.gateway.http.operations import OPERATIONS
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 
 
 def served_generations(settings: GatewaySettings) -> GenerationRegistry:

@@ -17,7 +17,7 @@ from palaver.gateway import metrics
 from palaver.gateway.sockets.commands import FrameCodec
 from palaver.gateway.sockets.socket import Socket, SocketHandler
 from palaver.gateway.upstream.pending_sends import PendingSend
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import Claims, key_id_of
 

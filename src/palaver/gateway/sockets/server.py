@@ -26,7 +26,7 @@ from palaver.gateway.sockets.upgrade import UpgradeProtocol
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.gateway.upstream.stream import MessengerStream
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.tracing import error_code
 from palaver.runtime.tokens import TokenVerifier

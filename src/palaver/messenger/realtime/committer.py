@@ -14,7 +14,7 @@ from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.realtime.fair_queue import FairQueue
 from palaver.messenger.realtime.message_spans import record_batch
 from palaver.messenger.store.journal import Journal, ReceiptKey, Writes
-from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql.database import DatabaseUnavailableError
 from palaver.runtime.telemetry.configuration import log
 

@@ -29,7 +29,7 @@ from palaver.messenger.store.commit_log import Change, commit_change, read_newes
 from palaver.messenger.store.journal import ReceiptKey, Writes
 from palaver.messenger.store.opening import Store
 from palaver.messenger.user_rates import UserRates, spend
-from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext
 

@@ -2,7 +2,7 @@
 
 from palaver.contracts.errors import INVALID, MALFORMED, PalaverError
 from palaver.contracts.messenger_pb2 import Send
-from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.texts import BYTES_OF_CODE_POINT, check_text
 
 ID_BYTES = 16

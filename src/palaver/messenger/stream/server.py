@@ -37,7 +37,7 @@ from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.resume import hold_back, resume
 from palaver.messenger.stream.send_checks import SendChecks
 from palaver.runtime.grpc.message_stream import MessageStream
-from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.error_texts import error_text
 from palaver.runtime.tokens import Claims, TokenVerifier

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from palaver.runtime.settings import TelemetrySettings
+from palaver.runtime.settings.telemetry import TelemetrySettings
 from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.exporters import export_into, write_spans
 from palaver.runtime.telemetry.free_space import FreeSpace

@@ -24,7 +24,7 @@ from palaver.gateway.sockets.upgrade import HandshakeRequest, http_response
 from palaver.gateway.sockets.websocket import text_frame
 from palaver.runtime.http.errors import FieldError
 from palaver.runtime.http.instrumentation import REQUESTS
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from tests.harness.http_client import HttpResponse
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import running_gateway, serving_replica

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from palaver.contracts.errors import CATALOGUE, INTERNAL, PalaverError
 from palaver.gateway.generations.served import served_generations
 from palaver.gateway.http.errors import ErrorResponses
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from tests.harness.scripted_upstreams import CHAT, GatewayClient
 from tests.harness.tracing import TRACE, UNSAMPLED, recording
 

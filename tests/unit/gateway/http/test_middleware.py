@@ -9,7 +9,7 @@ import pytest
 from palaver.gateway.app import bare_app
 from palaver.gateway.generations.served import served_generations
 from palaver.runtime.http.instrumentation import REQUESTS
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from tests.harness.http_client import HttpResponse
 from tests.harness.scripted_upstreams import CHAT, TOKEN_PAIR, GatewayClient, running_http_gateway
 from tests.harness.waiting import eventually

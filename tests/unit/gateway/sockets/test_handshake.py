@@ -14,7 +14,7 @@ from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.upgrade import HandshakeRequest, read_request
 from palaver.gateway.sockets.websocket import WebSocket
 from palaver.runtime.http.instrumentation import REQUESTS
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.keys import TOKEN_SECONDS, Keys
 from tests.harness.memory_transport import HANDSHAKE

@@ -10,7 +10,7 @@ from palaver.contracts.ids import new_id
 from palaver.gateway.generations.v2.socket import CodecV2
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.socket import Socket
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.tokens import Claims, sign_token
 
 SETTINGS = GatewaySettings()

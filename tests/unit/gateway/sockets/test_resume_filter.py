@@ -7,7 +7,7 @@ from palaver.gateway.sockets.commands import OutboundMessages
 from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.resume_filter import MOST_AHEAD, advance
 from palaver.gateway.sockets.socket import Socket
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.tokens import Claims
 
 CHAT, OTHER = new_id(), new_id()

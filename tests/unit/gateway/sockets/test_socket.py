@@ -3,7 +3,7 @@
 from palaver.contracts.ids import new_id
 from palaver.gateway.generations.v2.socket import CodecV2
 from palaver.gateway.sockets.socket import TYPING_CHATS, Socket
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.tokens import Claims
 
 SETTINGS = GatewaySettings()

@@ -12,7 +12,7 @@ from palaver.messenger.store.journal_sqlite import SqliteJournal
 from palaver.messenger.store.messages import SqlMessageReader
 from palaver.messenger.store.opening import Store
 from palaver.messenger.use_cases import add_members
-from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.gateway_stream import gateway_stream
 from tests.harness.messenger_database import MessengerDatabase

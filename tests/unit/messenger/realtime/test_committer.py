@@ -18,7 +18,7 @@ from palaver.messenger.realtime.committer import Committer
 from palaver.messenger.store.journal import Writes
 from palaver.messenger.store.journal_sqlite import SqliteJournal
 from palaver.messenger.store.schema import members
-from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.noted_replies import NotedReply

@@ -18,7 +18,7 @@ from palaver.messenger.stream import resume as module
 from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import add_members
-from palaver.runtime.settings import MessengerSettings
+from palaver.runtime.settings.messenger import MessengerSettings
 from tests.harness.gateway_stream import GatewayStream, gateway_stream
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.realtime import Replica, running_replica

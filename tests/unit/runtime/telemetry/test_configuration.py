@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from palaver.runtime.settings import TelemetrySettings
+from palaver.runtime.settings.telemetry import TelemetrySettings
 from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.configuration import open_file
 
 SERVICE = """
 import json, logging, sys
 from pathlib import Path
-from palaver.runtime.settings import TelemetrySettings
+from palaver.runtime.settings.telemetry import TelemetrySettings
 from palaver.runtime.telemetry.configuration import close_telemetry, configure_telemetry, log
 from palaver.runtime.telemetry.tracing import tracer
 

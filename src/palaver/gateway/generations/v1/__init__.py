@@ -7,7 +7,7 @@ from palaver.gateway.generations.registry import Generation
 from palaver.gateway.generations.v1 import accounts, chats, messages, users
 from palaver.gateway.generations.v1.history_fast_path import history_fast_path
 from palaver.gateway.generations.v1.socket import CodecV1
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 
 router = APIRouter(tags=["v1"])
 for part in (accounts, users, chats, messages):

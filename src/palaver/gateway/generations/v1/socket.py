@@ -8,7 +8,7 @@ from palaver.contracts.messenger_pb2 import PresenceEvent, ReceiptEvent, SentRep
 from palaver.gateway.sockets.commands import MESSAGE_CHARACTERS, Command, OutboundMessages
 from palaver.gateway.sockets.websocket import text_frame
 from palaver.gateway.upstream.pending_sends import PendingSend
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.texts import check_text
 
 TOPIC = "messenger"

@@ -11,7 +11,7 @@ from palaver.gateway.generations.v2.problems import TRACERESPONSE
 from palaver.gateway.generations.v2.socket import CodecV2
 from palaver.gateway.http.authentication import BEARER
 from palaver.gateway.http.problem_details import PROBLEM_SCHEMA, problem_details
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 
 # Where texts and lists of users are sent
 _LARGE_BODIES = re.compile(r"/v2/chats(/[^/]+/(messages(/[^/]+)?|members))?")

@@ -27,7 +27,7 @@ from palaver.gateway.sockets.commands import (
 )
 from palaver.gateway.sockets.websocket import text_frame
 from palaver.gateway.upstream.pending_sends import PendingSend
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.telemetry.trace_context import NO_TRACE, TraceContext, parse_traceparent
 from palaver.runtime.texts import check_text
 

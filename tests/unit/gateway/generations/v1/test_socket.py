@@ -11,7 +11,7 @@ from palaver.gateway.generations.legacy import legacy_error
 from palaver.gateway.generations.v1.socket import CodecV1
 from palaver.gateway.sockets.commands import OutboundMessages
 from palaver.gateway.upstream.pending_sends import PendingSend
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from tests.harness.memory_transport import read_frames
 
 CHAT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11"

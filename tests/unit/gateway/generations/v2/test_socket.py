@@ -29,7 +29,7 @@ from palaver.gateway.sockets.commands import (
     Type,
 )
 from palaver.gateway.upstream.pending_sends import PendingSend
-from palaver.runtime.settings import GatewaySettings
+from palaver.runtime.settings.gateway import GatewaySettings
 from tests.harness.memory_transport import read_frames
 
 CHAT, CLIENT = "0b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a11", "5b1d3cbc-9f46-4f2a-8b2a-2f1f6b7b8a22"
