@@ -54,12 +54,14 @@ class Bench:
     """How often and how long to measure, what, and what came out.
 
     `sources`: a suffix of shape names for each version that is measured, and its `src` (None: installed).
+    `beside`: the other server that runs in turn with them, or nothing.
     """
 
     runs: int
     quick: bool
     root: Path
     sources: dict[str, Path | None]
+    beside: str = ""
     figures: Figures = field(default_factory=Figures)
 
     def rounds(self) -> Iterator[tuple[str, Path | None]]:

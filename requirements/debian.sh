@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages of programs that are missing: debian.sh PROGRAM=PACKAGE ...
-# Needs root, or sudo. Says what to install by hand where it can't.
+# Installs the Debian packages of programs that are missing: debian.sh PROGRAM=PACKAGE ... or debian.sh PACKAGE ...
+# Needs root, or sudo. Says what to install by hand where it can't. No service of the packages is started.
 set -eu
 # Where Debian has servers, which is not on everybody's path
 PATH="$PATH:/usr/sbin:/sbin"
@@ -23,6 +23,14 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "Installing:$missing"
 $as_root apt-get update -qq || give_up "apt-get update failed"
+# Tests and the bench start servers of their own: a service would only take memory and well-known ports
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap '$as_root rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+    $as_root chmod 755 "$policy"
+fi
 # shellcheck disable=SC2086 # one word a package
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
     give_up "apt-get install failed"
