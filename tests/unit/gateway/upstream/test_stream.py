@@ -25,6 +25,7 @@ from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSend, PendingSends
+from palaver.gateway.upstream.reopening import OPENS_AT_ONCE
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.grpc.server import serving_grpc
 from tests.harness.realtime import HOST, client_to
@@ -410,7 +411,7 @@ async def test_a_new_stream_begins_with_who_was_there(place: Place) -> None:
     await eventually(lambda: len(again.all("opens")) == 1_200, "all sockets")
     assert followed(again) == {1: 7}
     assert [batch.reopened for batch in again.received] == [False, False, True]
-    assert max(len(batch.opens) for batch in again.received) == module.OPENS_AT_ONCE
+    assert max(len(batch.opens) for batch in again.received) == OPENS_AT_ONCE
     assert again.received[0].hello.gateway_id == first.hello.gateway_id
 
 
