@@ -6,7 +6,7 @@ from functools import partial
 import grpc
 
 from palaver.runtime.grpc.call_stream import Decode
-from palaver.runtime.grpc.http2_protocol import KeepAlive, be_patient
+from palaver.runtime.grpc.http2_protocol import KeepAlive
 from palaver.runtime.grpc.statuses import rpc_error
 from palaver.runtime.grpc.stream_client import ClientStream, StreamClient
 from palaver.runtime.replicas.addresses import Address
@@ -16,6 +16,8 @@ from palaver.runtime.replicas.replicas import Replicas
 # Where another replica can take over, a silent one is left after 1.25 to 1.5 s: pinged every half second, it
 # has most of a second to answer
 QUICK = KeepAlive(0.25, 2, 5)
+# Where none can, it is given half a minute; pinged as often, since another one may be back at any time
+PATIENT = KeepAlive(QUICK.tick_seconds, QUICK.ping_ticks, 100)
 # A replica that has not answered for so long is not waited for alone
 STAGGER_SECONDS = 0.25
 
@@ -79,7 +81,7 @@ class ReplicaStreams:
             raise
 
     def _keep_alive(self, address: Address) -> KeepAlive:
-        return QUICK if self._replicas.has_other(address) else be_patient()
+        return QUICK if self._replicas.has_other(address) else PATIENT
 
 
 def discard(opened: tuple[Address, ClientStream]) -> None:
