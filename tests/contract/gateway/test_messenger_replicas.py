@@ -1,4 +1,4 @@
-"""A gateway's stream before two messengers of one journal, of which one dies, freezes, stops or is cut off."""
+"""A gateway's stream before two messengers of one journal; one dies, freezes, stops or is cut off."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ class Sender:
 
 @dataclass
 class Sockets:
-    """The handler of the stream: which sockets each stream opened, and how often each send was acknowledged."""
+    """The handler of the stream: the sockets that it opened, and how often each send was acknowledged."""
 
     opened: list[int] = field(default_factory=list)
     acks: Counter[bytes] = field(default_factory=Counter)

@@ -81,8 +81,9 @@ def read_entry(text: str) -> Entry:
         if not path:
             raise ValueError(f"{text} has no path")
         return Entry("", "", 0, path)
-    is_url = "://" in text
-    parts = urlsplit(text if is_url else f"//{text.removeprefix(DNS_PREFIX)}")
+    plain = text.removeprefix(DNS_PREFIX)
+    is_url = "://" in plain
+    parts = urlsplit(plain if is_url else f"//{plain}")
     if is_url and parts.scheme not in DEFAULT_PORTS:
         raise ValueError(f"{text} is no http or https URL")
     try:

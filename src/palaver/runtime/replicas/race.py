@@ -23,7 +23,7 @@ async def first_success(
         while True:
             attempt = next(waiting, None)
             if attempt is not None:
-                running.add(asyncio.ensure_future(attempt()))  # type: ignore[arg-type] # coroutines become tasks
+                running.add(asyncio.ensure_future(attempt()))
             elif not running:
                 raise failure or ValueError("nothing to attempt")
             timeout = stagger_seconds if attempt is not None else None

@@ -35,6 +35,7 @@ class Replicas:
     """
 
     def __init__(self, setting: str, name: str = "") -> None:
+        self.setting = setting
         self._entries = read_entries(setting)
         self._name = name
         self._failures = Failures()
@@ -67,6 +68,11 @@ class Replicas:
     def is_resting(self, address: Address) -> bool:
         """Whether a replica failed just now."""
         return self._failures.is_resting(address, asyncio.get_running_loop().time())
+
+    @property
+    def is_one(self) -> bool:
+        """Whether there never is another one."""
+        return not self._names and len(self.known) == 1
 
     def has_other(self, address: Address) -> bool:
         """Whether there is another one that did not fail just now."""

@@ -296,6 +296,19 @@ async def test_a_messenger_that_stops_gives_sends_to_the_next_one(place: Place) 
     assert [list(one.client_ids) for one in again.received[0].sends] == [sent.client_ids]
 
 
+async def test_a_messenger_that_stops_and_does_not_end_is_left(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sends would wait for as long as a stopping messenger waits for its database, with another one there."""
+    monkeypatch.setattr(module, "LEAVE_SECONDS", 0.01)
+    stream = await place.gateway_stream()
+    place.stream.send(sent := message())
+    await eventually(lambda: stream.all("sends"), "the send")
+    await stream.send(sent=[{"request": stream.all("sends")[0].request, "error": {"code": "restarting"}}])
+    again = (await place.gateway_stream(1)).received[0]
+    assert [list(one.client_ids) for one in again.sends] == [sent.client_ids]
+
+
 async def test_too_many_sends_are_refused(place: Place) -> None:
     """A messenger that is away would fill the gateway's memory (promise P9)."""
     await place.gateway_stream()
