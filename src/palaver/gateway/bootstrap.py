@@ -18,7 +18,7 @@ from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream.auth import AuthClient
 from palaver.gateway.upstream.health import UpstreamHealth
-from palaver.gateway.upstream.messenger import MessengerClient, open_channel
+from palaver.gateway.upstream.messenger import MessengerClient, messenger_channels
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
@@ -26,7 +26,7 @@ from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.background import running
 from palaver.runtime.deployment_secret import secret_metadata, secret_of
-from palaver.runtime.grpc.stream_client import StreamClient
+from palaver.runtime.grpc.replica_streams import ReplicaStreams
 from palaver.runtime.http.client_addresses import ClientAddresses, TrustedProxies
 from palaver.runtime.http.health import health_routes
 from palaver.runtime.http.instrumentation import RequestInstrumentation
@@ -35,6 +35,7 @@ from palaver.runtime.http.middleware import ResponseHeaders
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import Server, serving_http
 from palaver.runtime.rate_limits import TokenBuckets, Unlimited
+from palaver.runtime.replicas.replicas import Replicas
 from palaver.runtime.settings import Settings
 from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.telemetry.configuration import log
@@ -64,12 +65,16 @@ async def serve(
     secret = secret_of(settings)
     generations = served_generations(own)
     async with contextlib.AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(rest_client(RestClient(own.auth_url, secret=secret.sent)))
+        auth = await stack.enter_async_context(
+            rest_client(RestClient(own.auth_url, secret=secret.sent, name="auth"))
+        )
         health = [
             UpstreamHealth("auth", await stack.enter_async_context(health_client(own.auth_url))),
             UpstreamHealth("messenger", await stack.enter_async_context(health_client(own.messenger_url))),
         ]
-        channel = await stack.enter_async_context(open_channel(own.messenger_target))
+        channels = await stack.enter_async_context(
+            messenger_channels(Replicas(own.messenger_target, "messenger"))
+        )
         accounts = AuthClient(auth)
         registry = SocketRegistry(own)
         token_seconds = settings.auth.access_token_seconds
@@ -99,7 +104,7 @@ async def serve(
         services = Services(
             own,
             accounts,
-            MessengerClient(channel, reads, secret.sent),
+            MessengerClient(channels, reads, secret.sent),
             verifier,
             revocations,
             tuple(health),
@@ -140,10 +145,10 @@ async def serve(
         log.info("stopped")
 
 
-def stream_client(settings: GatewaySettings, secret: str) -> StreamClient:
-    """What opens the one stream to the messenger."""
-    return StreamClient(
-        settings.messenger_stream or settings.messenger_target,
+def stream_client(settings: GatewaySettings, secret: str) -> ReplicaStreams:
+    """What opens the one stream to a messenger."""
+    return ReplicaStreams(
+        Replicas(settings.messenger_stream or settings.messenger_target, "messenger-stream"),
         ATTACH,
         MessengerBatch.FromString,
         BATCH_BYTES,

@@ -34,6 +34,7 @@ from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.grpc.stream_server import Methods, StreamMethod, requiring, serving_streams
 from palaver.runtime.http.health import health_app
 from palaver.runtime.http.instrumentation import RequestInstrumentation
+from palaver.runtime.http.repeated_calls import repeated_call
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
@@ -50,6 +51,8 @@ from palaver.runtime.tokens import TokenVerifier
 # How long a stopping messenger waits for unary calls
 GRACE_SECONDS = 5.0
 AUTH_SECONDS = 2.0
+# The same where another auth may be quicker
+FIRST_AUTH_SECONDS = 0.7
 # Of a user, on all sockets: each is shown for a second
 TYPINGS_PER_SECOND, TYPINGS_BURST = 10, 50
 
@@ -70,7 +73,9 @@ async def serve(
         store = open_store(file)
         stack.push_async_callback(store.close)
         await stack.enter_async_context(running(keep_log_small(file)))
-        auth = RestClient(own.auth_url, AUTH_SECONDS, secret.sent)
+        auth = RestClient(
+            own.auth_url, AUTH_SECONDS, secret.sent, name="auth", first_timeout=FIRST_AUTH_SECONDS
+        )
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
         verifier = TokenVerifier(keys.fetch, settings.auth.access_token_seconds)
@@ -180,7 +185,7 @@ class SigningKeys:
 
     async def fetch(self) -> dict[str, Any]:
         """Auth's JWKS document (RFC 7517). Raises `unavailable`."""
-        content = await self._auth.call("GET", "/.well-known/jwks.json")
+        content = await repeated_call(self._auth, "GET", "/.well-known/jwks.json")
         document: dict[str, Any] = msgspec.json.decode(content, type=dict)
         self._heard = True
         return document

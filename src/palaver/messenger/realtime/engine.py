@@ -200,9 +200,12 @@ class Engine:
 
     # ---- sockets ----
 
-    async def open_socket(self, socket: Socket, *, new: bool) -> None:
-        """Adds a socket. On return everything that is committed from now on reaches it."""
-        await self._subscriptions.add_user(socket.user_id)
+    async def follow_users(self, user_ids: Iterable[bytes]) -> None:
+        """On return everything that concerns these users arrives here. Before `open_socket`."""
+        await self._subscriptions.add_users(user_ids)
+
+    def open_socket(self, socket: Socket, *, new: bool) -> None:
+        """Adds a socket of a user who is followed. Everything that is committed from now on reaches it."""
         self._presence_updates.open(socket, first=self.hub.add(socket), new=new)
 
     def close_socket(self, socket: Socket) -> None:

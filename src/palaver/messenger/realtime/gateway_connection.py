@@ -10,6 +10,7 @@ from palaver.messenger.protobuf import error_to_proto, fill_page
 from palaver.messenger.realtime.followed import FollowedPositions
 from palaver.messenger.store.messages import TEXT, Page
 from palaver.runtime.fair_turns import FairTurns
+from palaver.runtime.grpc import batches
 from palaver.runtime.grpc.message_stream import MessageStream
 
 # A gateway for which so much waits is cut off; it comes back and is sent again what it missed.
@@ -296,25 +297,12 @@ def size_of(page: Page) -> int:
 
 
 def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBatch]:
-    """The batch in pieces of about `most_bytes`, each of which has one entry more at most: its deliveries in
-    order, its pages, and the rest behind them. Only the last has positions: with it everything up to them
-    has been sent."""
-    if batch.ByteSize() <= most_bytes:
-        yield batch
-        return
-    # Sockets that have missed something must be sent away before they get what came after it
-    part = MessengerBatch(opened=batch.opened, log_trimmed=batch.log_trimmed)
-    batch.ClearField("opened")
-    batch.ClearField("log_trimmed")
-    size = part.ByteSize()
-    for field in ("deliveries", "read_replies", "sent", "receipts", "typings", "presences", "errors"):
-        entries = getattr(batch, field)
-        for entry in list(entries):
-            getattr(part, field).append(entry)
-            size += entry.ByteSize()
-            if size > most_bytes:
-                yield part
-                part, size = MessengerBatch(), 0
-        del entries[:]
-    yield part
-    yield batch
+    """The batch in pieces of about `most_bytes`: its deliveries in order, its pages, and the rest behind
+    them. Only the last has positions: with it everything up to them has been sent."""
+    return batches.split_batch(
+        batch,
+        most_bytes,
+        # Sockets that have missed something must be sent away before they get what came after it
+        first=("opened", "log_trimmed"),
+        entries=("deliveries", "read_replies", "sent", "receipts", "typings", "presences", "errors"),
+    )

@@ -24,8 +24,8 @@ _chats_query = select(chats.c.id, chats.c.kind, chats.c.members_version, chats.c
 _members_query = select(members.c.chat_id, members.c.user_id).where(
     members.c.chat_id.in_(bindparam("ids", expanding=True)), members.c.left_seq.is_(None)
 )
-_chats_of_query = select(members.c.chat_id).where(
-    members.c.user_id == bindparam("user_id"), members.c.left_seq.is_(None)
+_chats_of_query = select(members.c.user_id, members.c.chat_id).where(
+    members.c.user_id.in_(bindparam("user_ids", expanding=True)), members.c.left_seq.is_(None)
 )
 _companions_query = (
     select(members.c.user_id, func.coalesce(presence.c.online, False))
@@ -132,9 +132,12 @@ def read_arriving(connection: Connection, followed: Mapping[int, int]) -> list[C
         return []
 
 
-def read_chats_of(connection: Connection, user_id: bytes) -> list[bytes]:
-    """All chats that a user is a member of."""
-    return [row[0] for row in connection.execute(_chats_of_query, {"user_id": user_id})]
+def read_chats_of(connection: Connection, user_ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+    """All chats that users are members of, by user."""
+    found: dict[bytes, list[bytes]] = {}
+    for user_id, chat_id in connection.execute(_chats_of_query, {"user_ids": list(user_ids)}):
+        found.setdefault(user_id, []).append(chat_id)
+    return found
 
 
 def read_companions(connection: Connection, user_id: bytes, most: int) -> dict[bytes, bool]:

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from palaver.runtime.settings.addresses import SEVERAL, Urls
 from palaver.runtime.settings.section import Section
 
 # Half of the largest gRPC message
@@ -23,9 +24,9 @@ class MessengerSettings(Section):
         0, ge=0, le=65535, description="Private port that serves the gateways' streams alone. 0: none."
     )
     stream_socket: str = Field("", description="Path of a Unix socket that serves them in the port's place.")
-    auth_url: str = Field(
+    auth_url: Urls = Field(
         "http://127.0.0.1:10001",
-        description="Where auth's REST is: a URL, or `unix:` and the path of its socket.",
+        description=f"Where auth's REST is: a URL, or `unix:` and the path of its socket. {SEVERAL}",
     )
     database_url: str = Field(
         "", description="Where the journal is. Empty: `messenger.db` in the data directory."

@@ -102,6 +102,22 @@ async def test_who_left_reads_up_to_their_leaving(
     assert (page_of_history.last_seq, page_of_history.left) == (1, True)
 
 
+async def test_the_ends_of_a_users_chats_are_read_together(
+    messenger_db: MessengerDatabase, reader: MessageReader, chat_id: bytes
+) -> None:
+    """A resume would read each chat, or stop before the end; former members and strangers would learn how
+    much is said (promise P5)."""
+    left, foreign = messenger_db.group([ALICE, BOB]), messenger_db.group([ALICE, new_id()])
+    for chat in (chat_id, left, foreign):
+        messenger_db.write(write_messages, chat, ALICE, ["a"])
+    messenger_db.write(remove_member, left, ALICE, BOB)
+    for chat in (chat_id, left):
+        messenger_db.write(write_messages, chat, ALICE, ["b"])
+    ends = await reader.readable_ends(BOB, [chat_id, left, foreign, new_id()])
+    assert ends == {chat_id: 2, left: 1}
+    assert await reader.readable_ends(BOB, []) == {}
+
+
 async def test_a_stranger_finds_nothing_there_or_not(
     messenger_db: MessengerDatabase, reader: MessageReader, chat_id: bytes
 ) -> None:
