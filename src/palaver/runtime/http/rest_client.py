@@ -1,5 +1,6 @@
 """The private REST between services."""
 
+import ssl
 from collections import Counter
 from urllib.parse import urlsplit
 
@@ -137,7 +138,9 @@ def connector_to(url: str, most: int) -> tuple[aiohttp.BaseConnector, str]:
             aiohttp.UnixConnector(path, limit=most, keepalive_timeout=IDLE_SECONDS),
             "http://localhost",
         )
-    return aiohttp.TCPConnector(limit=most, keepalive_timeout=IDLE_SECONDS), url.rstrip("/")
+    # Its own, since aiohttp was imported without the machine's certificates (see `lean_imports`)
+    tls = ssl.create_default_context() if url.startswith("https:") else True
+    return aiohttp.TCPConnector(limit=most, keepalive_timeout=IDLE_SECONDS, ssl=tls), url.rstrip("/")
 
 
 def server_attributes(url: str) -> Attributes:
