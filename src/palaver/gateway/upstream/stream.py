@@ -191,6 +191,7 @@ class MessengerStream:
         """Hello, the sockets, and what was not answered; made in one go, without a wait."""
         batch = GatewayBatch()
         batch.hello.gateway_id = self._gateway_id
+        batch.hello.takes_shared_pages = True
         batch.hello.followed.extend(self._delivered.followed())
         receipts = list(self._receipts)
         senders = [*self._sends.senders(), *(receipt.sender for receipt in receipts)]

@@ -33,7 +33,7 @@ from palaver.messenger.stream.checks import (
     trace_of,
 )
 from palaver.messenger.stream.opening_proofs import OpeningProofs
-from palaver.messenger.stream.reads import Reads
+from palaver.messenger.stream.reads import Reads, together
 from palaver.messenger.stream.resume import hold_back, resume
 from palaver.messenger.stream.send_checks import SendChecks
 from palaver.runtime.grpc.message_stream import MessageStream
@@ -130,6 +130,8 @@ class StreamServer:
         if self._proofs is None:
             key = await self._store.database.read(read_proof_key)
             self._proofs = OpeningProofs(key, self._session_seconds)
+        if batch.HasField("hello"):
+            gateway.takes_shared_pages = batch.hello.takes_shared_pages
         followed = {position.writer: position.number for position in batch.hello.followed}
         if followed:
             gateway.missed_since = followed
@@ -172,8 +174,9 @@ class StreamServer:
     ) -> None:
         """Begins one page a turn of the event loop. All in one turn, the gateway would wait for the last of
         them, then the messenger for the gateway; and so would every message that comes meanwhile."""
-        for request in batch.reads:
-            start(self._reads.answer(gateway, request), tasks)
+        for requests, shared in together(batch.reads):
+            for request in requests:
+                start(self._reads.answer(gateway, request, shared), tasks)
             await asyncio.sleep(0)
 
     async def _open(self, gateway: GatewayConnection, opening: SocketOpen) -> None:
