@@ -15,13 +15,14 @@ import psutil
 
 from bench.beside.ejabberd import complaint, describe_ejabberd, missing_packages
 from bench.beside.ratios import EJABBERD, add_comparisons, render_comparisons
-from bench.machine import commit_of, describe_machine, unpack_source
+from bench.machine import commit_of, compile_source, describe_machine, unpack_source
 from bench.report import render_json, render_markdown, write_report
 from bench.rounds import Bench
 from bench.server import CHEAP_HASHES
 from bench.shapes import GENERATIONS, ON_EJABBERD, SHAPES
 
 REPORTS = Path(__file__).parent / "reports"
+SOURCE = Path(__file__).parent.parent / "src"
 FILES = 65_536
 
 
@@ -32,6 +33,7 @@ def main(words: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="palaver-bench-") as directory:
         root = Path(directory)
         sources: dict[str, Path | None] = {"": None}
+        compile_source(SOURCE)
         suffix = ""
         if options.against:
             suffix = f" @{options.against}"

@@ -76,11 +76,19 @@ class Bench:
     @contextlib.contextmanager
     def server(self, source: Path | None, settings: dict[str, str] = CHEAP_HASHES) -> Iterator[Server]:
         """A fresh server with no data, stopped at the end."""
+        with self.stopped_server(source, settings) as server:
+            took = server.start()
+            self.figures.add("start", "cold start to ready", "s", took, COLD_START)
+            yield server
+
+    @contextlib.contextmanager
+    def stopped_server(
+        self, source: Path | None, settings: dict[str, str] = CHEAP_HASHES
+    ) -> Iterator[Server]:
+        """A server with no data that nobody has started yet. What runs is stopped at the end."""
         with tempfile.TemporaryDirectory(dir=self.root) as directory:
             server = Server(Path(directory) / "data", source, settings)
             try:
-                took = server.start()
-                self.figures.add("start", "cold start to ready", "s", took, COLD_START)
                 yield server
             finally:
                 server.stop()

@@ -1,5 +1,6 @@
 """The shapes of load, and what was asked of each."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -171,6 +172,36 @@ def history(bench: Bench) -> None:
             bench.figures.add(f"last 50 messages, v2 : v1{suffix}", "rate", "", ratio, V2_RATE)
 
 
+def start(bench: Bench) -> None:
+    """From the command to readiness: with no data, and with what the last start left."""
+    for suffix, source in bench.rounds():
+        with bench.stopped_server(source) as server:
+            for what in ("no data", "data of an earlier start"):
+                shape = f"start, {what}{suffix}"
+                took = server.start()
+                used = server.cpu_seconds()
+                server.stop()
+                bench.figures.add(shape, "to ready", "s", took, at_most(1.2))
+                for name, seconds in {**used, "all": sum(used.values())}.items():
+                    bench.figures.add(shape, f"cpu of {name}, to ready", "s", seconds)
+                bench.say(f"  {shape}: {took:.2f} s, CPU {sum(used.values()):.2f} s {used}")
+
+
+def nobody(bench: Bench) -> None:
+    """Nobody is connected: what each process uses by itself."""
+    seconds = bench.seconds(30, 5)
+    for suffix, source in bench.rounds():
+        with bench.server(source, settings={}) as server:
+            time.sleep(5)
+            before = server.cpu_seconds()
+            time.sleep(seconds)
+            after = server.cpu_seconds()
+        for name, used in after.items():
+            minute = (used - before[name]) * 60 / seconds
+            bench.figures.add(f"nobody there{suffix}", f"cpu of {name}", "s/minute", minute)
+            bench.say(f"  nobody there{suffix}: {name} {minute:.3f} s/minute")
+
+
 def idle(bench: Bench) -> None:
     """2,000 sockets that say nothing: what they add to the memory of gateway and messenger."""
     sockets = 200 if bench.quick else 2_000
@@ -255,6 +286,8 @@ SHAPES: dict[str, Callable[[Bench], None]] = {
     "paced": paced,
     "sign-in": sign_in,
     "history": history,
+    "start": start,
+    "nobody": nobody,
     "idle": idle,
     "group": group,
     "growth": growth,

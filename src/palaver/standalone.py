@@ -141,7 +141,12 @@ def public_url(gateway: GatewaySettings) -> str:
 
 def free_ports() -> Iterator[int]:
     """Ports that nobody listens on now, in no order, each once."""
-    for port in secrets.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS)):
+    looked_at: set[int] = set()
+    while len(looked_at) < len(FREE_PORTS):
+        port = secrets.choice(FREE_PORTS)
+        if port in looked_at:
+            continue
+        looked_at.add(port)
         with contextlib.suppress(OSError):
             listening("0.0.0.0", port).close()  # noqa: S104 - free on every address
             yield port
@@ -283,14 +288,15 @@ def summary(settings: Settings, began: float) -> str:
 
 def console() -> Notify:
     """Prints lines with rich's markup, in colour on a terminal."""
-    from rich.console import Console
-
     # A terminal that knows no Unicode is no reason to fail
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    out = Console(highlight=False, soft_wrap=True, emoji=False)
 
     def say(text: str) -> None:
+        # Here: until there is something to say, the services need the time to start
+        from rich.console import Console
+
+        out = Console(highlight=False, soft_wrap=True, emoji=False)
         # Nobody may be there any more to read (`palaver up | head`): the services run on
         with contextlib.suppress(OSError):
             out.print(text)

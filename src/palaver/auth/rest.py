@@ -74,6 +74,8 @@ def build_app(services: Services, checks: Mapping[str, Check], secret: Deploymen
         exception_handlers=exception_handlers(render_wire_error),
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own records of validation errors hold the input: passwords
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
     for router in (users, sessions, system):

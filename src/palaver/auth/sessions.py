@@ -166,11 +166,11 @@ class Sessions:
 
     async def revocations(self, after: int) -> tuple[list[bytes], int]:
         """The sessions that ended after a position, and the position to go on from."""
-        return await self._database.read(session_rows.read_revocations, after)
+        return await self._database.read_short(session_rows.read_revocations, after)
 
     async def end_expired(self) -> None:
         """Ends the sessions that were not refreshed in time."""
-        while await self._database.read(session_rows.has_expired, now_us()):
+        while await self._database.read_short(session_rows.has_expired, now_us()):
             await self._database.write(session_rows.end_expired, now_us())
 
     async def prune(self) -> None:

@@ -11,7 +11,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.contracts.messenger_pb2_grpc import MessengerStub
-from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.gateway.upstream.pending_reads import HistoryPage, PendingReads
 from palaver.runtime.deployment_secret import secret_metadata
 from palaver.runtime.grpc.channels import ReplicaChannels, ReplicaStub
 from palaver.runtime.grpc.errors import error_from_rpc, wire_error_of
@@ -77,7 +77,7 @@ class MessengerClient:
         request = pb.RemoveMemberRequest(chat_id=chat_id, user_id=user_id)
         await self._call(pb.Empty, token, request)
 
-    async def list_messages(self, token: str, request: pb.ListMessagesRequest) -> pb.MessagePage:
+    async def list_messages(self, token: str, request: pb.ListMessagesRequest) -> HistoryPage:
         """Messages of a chat by seq, ascending. Raises `not_found`."""
         note_chat(request)
         with client_span(SERVICE, "ListMessages") as span:

@@ -25,6 +25,7 @@ def first_batches(
     """Hello, the sockets, and what was not answered. Use it up without a wait: all of it is of one moment."""
     batch = GatewayBatch()
     batch.hello.gateway_id = gateway_id
+    batch.hello.takes_shared_pages = True
     batch.hello.followed.extend(delivered.followed())
     moved = list(receipts)
     senders = [*sends.senders(), *(receipt.sender for receipt in moved)]

@@ -33,6 +33,7 @@ PREVIEW_CHARACTERS = 256
 PREVIEW_BYTES = 1_024
 
 Place = tuple[bytes, int]
+Rows = Sequence[tuple[Any, ...]]
 
 
 class Page(NamedTuple):
@@ -43,7 +44,7 @@ class Page(NamedTuple):
     may read, `read_seq` how far the reader has read, `left` whether the reader is a former member.
     """
 
-    rows: Sequence[tuple[Any, ...]]
+    rows: Rows
     last_seq: int
     read_seq: int
     left: bool

@@ -27,7 +27,7 @@ from palaver.messenger.stream.checks import (
     check_resume,
     trace_of,
 )
-from palaver.messenger.stream.reads import Reads
+from palaver.messenger.stream.reads import Reads, together
 from palaver.messenger.stream.resume import hold_back, resume
 from palaver.messenger.stream.send_checks import SendChecks
 from palaver.messenger.stream.socket_openings import SocketOpenings
@@ -120,6 +120,8 @@ class StreamServer:
 
     async def open_sockets(self, gateway: GatewayConnection, batch: GatewayBatch) -> None:
         """Does what a batch begins with: its sockets, and what the gateway missed."""
+        if batch.HasField("hello"):
+            gateway.takes_shared_pages = batch.hello.takes_shared_pages
         followed = {position.writer: position.number for position in batch.hello.followed}
         if followed:
             gateway.missed_since = followed
@@ -161,8 +163,9 @@ class StreamServer:
     ) -> None:
         """Begins one page a turn of the event loop. All in one turn, the gateway would wait for the last of
         them, then the messenger for the gateway; and so would every message that comes meanwhile."""
-        for request in batch.reads:
-            start(self._reads.answer(gateway, request), tasks)
+        for requests, shared in together(batch.reads):
+            for request in requests:
+                start(self._reads.answer(gateway, request, shared), tasks)
             await asyncio.sleep(0)
 
     def _close(self, gateway: GatewayConnection, number: int) -> None:

@@ -1,6 +1,7 @@
 """The private REST between services."""
 
 import contextlib
+import ssl
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -59,6 +60,8 @@ class RestClient:
         self._most_of_one = max(1, self._connections // SHARE_OF_ONE)
         self._secret = {HEADER: secret} if secret else {}
         self._calls: Counter[Key] = Counter()
+        # Its own, since aiohttp was imported without the machine's certificates (see `lean_imports`)
+        self._tls = ssl.create_default_context() if "https:" in base_urls else True
         # By the path of a Unix socket; all others share one
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
@@ -189,7 +192,7 @@ class RestClient:
             connector: aiohttp.BaseConnector = (
                 aiohttp.UnixConnector(path, limit=most, keepalive_timeout=IDLE_SECONDS)
                 if path
-                else aiohttp.TCPConnector(limit=most, keepalive_timeout=IDLE_SECONDS)
+                else aiohttp.TCPConnector(limit=most, keepalive_timeout=IDLE_SECONDS, ssl=self._tls)
             )
             session = self._sessions[path] = aiohttp.ClientSession(connector=connector)
         return session

@@ -136,11 +136,11 @@ class SqliteDatabase:
             if connection is None:
                 connection = self._own.connection = self._connect_reader()
             self._own.until = time.monotonic() + READ_SECONDS
-            with connection.begin():
-                # The driver's own transaction control is off (see below): SQLAlchemy's begin() sends nothing
-                # yet
-                begin(connection, "BEGIN")
+            begin(connection, "BEGIN")
+            try:
                 return work(connection, *args, **kwargs)
+            finally:
+                end_reading(connection)
         except (sqlite3.Error, DBAPIError, BusyError) as error:
             # Whoever writes where he may only read has made a mistake
             if sqlite_name(error) != "SQLITE_READONLY":
@@ -217,6 +217,15 @@ def begin(connection: Connection, how: str) -> None:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
             raise BusyError from error
         raise
+
+
+def end_reading(connection: Connection) -> None:
+    """Ends a transaction that has written nothing. Like `begin`, past SQLAlchemy, whose own way takes as long
+    as a look-up by key; but where it has run statements itself it has to know."""
+    if connection.in_transaction():
+        connection.rollback()
+    else:
+        driver_connection(connection).rollback()
 
 
 def driver_connection(connection: Connection) -> sqlite3.Connection:
