@@ -7,6 +7,7 @@ import pytest
 
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.palaver_process import PalaverProcess, running_palaver
+from tests.harness.redis import RedisServer, running_redis
 
 
 @pytest.fixture
@@ -29,3 +30,17 @@ def messenger_db(tmp_path: Path) -> Iterator[MessengerDatabase]:
     messenger_db = MessengerDatabase(tmp_path)
     yield messenger_db
     messenger_db.close()
+
+
+@pytest.fixture(scope="session")
+def session_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for all tests. They may not stop it; see `redis_server`."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(session_redis: RedisServer) -> RedisServer:
+    """The tests' Redis, empty."""
+    session_redis.command("FLUSHALL")
+    return session_redis

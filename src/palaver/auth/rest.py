@@ -23,7 +23,7 @@ from palaver.runtime.deployment_secret import DeploymentSecret
 from palaver.runtime.http.disconnects import until_disconnect
 from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.exception_handlers import exception_handlers
-from palaver.runtime.http.health import Check, health_routes
+from palaver.runtime.http.health import NO_CHECKS, Check, health_routes
 from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.http.json_bounds import JsonBounds
 from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
@@ -60,11 +60,16 @@ class Services:
     keys: Keys
 
 
-def build_app(services: Services, checks: Mapping[str, Check], secret: DeploymentSecret) -> FastAPI:
+def build_app(
+    services: Services,
+    checks: Mapping[str, Check],
+    secret: DeploymentSecret,
+    dispensable: Mapping[str, Check] = NO_CHECKS,
+) -> FastAPI:
     """The private REST as an ASGI app. Only health and metrics need no secret."""
     app = FastAPI(
         title="Palaver auth",
-        routes=health_routes(checks),
+        routes=health_routes(checks, dispensable),
         middleware=[
             Middleware(SecretRequired, secret=secret),
             Middleware(ErrorBoundary, render=render_wire_error),

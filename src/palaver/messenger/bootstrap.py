@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import msgspec
@@ -16,9 +17,9 @@ from palaver.contracts.messenger_pb2 import GatewayBatch
 from palaver.messenger.authentication import SERVICE
 from palaver.messenger.database import KIND, file_of
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.messenger.realtime.bus import LocalBus
+from palaver.messenger.realtime.bus import Bus, LocalBus
 from palaver.messenger.realtime.engine import Engine
-from palaver.messenger.realtime.presence import InProcessPresence
+from palaver.messenger.realtime.presence import InProcessPresence, Presence
 from palaver.messenger.rpc import Rpc, add_messenger
 from palaver.messenger.store.opening import open_store
 from palaver.messenger.stream.reads import Reads
@@ -38,6 +39,7 @@ from palaver.runtime.http.repeated_calls import repeated_call
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
+from palaver.runtime.redis.opening import open_redis, rate_limiter
 from palaver.runtime.settings import Settings
 from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql.database_file import opening, prepare_file
@@ -47,6 +49,9 @@ from palaver.runtime.sql.migrations import migrate
 from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
+
+if TYPE_CHECKING:
+    from palaver.runtime.redis.client import RedisClient
 
 # How long a stopping messenger waits for unary calls
 GRACE_SECONDS = 5.0
@@ -80,8 +85,10 @@ async def serve(
         keys = SigningKeys(auth)
         verifier = TokenVerifier(keys.fetch, settings.auth.access_token_seconds)
         await stack.enter_async_context(running(verifier.follow_keys()))
-        rates = user_rates(own)
-        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), rates, own)
+        redis = await open_redis(own.redis_url, "messenger.redis_url", stack)
+        bus, presence = await shared_adapters(redis, stack)
+        rates = user_rates(own, redis)
+        engine = Engine(store, bus, presence, rates, own)
         use_cases = UseCases(store, UserDirectory(auth), engine, rates, own)
         streams = StreamServer(
             engine, store, verifier, Reads(use_cases, verifier), own, settings.auth.refresh_token_seconds
@@ -102,7 +109,9 @@ async def serve(
         stack.push_async_callback(engine.stop)
         await engine.start()
         app = RequestInstrumentation(
-            health_app(checks), is_edge=False, access_log=settings.telemetry.access_log
+            health_app(checks, {"redis": redis.is_usable} if redis is not None else {}),
+            is_edge=False,
+            access_log=settings.telemetry.access_log,
         )
         http = await stack.enter_async_context(serving_http(app, own.host, own.http_port))
         _, grpc_port = await stack.enter_async_context(
@@ -143,19 +152,38 @@ async def serve(
     log.info("stopped")
 
 
-def user_rates(settings: MessengerSettings) -> UserRates:
-    """What a user may do, as the settings want it."""
+async def shared_adapters(
+    redis: "RedisClient | None", stack: contextlib.AsyncExitStack
+) -> tuple[Bus, Presence]:
+    """The bus and the presence of replicas that share a Redis, or of one that is alone."""
+    if redis is None:
+        return LocalBus(), InProcessPresence(time.monotonic)
+    from palaver.messenger.realtime.redis.bus import RedisBus
+    from palaver.messenger.realtime.redis.presence import RedisPresence
 
-    def limiter(per_second: float, burst: float) -> RateLimiter:
-        return TokenBuckets(per_second, burst) if settings.rates else Unlimited()
+    presence = RedisPresence(redis)
+    await stack.enter_async_context(running(presence.run()))
+    return RedisBus(redis), presence
+
+
+def user_rates(settings: MessengerSettings, redis: "RedisClient | None" = None) -> UserRates:
+    """What a user may do, as the settings want it; on all replicas together where they share a Redis.
+
+    Receipts and typings are not worth sharing: too many of them are merged or passed over, and not refused.
+    """
+    if not settings.rates:
+        return UserRates(*[Unlimited() for _ in fields(UserRates)])
+
+    def shared(name: str, per_second: float, burst: float) -> RateLimiter:
+        return rate_limiter(redis, name, per_second, burst, lambda: asyncio.get_running_loop().time())
 
     return UserRates(
-        messages=limiter(settings.messages_per_second, settings.messages_burst),
-        changes=limiter(settings.changes_per_second, settings.changes_burst),
-        chats=limiter(settings.chats_per_second, settings.chats_burst),
-        members=limiter(settings.members_per_second, settings.members_burst),
-        receipts=limiter(settings.receipts_per_second, settings.receipts_burst),
-        typings=limiter(TYPINGS_PER_SECOND, TYPINGS_BURST),
+        messages=shared("messages", settings.messages_per_second, settings.messages_burst),
+        changes=shared("changes", settings.changes_per_second, settings.changes_burst),
+        chats=shared("chats", settings.chats_per_second, settings.chats_burst),
+        members=shared("members", settings.members_per_second, settings.members_burst),
+        receipts=TokenBuckets(settings.receipts_per_second, settings.receipts_burst),
+        typings=TokenBuckets(TYPINGS_PER_SECOND, TYPINGS_BURST),
     )
 
 

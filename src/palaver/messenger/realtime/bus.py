@@ -19,13 +19,15 @@ class Published(NamedTuple):
 # Called with a transaction of another replica and those of its events that concern one's topics: maybe none,
 # since followers count all numbers. The position is None where nothing was committed. Must not wait.
 Receive = Callable[[Position | None, Sequence[Event]], None]
+# Called where publications may have been lost: what is newer than what was received is read from the log
+Lost = Callable[[], None]
 
 
 class Bus(Protocol):
     """Carries events between replicas, in order from each of them.
 
-    A replica gets those that have one of its topics, each once. An adapter that may have lost some catches
-    up by the commit log: positions that it does not deliver are holes there.
+    A replica gets those that have one of its topics, each once. An adapter that may have lost some says so:
+    positions that it does not deliver are holes in what was followed, and the commit log fills them.
     """
 
     @property
@@ -33,16 +35,22 @@ class Bus(Protocol):
         """Whether other replicas may publish. Where none can, nobody need subscribe."""
         ...
 
-    async def start(self, replica: bytes, receive: Receive) -> None:
-        """Joins: `receive` is called from now on."""
+    async def start(self, replica: bytes, receive: Receive, lost: Lost) -> None:
+        """Joins: `receive` is called from now on, and so is `lost`."""
         ...
 
     async def stop(self, replica: bytes) -> None:
         """Leaves, and forgets the replica's subscriptions."""
         ...
 
+    def is_whole(self, replica: bytes) -> bool:
+        """Whether what is published arrives at the replica. Where it does not, nothing is received until
+        `lost` is called."""
+        ...
+
     async def subscribe(self, replica: bytes, topics: Iterable[bytes]) -> None:
-        """Adds topics. On return everything that is published with one of them arrives."""
+        """Adds topics. On return everything that is published with one of them arrives, where the bus is
+        whole; it does not wait for one that is not."""
         ...
 
     async def unsubscribe(self, replica: bytes, topics: Iterable[bytes]) -> None:
@@ -59,11 +67,15 @@ class LocalBus:
 
     is_shared = False
 
-    async def start(self, replica: bytes, receive: Receive) -> None:
+    async def start(self, replica: bytes, receive: Receive, lost: Lost) -> None:
         """See `Bus.start`."""
 
     async def stop(self, replica: bytes) -> None:
         """See `Bus.stop`."""
+
+    def is_whole(self, _replica: bytes) -> bool:
+        """See `Bus.is_whole`."""
+        return True
 
     async def subscribe(self, replica: bytes, topics: Iterable[bytes]) -> None:
         """See `Bus.subscribe`."""
@@ -84,7 +96,7 @@ class InProcessBus:
         self._receivers: dict[bytes, Receive] = {}
         self._topics: dict[bytes, set[bytes]] = {}
 
-    async def start(self, replica: bytes, receive: Receive) -> None:
+    async def start(self, replica: bytes, receive: Receive, _lost: Lost) -> None:
         """See `Bus.start`."""
         self._receivers[replica] = receive
         self._topics[replica] = set()
@@ -93,6 +105,10 @@ class InProcessBus:
         """See `Bus.stop`."""
         self._receivers.pop(replica, None)
         self._topics.pop(replica, None)
+
+    def is_whole(self, _replica: bytes) -> bool:
+        """See `Bus.is_whole`."""
+        return True
 
     async def subscribe(self, replica: bytes, topics: Iterable[bytes]) -> None:
         """See `Bus.subscribe`."""

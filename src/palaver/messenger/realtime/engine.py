@@ -81,14 +81,20 @@ class Engine:
             self._replica, self.hub, presence, self._subscriptions, store.database, self.committer
         )
         self._follower = LogFollower(
-            store.database, self.followed, self._handler, settings.commit_log_seconds
+            store.database,
+            self.followed,
+            self._handler,
+            settings.commit_log_seconds,
+            is_shared=bus.is_shared,
+            is_whole=lambda: bus.is_whole(self._replica),
         )
         self._writing: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begins to write and to receive."""
         # The bus first: what is committed after the positions are read arrives
-        await self._bus.start(self._replica, self._handler.receive)
+        await self._bus.start(self._replica, self._handler.receive, self._follower.look)
+        await self._subscriptions.start()
         self.followed.begin(await self._store.database.read(read_newest))
         await self._rates.start()
         self._writing.append(asyncio.create_task(self.committer.run(), name="committer"))
@@ -250,9 +256,9 @@ class Engine:
     def _committed(self, writes: Writes) -> None:
         """Answers and delivers one batch of the committer."""
         position = writes.position
-        if position is not None:
-            self.followed.note(position)
-        delivery = Delivery(self.followed, position)
+        # The log's follower may have been quicker: then it delivers what is not in memory
+        is_first = position is None or self.followed.note(position)
+        delivery = Delivery(self.followed, position if is_first else None)
         for send in writes.sends:
             if send.stale and send.error is None:
                 self._check_again(send)
@@ -266,7 +272,7 @@ class Engine:
             self._receipt_waiters.answer(writes)
             self._publish(position, (*writes.appended, *writes.others))
             # Messages were delivered above, as they are in memory
-            self._handler.handle(writes.others, delivery)
+            self._handler.handle(writes.others if is_first else (), delivery)
         except Exception:
             # Otherwise it would count as under way for ever, and nobody would read it from the log
             delivery.abandon()
@@ -325,9 +331,10 @@ class Engine:
     async def _commit(self, change: Callable[..., tuple[T, list[Event]]], args: Any, kwargs: Any) -> T:
         result, events, position = await self._store.database.write(commit_change, change, args, kwargs)
         if position is not None:
-            self.followed.note(position)
+            is_first = self.followed.note(position)
             self._publish(position, events)
-            self._handler.handle(events, Delivery(self.followed, position))
+            if is_first:
+                self._handler.handle(events, Delivery(self.followed, position))
         return result
 
     def _publish(self, position: Position | None, events: Sequence[Event]) -> None:

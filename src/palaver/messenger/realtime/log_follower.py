@@ -2,17 +2,20 @@
 more."""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 
 from palaver.messenger.realtime.bus_handler import BusHandler
-from palaver.messenger.realtime.followed import Delivery, FollowedPositions
-from palaver.messenger.store.commit_log import LogTrimmedError, read_after, trim_log
+from palaver.messenger.realtime.followed import FollowedPositions
+from palaver.messenger.store.commit_log import LogTrimmedError, read_after, read_newest, trim_log
 from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
 
 # A transaction whose delivery did not come to its end is read from the log after so long.
 HOLE_SECONDS = 1.0
 HOLE_COMMITS = 500
+# While the bus brings nothing, the log is all that there is
+AWAY_SECONDS = 0.25
 # The log is trimmed this often, so many rows of it at once, with a pause in which sends are written.
 TRIM_SECONDS = 10.0
 TRIM_ROWS = 2_000
@@ -20,38 +23,76 @@ TRIM_PAUSE_SECONDS = 0.05
 
 
 class LogFollower:
-    """Reads and trims the commit log beside the live path. `keep_seconds`: how long rows are kept."""
+    """Reads and trims the commit log beside the live path.
+
+    `keep_seconds`: how long rows are kept. `is_shared`: whether others write too, and may die before they
+    publish it. `is_whole`: whether the bus brings now what they publish.
+    """
 
     def __init__(
-        self, database: Database, followed: FollowedPositions, handler: BusHandler, keep_seconds: float
+        self,
+        database: Database,
+        followed: FollowedPositions,
+        handler: BusHandler,
+        keep_seconds: float,
+        *,
+        is_shared: bool,
+        is_whole: Callable[[], bool],
     ) -> None:
         self._database = database
         self._followed = followed
         self._handler = handler
         self._keep_seconds = keep_seconds
+        self._is_shared = is_shared
+        self._is_whole = is_whole
+        self._looks_now = asyncio.Event()
+
+    def look(self) -> None:
+        """Looks at the log now: the bus may have lost something."""
+        self._looks_now.set()
 
     async def fill_holes(self) -> None:
-        """Delivers from the log what the bus has lost, or what failed on its way; for ever."""
+        """Delivers from the log what the bus has lost or nobody has published, or what failed on its way; for
+        ever."""
+        known: dict[int, int] = {}
         while True:
-            stood = self._followed.vector
-            await asyncio.sleep(HOLE_SECONDS)
-            if stood is self._followed.vector and self._followed.has_hole():
-                await self._fill_hole(stood)
+            is_whole = self._is_whole()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._looks_now.wait(), HOLE_SECONDS if is_whole else AWAY_SECONDS)
+                is_whole = False
+            self._looks_now.clear()
+            try:
+                if self._is_shared:
+                    self._followed.expect(await self._database.read(read_newest))
+                holes = self._followed.holes()
+                # Where the bus works, what is missing is most likely on its way
+                if holes and (not is_whole or any(known.get(one) == last for one, last in holes.items())):
+                    await self._fill_holes()
+            except Exception:
+                log.exception("commit_log_not_read")
+            known = self._followed.holes()
 
-    async def _fill_hole(self, stood: Mapping[int, int]) -> None:
-        try:
-            commits = await self._database.read(read_after, stood, HOLE_COMMITS)
-        except LogTrimmedError:
-            log.error("commit_log_trimmed_too_early")
-            self._followed.begin(self._followed.known)
-            return
-        except Exception:
-            log.exception("commit_log_not_read")
-            return
-        for commit in commits:
-            if self._followed.note(commit.position):
-                log.warning("commit_delivered_from_log", number=commit.position.number)
-                self._handler.handle(commit.entries, Delivery(self._followed, commit.position))
+    async def _fill_holes(self) -> None:
+        delivered = 0
+        while True:
+            try:
+                commits = await self._database.read(read_after, self._followed.vector, HOLE_COMMITS)
+            except LogTrimmedError:
+                log.error("commit_log_trimmed_too_early")
+                self._followed.begin(self._followed.known)
+                return
+            delivered += sum([self._handler.receive_logged(commit) for commit in commits])
+            if len(commits) < HOLE_COMMITS:
+                break
+            reached: dict[int, int] = {}
+            for writer, number in (commit.position for commit in commits):
+                reached[writer] = max(number, reached.get(writer, 0))
+            try:
+                await asyncio.wait_for(self._followed.reached(reached), HOLE_SECONDS)
+            except TimeoutError:
+                break
+        if delivered:
+            log.info("commits_delivered_from_log", commits=delivered)
 
     async def trim(self) -> None:
         """Deletes what is older than `keep_seconds`, by a clock that wall-clock time does not move; for

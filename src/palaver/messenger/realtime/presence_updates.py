@@ -6,6 +6,8 @@ afterwards.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Sequence
 
 from palaver.contracts.times import now_us
 from palaver.messenger.events import PresenceChanged
@@ -92,15 +94,16 @@ class PresenceUpdates:
     async def keep_alive(self) -> None:
         """Enters everybody here again before their entries end, and looks for users whom nobody entered; for
         ever."""
-        pause = RETURN_SECONDS
+        await asyncio.sleep(RETURN_SECONDS)
         while True:
-            await asyncio.sleep(pause)
-            pause = REFRESH_SECONDS
             try:
                 await self._presence.enter(self._replica, list(self._hub.online))
                 await self._announce_lost()
             except Exception:
                 log.exception("presence_not_kept")
+            # Whoever went while nobody could know waits for it
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._presence.returned(), REFRESH_SECONDS)
 
     def stop(self) -> None:
         """Stores that everybody here was seen just now. They stay online: their gateways come back."""
@@ -119,12 +122,12 @@ class PresenceUpdates:
                 socket.gateway.live.presences.add(user_id=user_id, online=True, sockets=[socket.number])
                 socket.gateway.wake()
 
-    async def _leave(self, user_ids: list[bytes]) -> None:
+    async def _leave(self, user_ids: Sequence[bytes]) -> None:
         """Users have no socket here any more: they are offline unless another replica has one."""
-        for user_id in user_ids:
-            await self._presence.leave(self._replica, user_id)
-        present = await self._presence.present(user_ids)
-        for user_id in user_ids:
+        gone = [user_id for user_id in user_ids if user_id not in self._hub.online]
+        await self._presence.leave(self._replica, gone)
+        present = await self._presence.present(gone)
+        for user_id in gone:
             if user_id in self._hub.online:
                 continue
             if user_id not in present:

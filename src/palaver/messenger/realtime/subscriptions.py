@@ -4,11 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from palaver.messenger.events import MembersChanged
+from palaver.messenger.events import Event, MembersChanged, PresenceChanged
 from palaver.messenger.realtime.bus import Bus
 from palaver.messenger.realtime.memberships import Memberships
 from palaver.messenger.store.members import read_chats_of
 from palaver.runtime.sql.database import Database
+
+# The topic of what is announced of a user by a replica where they are not: it does not know their chats
+ALL_REPLICAS = b"all replicas"
 
 
 class Subscriptions:
@@ -22,6 +25,10 @@ class Subscriptions:
         self._chats_of: dict[bytes, set[bytes]] = {}
         self._users_in: Counter[bytes] = Counter()
         self._ready: dict[bytes, asyncio.Event] = {}
+
+    async def start(self) -> None:
+        """Subscribes to what concerns all replicas."""
+        await self._bus.subscribe(self._replica, [ALL_REPLICAS])
 
     async def add_users(self, user_ids: Iterable[bytes]) -> None:
         """Subscribes to users and their chats, which are read at once: a gateway brings hundreds of users. On
@@ -75,12 +82,17 @@ class Subscriptions:
         return not self._bus.is_shared or chat_id in self._users_in
 
     def topics_of(self, user_id: bytes) -> set[bytes]:
-        """What concerns a user who is here: their chats, through which their companions are reached."""
-        return self._chats_of.get(user_id, set())
+        """By what a user's companions are reached: the chats of one who is here; else by all replicas."""
+        return self._chats_of.get(user_id, {ALL_REPLICAS})
 
     def concerns(self, changed: MembersChanged) -> bool:
         """Whether one of those who joined or left is here."""
         return any(user_id in self._chats_of for user_id in changed.user_ids)
+
+    def may_concern(self, event: Event) -> bool:
+        """Whether the bus might have brought an event here: one of the commit log, which names no topics."""
+        # Who left is forgotten, wherever they were; and whose companions are here is not in the log
+        return isinstance(event, MembersChanged | PresenceChanged) or self.is_followed(event.chat_id)
 
     async def follow(self, changed: MembersChanged) -> None:
         """Subscribes to a chat that one of the users here has joined. One that was left stays until they

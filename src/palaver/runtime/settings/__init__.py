@@ -162,5 +162,8 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     variables = {}
     for setting in all_settings():
         value = values[setting.section][setting.key] if setting.section else values[setting.key]
+        given = getattr(getattr(settings, setting.section), setting.key) if setting.section else value
+        if isinstance(given, SecretStr):
+            value = given.get_secret_value()
         variables[setting.variable] = value if isinstance(value, str) else json.dumps(value)
     return variables

@@ -1,6 +1,6 @@
 """Auth's settings."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from palaver.runtime.settings.section import Section
 
@@ -17,6 +17,11 @@ class AuthSettings(Section):
     )
     socket: str = Field("", description="Path of a Unix socket that serves REST in the port's place.")
     database_url: str = Field("", description="Where accounts are. Empty: `auth.db` in the data directory.")
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="Where Redis is, by which several auths share the rates, in the form of "
+        "`messenger.redis_url`. Empty: each counts for itself.",
+    )
     rates: bool = Field(
         True,
         description="Whether rates of sign-ups, wrong passwords, searches and profiles are limited.",

@@ -3,7 +3,7 @@
 import ipaddress
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 
 from palaver.runtime.settings.addresses import SEVERAL, Targets, Urls
 from palaver.runtime.settings.section import Section
@@ -83,6 +83,11 @@ class GatewaySettings(Section):
         65_536, ge=4, le=1_048_576, description="Longest message text, in bytes of UTF-8."
     )
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request or frame.")
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="Where Redis is, by which several gateways share the rates, in the form of "
+        "`messenger.redis_url`. Empty: each counts for itself.",
+    )
     rates: bool = Field(True, description="Whether the rates of addresses and of new sockets are limited.")
     requests_per_second: float = Field(
         500.0,

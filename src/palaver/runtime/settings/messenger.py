@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from palaver.runtime.settings.addresses import SEVERAL, Urls
 from palaver.runtime.settings.section import Section
@@ -30,6 +30,12 @@ class MessengerSettings(Section):
     )
     database_url: str = Field(
         "", description="Where the journal is. Empty: `messenger.db` in the data directory."
+    )
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="Where Redis is, by which several messengers know of each other's messages, of who is "
+        "online, and of users' rates: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for "
+        "TLS. Empty: this messenger is the only one.",
     )
     rates: bool = Field(True, description="Whether the rates of what a user does are limited.")
     messages_per_second: float = Field(100.0, gt=0, description="Messages a second that a user may sustain.")

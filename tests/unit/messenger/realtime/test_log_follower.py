@@ -116,7 +116,14 @@ def rows(messenger_db: MessengerDatabase) -> int:
 async def trimming(replica: Replica, keep_seconds: float) -> AsyncIterator[None]:
     """Trims the log during the block, keeping rows for less than the settings allow."""
     engine = replica.engine
-    follower = LogFollower(replica.store.database, engine.followed, engine._handler, keep_seconds)
+    follower = LogFollower(
+        replica.store.database,
+        engine.followed,
+        engine._handler,
+        keep_seconds,
+        is_shared=False,
+        is_whole=lambda: True,
+    )
     task = asyncio.create_task(follower.trim())
     try:
         yield

@@ -11,7 +11,7 @@ from palaver.messenger.events import MembersChanged
 from palaver.messenger.realtime.bus import Bus, InProcessBus, LocalBus
 from palaver.messenger.realtime.followed import FollowedPositions
 from palaver.messenger.realtime.memberships import Memberships
-from palaver.messenger.realtime.subscriptions import Subscriptions
+from palaver.messenger.realtime.subscriptions import ALL_REPLICAS, Subscriptions
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from tests.harness.messenger_database import MessengerDatabase
 
@@ -38,7 +38,7 @@ def new_subscriptions(bus: Bus, database: Any) -> Subscriptions:
 async def bus() -> NotedBus:
     """A bus with one replica."""
     bus = NotedBus()
-    await bus.start(REPLICA, lambda _position, _events: None)
+    await bus.start(REPLICA, lambda _position, _events: None, lambda: None)
     return bus
 
 
@@ -54,7 +54,7 @@ async def test_a_users_chats_are_subscribed_to_while_they_are_here(
     await subscriptions.remove_user(ALICE)
     await subscriptions.remove_user(ALICE)
     assert bus.topics == set()
-    assert subscriptions.topics_of(ALICE) == set()
+    assert subscriptions.topics_of(ALICE) == {ALL_REPLICAS}
 
 
 async def test_a_chat_of_two_users_stays_until_both_have_gone(
