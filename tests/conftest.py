@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.mariadb import MariadbSchema, MariadbServer, running_mariadb
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.palaver_process import PalaverProcess, running_palaver
 
@@ -21,6 +22,21 @@ def shared_palaver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Palaver
     """One Palaver for a file's tests, without rate limits. They may not stop it, nor expect it empty."""
     with running_palaver(tmp_path_factory.mktemp("palaver")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariadbServer]:
+    """One MariaDB for all tests, started at the first that needs it. They may not stop it."""
+    with running_mariadb(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture
+def mariadb_schema(mariadb: MariadbServer) -> Iterator[MariadbSchema]:
+    """An empty schema of the test's own."""
+    schema = mariadb.make_schema()
+    yield schema
+    schema.drop()
 
 
 @pytest.fixture
