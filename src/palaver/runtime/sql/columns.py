@@ -1,7 +1,7 @@
 """Columns' types, one spelling for both dialects.
 
-MySQL has no key over a BLOB or a TEXT. Its collations take different texts for the same ("é" for "e", "a " for
-"a"), and the defaults of server and schema may be any: keys are bytes there, and texts name their collation.
+MySQL has no key over a BLOB or a TEXT. Its collations take different texts for the same ("é" for "e", "a "
+for "a"), and the defaults of server and schema may be any: keys are bytes, and texts name their collation.
 """
 
 from typing import Any
@@ -38,8 +38,7 @@ def string(length: int, code_points: int) -> String:
 
 
 class StringKey(TypeDecorator[str]):
-    """A text that is compared by its bytes: MySQL, which has no common collation that does, stores UTF-8 of at
-    most `most_bytes`."""
+    """A text that is compared by its bytes: MySQL stores UTF-8 of at most `most_bytes`."""
 
     impl = String
     cache_ok = True

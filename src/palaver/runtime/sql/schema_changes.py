@@ -1,11 +1,12 @@
 """The steps of migration scripts: one DDL statement each, which may be run again.
 
 SQLite runs a whole migration in one transaction. MySQL commits each DDL statement by itself: a migrator that
-is killed leaves a script half done, and the next one begins it anew. So a step does nothing there where it was
-done.
+is killed leaves a script half done, and the next one begins it anew. So a step does nothing there where it
+was done.
 
 The previous version of a service may still run while scripts do. So they only add: what it writes must stay
-allowed, and what it reads must stay. What nothing reads any more goes with the next version (expand, contract).
+allowed, and what it reads must stay. What nothing reads any more goes with a later version (expand, then
+contract).
 """
 
 from collections.abc import Callable, Sequence
