@@ -14,8 +14,7 @@ from palaver.contracts.errors import PalaverError
 from palaver.contracts.messenger_methods import ATTACH
 from palaver.contracts.messenger_pb2 import GatewayBatch
 from palaver.messenger.authentication import SERVICE
-from palaver.messenger.database import KIND, file_of
-from palaver.messenger.migrations import MIGRATIONS
+from palaver.messenger.database import KIND, location_of
 from palaver.messenger.realtime.bus import LocalBus
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.presence import InProcessPresence
@@ -40,11 +39,10 @@ from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
 from palaver.runtime.settings import Settings
 from palaver.runtime.settings.messenger import MessengerSettings
-from palaver.runtime.sql.database_file import opening, prepare_file
+from palaver.runtime.sql import locations
 from palaver.runtime.sql.health import has_free_space, is_usable
 from palaver.runtime.sql.log_file import keep_log_small
-from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.sql.sqlite import sqlite_engine
+from palaver.runtime.sql.url import database_file
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
@@ -67,9 +65,9 @@ async def serve(
     """
     own = settings.messenger
     secret = secret_of(settings)
-    await asyncio.to_thread(migrate_database, settings)
+    await locations.migrate_database(location_of(settings), KIND)
     async with contextlib.AsyncExitStack() as stack:
-        file = file_of(settings)
+        file = database_file(own.database_url, settings.data_dir / "messenger.db", "messenger.database_url")
         store = open_store(file)
         stack.push_async_callback(store.close)
         await stack.enter_async_context(running(keep_log_small(file)))
@@ -162,18 +160,9 @@ def user_rates(settings: MessengerSettings) -> UserRates:
 def migrate_database(settings: Settings) -> bool:
     """Brings the database to the newest schema, making it where there is none. False: it was there already.
 
-    Raises `SchemaTooNewError`, and `StartError` for a database that is not of this kind.
+    Raises `StartError`. Not from a running event loop.
     """
-    file = file_of(settings)
-    prepare_file(file, KIND)
-    with opening(file):
-        engine = sqlite_engine(file)
-        try:
-            with engine.connect() as connection, connection.begin():
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                return migrate(connection, MIGRATIONS)
-        finally:
-            engine.dispose()
+    return asyncio.run(locations.migrate_database(location_of(settings), KIND))
 
 
 class SigningKeys:

@@ -22,21 +22,25 @@ from palaver.runtime.telemetry.configuration import log
 
 T = TypeVar("T")
 
-Kind = Literal["read", "write"]
+Kind = Literal["read", "write", "migrate"]
 
 CONNECT_SECONDS = 5
-# The longest silence of the server within a statement
-ANSWER_SECONDS: dict[Kind, int] = {"read": 30, "write": 15}
+# The longest silence of the server within a statement. An index over many rows takes hours
+ANSWER_SECONDS: dict[Kind, int] = {"read": 30, "write": 15, "migrate": 86_400}
 # A failed transaction is begun again for so long
-REPEAT_SECONDS: dict[Kind, float] = {"read": 3.0, "write": 10.0}
+REPEAT_SECONDS: dict[Kind, float] = {"read": 3.0, "write": 10.0, "migrate": 0.0}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.5
 # Less than the server may take to answer
 LOCK_SECONDS = 4
 # A process that is paused within a transaction keeps others from its chats until the server closes its
 # connection
-IDLE_SECONDS: dict[Kind, int] = {"read": 600, "write": 10}
+IDLE_SECONDS: dict[Kind, int] = {"read": 600, "write": 10, "migrate": 600}
 # One state for all statements of a read; for writes the newest one, and no locks between rows
-ISOLATION: dict[Kind, str] = {"read": "REPEATABLE READ, READ ONLY", "write": "READ COMMITTED, READ WRITE"}
+ISOLATION: dict[Kind, str] = {
+    "read": "REPEATABLE READ, READ ONLY",
+    "write": "READ COMMITTED, READ WRITE",
+    "migrate": "READ COMMITTED, READ WRITE",
+}
 # Whatever the server's own settings are
 SESSION = (
     "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', "

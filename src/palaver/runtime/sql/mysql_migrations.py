@@ -27,17 +27,17 @@ CREATE TABLE IF NOT EXISTS alembic_version (
 """
 
 
-def migrate_mysql(connection: Connection, kind: DatabaseKind) -> bool:
-    """Brings the schema to the newest version. False: it was there already.
+def migrate_mysql(connection: Connection, kind: DatabaseKind, name: str) -> bool:
+    """Brings the schema to the newest version. False: it was there already. `name`: for the operator.
 
     The connection is in no transaction: MySQL commits each step. Raises `StartError` where the schema is
     another service's or program's, and `SchemaTooNewError`.
     """
-    if not is_outdated(connection, kind):
+    if not is_outdated(connection, kind, name):
         return False
-    with only_migrator(connection):
+    with only_migrator(connection, name):
         # Another one may have come first
-        if not is_outdated(connection, kind):
+        if not is_outdated(connection, kind, name):
             return False
         connection.execute(text(f"SET SESSION lock_wait_timeout = {TABLE_SECONDS}"))
         connection.execute(text(_VERSION_TABLE.format(**CHARSET, mark=mark_of(kind))))
@@ -47,16 +47,15 @@ def migrate_mysql(connection: Connection, kind: DatabaseKind) -> bool:
     return True
 
 
-def is_outdated(connection: Connection, kind: DatabaseKind) -> bool:
+def is_outdated(connection: Connection, kind: DatabaseKind, name: str) -> bool:
     """Whether scripts are missing. Raises as `migrate_mysql` does."""
-    name = name_of(connection)
     tables = set(inspect(connection).get_table_names())
     version = None
     if "alembic_version" in tables:
-        check_mark(connection, name, kind)
+        check_mark(connection, kind, name)
         version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     elif tables:
-        raise not_ours(name, kind)
+        raise not_ours(kind, name)
     connection.rollback()
     newest = newest_version(kind.migrations)
     if version is not None and version > newest:
@@ -64,10 +63,10 @@ def is_outdated(connection: Connection, kind: DatabaseKind) -> bool:
     return version != newest
 
 
-def check_mark(connection: Connection, name: str, kind: DatabaseKind) -> None:
+def check_mark(connection: Connection, kind: DatabaseKind, name: str) -> None:
     """Raises `StartError` where another service or program has made the versions' table."""
     if inspect(connection).get_table_comment("alembic_version")["text"] != mark_of(kind):
-        raise not_ours(name, kind)
+        raise not_ours(kind, name)
 
 
 def mark_of(kind: DatabaseKind) -> str:
@@ -76,11 +75,11 @@ def mark_of(kind: DatabaseKind) -> str:
 
 
 @contextlib.contextmanager
-def only_migrator(connection: Connection) -> Iterator[None]:
+def only_migrator(connection: Connection, name: str) -> Iterator[None]:
     """Holds the lock of the schema's migrators. Raises `StartError` where another one keeps it for long."""
-    name = name_of(connection)
     # The server's locks have names of 64 characters at most, and know no schema
-    lock = {"name": f"palaver {hashlib.sha256(name.encode()).hexdigest()[:32]}", "seconds": LOCK_SECONDS}
+    schema = str(connection.engine.url.database)
+    lock = {"name": f"palaver {hashlib.sha256(schema.encode()).hexdigest()[:32]}", "seconds": LOCK_SECONDS}
     if connection.execute(text("SELECT GET_LOCK(:name, :seconds)"), lock).scalar() != 1:
         raise StartError(f"database {name} is being migrated: start again after that", passes=True)
     try:
@@ -92,13 +91,7 @@ def only_migrator(connection: Connection) -> Iterator[None]:
             connection.rollback()
 
 
-def name_of(connection: Connection) -> str:
-    """The schema as lines for the operator name it: its URL has a password."""
-    url = connection.engine.url
-    return f"{url.host}:{url.port or 3306}/{url.database}"
-
-
-def not_ours(name: str, kind: DatabaseKind) -> StartError:
+def not_ours(kind: DatabaseKind, name: str) -> StartError:
     """The line for another service's or another program's schema."""
     return StartError(
         f"database {name} is not one of {kind.service}, but of another service or program: "
