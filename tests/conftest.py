@@ -1,10 +1,14 @@
 """Fixtures that more than one kind of test uses."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from palaver.auth.database import KIND as AUTH
+from palaver.runtime.sql.locations import migrate_database
+from tests.harness.auth_service import AuthHome
 from tests.harness.mariadb import MariadbSchema, MariadbServer, running_mariadb
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.palaver_process import PalaverProcess, running_palaver
@@ -37,6 +41,24 @@ def mariadb_schema(mariadb: MariadbServer) -> Iterator[MariadbSchema]:
     schema = mariadb.make_schema()
     yield schema
     schema.drop()
+
+
+@pytest.fixture(scope="session")
+def auth_schema(mariadb: MariadbServer) -> MariadbSchema:
+    """A schema with auth's tables."""
+    schema = mariadb.make_schema()
+    asyncio.run(migrate_database(schema.address, AUTH))
+    return schema
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def auth_home(request: pytest.FixtureRequest, tmp_path: Path) -> AuthHome:
+    """Where auths of the test keep accounts, on each engine. Nothing is there."""
+    if request.param == "sqlite":
+        return AuthHome(tmp_path)
+    schema: MariadbSchema = request.getfixturevalue("auth_schema")
+    schema.empty("alembic_version", "locks")
+    return AuthHome(tmp_path, schema)
 
 
 @pytest.fixture

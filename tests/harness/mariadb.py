@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import NullPool
 
+from palaver.runtime.sql.mysql_connections import ISOLATION, SESSION
+from palaver.runtime.sql.url import MysqlAddress
 from tests.harness.nginx import free_port
 from tests.harness.processes import ChildProcess
 from tests.harness.waiting import START_SECONDS
@@ -155,6 +159,11 @@ class MariadbSchema:
             cursor.execute(statement, parameters or None)
             return tuple(cursor.fetchall())
 
+    @property
+    def address(self) -> MysqlAddress:
+        """As services have it."""
+        return MysqlAddress(HOST, self.server.port, self.name, self.name, self.password)
+
     def tables(self) -> list[str]:
         """The names of its tables."""
         found = self.server.execute(
@@ -163,13 +172,31 @@ class MariadbSchema:
         return sorted(name for (name,) in found)
 
     def empty(self, *kept: str) -> None:
-        """Deletes all rows of all tables but those `kept`: quicker than another schema."""
-        statements = [f"DELETE FROM {self.name}.{table}" for table in self.tables() if table not in kept]
-        connection = self.server.connect()
-        with contextlib.closing(connection), connection.cursor() as cursor:
-            cursor.execute("SET foreign_key_checks = 0")
+        """Deletes all rows of all tables but those `kept`, and counts from 1 again: quicker than another
+        schema."""
+        statements = ["SET foreign_key_checks = 0"]
+        for table, next_number in self.server.execute(
+            "SELECT table_name, auto_increment FROM information_schema.tables WHERE table_schema = %s",
+            self.name,
+        ):
+            if table not in kept:
+                how = "DELETE FROM" if next_number in (None, 1) else "TRUNCATE"
+                statements.append(f"{how} {self.name}.{table}")
+        with contextlib.closing(self.server.connect()) as connection, connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection of its account's with the settings that services have, within a transaction that is
+        rolled back."""
+        engine = create_engine(self.address.url.set(drivername="mysql+pymysql"), poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"SET SESSION TRANSACTION ISOLATION LEVEL {ISOLATION['write']}")
+            connection.exec_driver_sql(f"SET SESSION {SESSION}")
+            connection.rollback()
+            yield connection
+            connection.rollback()
 
     def drop(self) -> None:
         """Removes both, and breaks what still uses them."""

@@ -191,6 +191,7 @@ def plans_of(connection: Connection, *call: Any) -> list[str]:
     return plans
 
 
+@pytest.mark.parametrize("auth_home", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("after", [None, (b"alb", b"b", b"c")])
 @pytest.mark.parametrize(
     ("words", "indexes"),
@@ -216,6 +217,7 @@ def test_search_walks_an_index(
     assert counting.count("_folded<?") >= 2
 
 
+@pytest.mark.parametrize("auth_home", ["sqlite"], indirect=True)
 def test_direct_lookups_use_indexes(connection: Connection) -> None:
     """Each sign-in would read every account."""
     [added] = add(connection, ("Alice", "Bee"))
