@@ -13,7 +13,8 @@ from palaver.auth.schema import metadata
 from palaver.runtime.sql.migrations import SchemaTooNewError
 from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
-from tests.harness.auth_service import PASSWORD, AuthApi, AuthHome, running_auth, settings_of, on_one_engine
+from tests.harness.auth_service import PASSWORD, AuthApi, AuthHome, on_one_engine, running_auth, settings_of
+from tests.harness.mariadb import MariadbSchema
 
 NOTICED_SECONDS = 1.0
 REVOKED_SECONDS = 5.0
@@ -166,6 +167,17 @@ def test_migrated_schema_is_what_the_code_says(tmp_path: Path) -> None:
     metadata.create_all(engine)
     engine.dispose()
     assert schema_of(tmp_path / "migrated" / "auth.db") == schema_of(tmp_path / "made.db")
+
+
+async def test_migrated_schema_on_a_server_is_what_the_code_says(
+    auth_schema: MariadbSchema, mariadb_schema: MariadbSchema
+) -> None:
+    """Statements would name columns that a migrated schema does not have, or scan tables for want of an
+    index."""
+    with mariadb_schema.connection() as connection:
+        metadata.create_all(connection)
+    migrated = [row for row in auth_schema.description() if row[0] != "alembic_version"]
+    assert mariadb_schema.description() == migrated
 
 
 def schema_of(path: Path) -> dict[str, object]:
