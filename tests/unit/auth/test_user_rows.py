@@ -227,3 +227,21 @@ def test_direct_lookups_use_indexes(connection: Connection) -> None:
     plans += plans_of(connection, user_rows.read_names, [added.id])
     assert all("SEARCH users USING" in plan for plan in plans), plans
     assert "COVERING INDEX users_by_email" in plans[0]
+
+
+@pytest.mark.parametrize("auth_home", ["mariadb"], indirect=True)
+def test_a_later_page_reads_no_earlier_one_on_a_server(connection: Connection) -> None:
+    """Each page of many namesakes would take longer than the one before, and the last ones seconds."""
+    added = add(connection, *[("Ann", "Lee")] * 200)
+    last = added[-10]
+    after = fold(last.surname), fold(last.name), last.id
+    before = rows_read(connection)
+    page, _ = user_rows.find_users(connection, [b"lee"], NOBODY, after, 5, 0)
+    assert rows_read(connection) - before < 50
+    assert [one.id for one in page] == [one.id for one in added[-9:-4]]
+
+
+def rows_read(connection: Connection) -> int:
+    """How many rows MariaDB has read for this connection."""
+    found = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read%%'").all()
+    return sum(int(number) for _, number in found)
