@@ -68,7 +68,7 @@ async def serve(
         sessions = services.sessions
         await stack.enter_async_context(running(regularly(sessions.prune, PRUNE_SECONDS)))
         await stack.enter_async_context(running(regularly(sessions.end_expired, EXPIRY_SECONDS)))
-        await stack.enter_async_context(locations.kept(location))
+        await stack.enter_async_context(locations.upkeep(location))
         checks = health_checks(database, services.keys) | locations.disk_checks(location)
         app = build_app(services, checks, secret)
         if own.socket:

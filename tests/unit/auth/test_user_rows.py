@@ -74,6 +74,14 @@ def test_email_is_taken_once(connection: Connection) -> None:
     assert (caught.value.kind, caught.value.field) == (CONFLICT, "email")
 
 
+def test_a_repeated_sign_up_is_the_same(connection: Connection) -> None:
+    """Where the answer to a commit was lost, a new user would be told that somebody else has the email."""
+    one = user("A", "B", "a@b.test")
+    for _ in range(2):
+        user_rows.add_user(connection, one, "a hash")
+    assert user_rows.list_users(connection, NOBODY, 10, 0) == ([one], 1)
+
+
 def test_changed_name_is_found_by_the_new_one(connection: Connection) -> None:
     """Whoever marries would be found under the old name alone."""
     [added] = add(connection, ("Alice", "Liddell"))

@@ -85,7 +85,7 @@ def open_database(location: Location, connections: int) -> Database:
 
 
 @contextlib.asynccontextmanager
-async def kept(location: Location) -> AsyncIterator[None]:
+async def upkeep(location: Location) -> AsyncIterator[None]:
     """Keeps the log of a file small during the block. A server keeps its own."""
     if isinstance(location, MysqlAddress):
         yield

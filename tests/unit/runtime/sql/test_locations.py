@@ -10,10 +10,10 @@ from palaver.runtime.sql.health import do_nothing
 from palaver.runtime.sql.locations import (
     disk_checks,
     exists,
-    kept,
     migrate_database,
     open_database,
     starting_with,
+    upkeep,
 )
 from palaver.runtime.sql.mysql import MysqlDatabase
 from palaver.runtime.sql.sqlite import SqliteDatabase
@@ -30,7 +30,7 @@ async def test_a_migrated_database_is_opened_and_used(auth_home: AuthHome) -> No
     assert exists(location)
     database = open_database(location, 2)
     assert isinstance(database, MysqlDatabase if auth_home.schema else SqliteDatabase)
-    async with kept(location):
+    async with upkeep(location):
         await database.write(do_nothing)
         await database.read(do_nothing)
     await database.close()
