@@ -65,7 +65,7 @@ def test_one_of_two_that_is_away_fails_and_is_named(tmp_path: Path, schemas: Sch
     """A script would go on to start services on half of a deployment."""
     auth, messenger = schemas
     away = messenger.url.replace(f":{messenger.server.port}/", f":{free_port()}/")
-    gone = messenger.url.replace(f"/{messenger.name}", "/nowhere")
+    gone = messenger.url.removesuffix(messenger.name) + "nowhere"
     refused = messenger.url.replace(messenger.password, "another-password")
     for url, number in ((away, "2003"), (gone, "1044"), (refused, "1045")):
         done = run(tmp_path, "migrate", auth.url, url)
