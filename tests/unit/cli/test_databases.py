@@ -39,7 +39,8 @@ def run(data_dir: Path, command: str, auth: str, messenger: str) -> "subprocess.
 
 
 def test_both_schemas_are_migrated(tmp_path: Path, schemas: Schemas) -> None:
-    """A deployment could not be prepared before its services start, nor its keys be changed."""
+    """A deployment could not be prepared before its services start, nor its keys be changed; or one service's
+    account would read passwords' hashes and keys of the other's."""
     auth, messenger = schemas
     done = run(tmp_path, "migrate", auth.url, messenger.url)
     assert (done.returncode, done.stderr) == (0, "")
@@ -50,13 +51,9 @@ def test_both_schemas_are_migrated(tmp_path: Path, schemas: Schemas) -> None:
     assert (rotated.returncode, rotated.stderr) == (0, "")
     assert auth.count("signing_keys") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_accounts_cannot_read_each_others_schema(tmp_path: Path, schemas: Schemas) -> None:
-    """Whoever breaks into the messenger would read passwords' hashes and signing keys."""
-    run(tmp_path, "migrate", *(schema.url for schema in schemas))
+    # Whoever breaks into one service reads nothing of the other
     for one, other in (schemas, schemas[::-1]):
-        assert "alembic_version" in one.tables()
+        assert one.execute("SELECT count(*) FROM alembic_version") == ((1,),)
         with pytest.raises(pymysql.err.OperationalError, match="denied"):
             one.execute(f"SELECT * FROM {other.name}.alembic_version")
 
@@ -65,9 +62,8 @@ def test_one_of_two_that_is_away_fails_and_is_named(tmp_path: Path, schemas: Sch
     """A script would go on to start services on half of a deployment."""
     auth, messenger = schemas
     away = messenger.url.replace(f":{messenger.server.port}/", f":{free_port()}/")
-    gone = messenger.url.removesuffix(messenger.name) + "nowhere"
     refused = messenger.url.replace(messenger.password, "another-password")
-    for url, number in ((away, "2003"), (gone, "1044"), (refused, "1045")):
+    for url, number in ((away, "2003"), (refused, "1045")):
         done = run(tmp_path, "migrate", auth.url, url)
         assert done.returncode == 1, done
         assert done.stdout.startswith("auth: ")

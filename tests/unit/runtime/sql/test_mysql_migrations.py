@@ -66,6 +66,7 @@ async def test_ids_keep_their_last_bytes(mariadb_schema: MariadbSchema, kind: Da
     assert not [data_type for (data_type,) in keys if data_type.endswith(("blob", "text"))]
 
 
+@pytest.mark.parametrize("other_schema", [UCA1400], indirect=True)
 async def test_a_killed_migrator_is_finished_by_the_next(
     mariadb_schema: MariadbSchema, other_schema: MariadbSchema, kind: DatabaseKind
 ) -> None:
