@@ -25,13 +25,14 @@ T = TypeVar("T")
 Kind = Literal["read", "write", "migrate"]
 
 CONNECT_SECONDS = 5
-# The longest silence of the server within a statement. An index over many rows takes hours
-ANSWER_SECONDS: dict[Kind, int] = {"read": 30, "write": 15, "migrate": 86_400}
+CLOSE_SECONDS = 2.0
+# The longest transaction; a server that is frozen answers nothing. An index over many rows takes hours
+TRANSACTION_SECONDS: dict[Kind, float] = {"read": 30.0, "write": 15.0, "migrate": 86_400.0}
 # A failed transaction is begun again for so long
 REPEAT_SECONDS: dict[Kind, float] = {"read": 3.0, "write": 10.0, "migrate": 0.0}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.5
-# Less than the server may take to answer
-LOCK_SECONDS = 4
+# Much less than the longest transaction
+LOCK_SECONDS = 2
 # A process that is paused within a transaction keeps others from its chats until the server closes its
 # connection
 IDLE_SECONDS: dict[Kind, int] = {"read": 600, "write": 10, "migrate": 600}
@@ -63,7 +64,8 @@ class MysqlConnections:
         self._slots = slots
         self._engine = mysql_engine(address, kind)
         self._turns = FairTurns(slots)
-        self._idle: list[AsyncConnection] = []
+        # With the loop's time at which they came back
+        self._idle: list[tuple[AsyncConnection, float]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -80,10 +82,17 @@ class MysqlConnections:
 
     async def close(self) -> None:
         """Waits for what runs, then closes all connections."""
+        await self._turns.given()
         for _ in range(self._slots):
             await self._turns.take(SERVICE)
         self._is_closed = True
-        self._drop_idle()
+        idle, self._idle = self._idle, []
+        for connection, _ in idle:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await connection.close()
+            except Exception:
+                self._drop(connection)
         await asyncio.gather(*self._closing, return_exceptions=True)
         await self._engine.dispose()
         for _ in range(self._slots):
@@ -117,7 +126,9 @@ class MysqlConnections:
         connection = await self._take()
         is_clean = False
         try:
-            result = await connection.run_sync(run_transaction, work, args, kwargs)
+            # One time limit a transaction: the driver's, one an answer, costs a task each
+            async with asyncio.timeout(TRANSACTION_SECONDS[self._kind]):
+                result = await connection.run_sync(run_transaction, work, args, kwargs)
             is_clean = True
         except Exception as error:
             if is_lost(error):
@@ -131,7 +142,7 @@ class MysqlConnections:
             # Not so after a cancellation: an answer may be on its way, which the next user would take for its
             # own
             if is_clean:
-                self._idle.append(connection)
+                self._idle.append((connection, asyncio.get_running_loop().time()))
             else:
                 self._drop(connection)
         return result
@@ -139,13 +150,19 @@ class MysqlConnections:
     async def _take(self) -> AsyncConnection:
         if self._is_closed:
             raise DatabaseUnavailableError("closed")
-        if self._idle:
-            return self._idle.pop()
-        return await self._engine.connect()
+        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS[self._kind] / 2
+        while self._idle:
+            connection, since = self._idle.pop()
+            if since > oldest:
+                return connection
+            # The server closes it, or has done so
+            self._drop(connection)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await self._engine.connect()
 
     def _drop_idle(self) -> None:
         idle, self._idle = self._idle, []
-        for connection in idle:
+        for connection, _ in idle:
             self._drop(connection)
 
     def _drop(self, connection: AsyncConnection) -> None:
@@ -183,7 +200,8 @@ def run_transaction(connection: Connection, work: Callable[..., T], args: Any, k
 async def is_rolled_back(connection: AsyncConnection) -> bool:
     """Rolls back. False: that failed, and what the server has of the transaction is not known."""
     try:
-        await connection.rollback()
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await connection.rollback()
     except Exception as error:
         log.info("not_rolled_back", cause=mysql_name(error))
         return False
@@ -200,7 +218,6 @@ def mysql_engine(address: MysqlAddress, kind: Kind) -> AsyncEngine:
         connect_args={
             "charset": "utf8mb4",
             "connect_timeout": CONNECT_SECONDS,
-            "read_timeout": ANSWER_SECONDS[kind],
         },
     )
 
