@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -15,7 +16,7 @@ from palaver.contracts.messenger_methods import ATTACH
 from palaver.contracts.messenger_pb2 import GatewayBatch
 from palaver.messenger.authentication import SERVICE
 from palaver.messenger.database import KIND, location_of
-from palaver.messenger.realtime.bus import LocalBus
+from palaver.messenger.realtime.bus import Bus, LocalBus, LogOnlyBus
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.presence import InProcessPresence
 from palaver.messenger.rpc import Rpc, add_messenger
@@ -40,9 +41,7 @@ from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
 from palaver.runtime.settings import Settings
 from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql import locations
-from palaver.runtime.sql.health import has_free_space, is_usable
-from palaver.runtime.sql.log_file import keep_log_small
-from palaver.runtime.sql.url import database_file
+from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
@@ -65,12 +64,12 @@ async def serve(
     """
     own = settings.messenger
     secret = secret_of(settings)
-    await locations.migrate_database(location_of(settings), KIND)
+    location = location_of(settings)
+    await locations.migrate_database(location, KIND)
     async with contextlib.AsyncExitStack() as stack:
-        file = database_file(own.database_url, settings.data_dir / "messenger.db", "messenger.database_url")
-        store = open_store(file)
+        store = open_store(location, own)
         stack.push_async_callback(store.close)
-        await stack.enter_async_context(running(keep_log_small(file)))
+        await stack.enter_async_context(locations.kept(location))
         auth = RestClient(
             own.auth_url, AUTH_SECONDS, secret.sent, name="auth", first_timeout=FIRST_AUTH_SECONDS
         )
@@ -79,7 +78,7 @@ async def serve(
         verifier = TokenVerifier(keys.fetch, settings.auth.access_token_seconds)
         await stack.enter_async_context(running(verifier.follow_keys()))
         rates = user_rates(own)
-        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), rates, own)
+        engine = Engine(store, bus_at(location), InProcessPresence(time.monotonic), rates, own)
         use_cases = UseCases(store, UserDirectory(auth), engine, rates, own)
         streams = StreamServer(
             engine, store, verifier, Reads(use_cases, verifier), own, settings.auth.refresh_token_seconds
@@ -87,7 +86,7 @@ async def serve(
         health = aio.HealthServicer()
         checks = {
             "journal": lambda: is_usable(store.database),
-            "disk": lambda: has_free_space(file),
+            **locations.disk_checks(location),
             "auth": keys.were_heard,
         }
 
@@ -139,6 +138,11 @@ async def serve(
         await stopping.wait()
         log.info("stopping")
     log.info("stopped")
+
+
+def bus_at(location: locations.Location) -> Bus:
+    """The bus of a messenger on this database: one messenger uses a file, several may use a schema."""
+    return LocalBus() if isinstance(location, Path) else LogOnlyBus()
 
 
 def user_rates(settings: MessengerSettings) -> UserRates:

@@ -75,18 +75,26 @@ class FollowedPositions:
         """The delivery of a transaction failed: it is read from the log again."""
         self._under_way.discard(position)
 
-    def has_hole(self) -> bool:
-        """Whether the vector waits for a transaction whose delivery is not under way."""
-        return any(
-            last < self._known.get(writer, 0) and Position(writer, last + 1) not in self._under_way
-            for writer, last in {**dict.fromkeys(self._known, 0), **self.vector}.items()
-        )
+    def learn(self, newest: Mapping[int, int]) -> None:
+        """These numbers are on disk, of writers that may be new. What the bus has lost of them is a hole from
+        now on, which is filled from the log."""
+        for writer, number in newest.items():
+            if number > self._known.get(writer, 0):
+                self._known[writer] = number
+
+    def holes(self) -> dict[int, int]:
+        """Of each writer whose next transaction is known, but not under way: the last one that is
+        delivered."""
+        return {
+            writer: last
+            for writer, number in self._known.items()
+            if (last := self.vector.get(writer, 0)) < number
+            and Position(writer, last + 1) not in self._under_way
+        }
 
     async def reached(self, wanted: Mapping[int, int]) -> None:
         """Waits until everything up to these numbers, which are on disk, is delivered."""
-        for writer, number in wanted.items():
-            # What the bus has lost is a hole from now on, which is filled from the log
-            self._known[writer] = max(number, self._known.get(writer, 0))
+        self.learn(wanted)
         while any(self.vector.get(writer, 0) < number for writer, number in wanted.items()):
             self._moved.clear()
             await self._moved.wait()

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from palaver.messenger.events import MembersChanged
+from palaver.messenger.events import Event, MembersChanged, PresenceChanged
 from palaver.messenger.realtime.bus import Bus
 from palaver.messenger.realtime.memberships import Memberships
 from palaver.messenger.store.members import read_chats_of
@@ -81,6 +81,17 @@ class Subscriptions:
     def concerns(self, changed: MembersChanged) -> bool:
         """Whether one of those who joined or left is here."""
         return any(user_id in self._chats_of for user_id in changed.user_ids)
+
+    def wants(self, event: Event) -> bool:
+        """Whether an event that is read from the log concerns somebody who is here, as far as that is known
+        without reading."""
+        match event:
+            case MembersChanged():
+                return self.is_followed(event.chat_id) or self.concerns(event)
+            case PresenceChanged():
+                return True
+            case _:
+                return self.is_followed(event.chat_id)
 
     async def follow(self, changed: MembersChanged) -> None:
         """Subscribes to a chat that one of the users here has joined. One that was left stays until they
