@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from palaver.auth.database import KIND as AUTH
+from palaver.messenger.database import KIND as MESSENGER
 from palaver.runtime.sql.locations import migrate_database
 from tests.harness.auth_service import AuthHome
 from tests.harness.mariadb import MariadbSchema, MariadbServer, running_mariadb
@@ -61,9 +62,30 @@ def auth_home(request: pytest.FixtureRequest, tmp_path: Path) -> AuthHome:
     return AuthHome(tmp_path, schema)
 
 
+@pytest.fixture(scope="session")
+def messenger_schema(mariadb: MariadbServer) -> MariadbSchema:
+    """A schema with the messenger's tables."""
+    schema = mariadb.make_schema()
+    asyncio.run(migrate_database(schema.address, MESSENGER))
+    return schema
+
+
 @pytest.fixture
-def messenger_db(tmp_path: Path) -> Iterator[MessengerDatabase]:
+def sql_engine() -> str:
+    """What `messenger_db` is a database of. Files whose tests hold for both override it."""
+    return "sqlite"
+
+
+@pytest.fixture
+def messenger_db(
+    request: pytest.FixtureRequest, sql_engine: str, tmp_path: Path
+) -> Iterator[MessengerDatabase]:
     """A database to make chats in, beside what a test runs on it."""
-    messenger_db = MessengerDatabase(tmp_path)
+    if sql_engine == "sqlite":
+        messenger_db = MessengerDatabase(tmp_path)
+    else:
+        schema: MariadbSchema = request.getfixturevalue("messenger_schema")
+        schema.empty("alembic_version", "proof_key")
+        messenger_db = MessengerDatabase(schema)
     yield messenger_db
     messenger_db.close()
