@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 # Empty: the first of python3.14 ... python3.11, python3 that is new enough
 PYTHON :=
 # Programs that tests talk to or through, and the Debian packages that have them
-ENGINES := curl=curl jq=jq nginx=nginx prometheus=prometheus redis-server=redis-server
+# (MariaDB's without the service that mariadb-server starts)
+ENGINES := curl=curl jq=jq nginx=nginx prometheus=prometheus redis-server=redis-server \
+    mariadbd=mariadb-server-core my_print_defaults=mariadb-client-core
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PALAVER := $(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 # More words for `palaver up` or pytest: make run ARGS="--port 8080"

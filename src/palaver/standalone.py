@@ -186,10 +186,10 @@ def check_databases(settings: Settings) -> None:
     """Raises `StartError` for a database that no service could use."""
     from palaver.auth import database as auth
     from palaver.messenger import database as messenger
-    from palaver.runtime.sql.database_file import check_file
+    from palaver.runtime.sql.locations import check_location
 
-    check_file(auth.file_of(settings), auth.KIND)
-    check_file(messenger.file_of(settings), messenger.KIND)
+    check_location(auth.location_of(settings), auth.KIND)
+    check_location(messenger.location_of(settings), messenger.KIND)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from palaver.messenger.realtime.presence import InProcessPresence, Presence
 from palaver.messenger.realtime.redis.bus import RedisBus
 from palaver.messenger.realtime.redis.presence import RedisPresence
 from palaver.messenger.store.journal import Journal
-from palaver.messenger.store.opening import Store, open_store
+from palaver.messenger.store.opening import Store
 from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import UseCases
@@ -117,7 +117,7 @@ async def running_replica(
     messenger_db: MessengerDatabase, cluster: Cluster | None = None, **settings: Any
 ) -> AsyncIterator[Replica]:
     """A replica on the database, with connections of its own, until the block ends."""
-    store = open_store(messenger_db.file)
+    store = messenger_db.open_store()
     replica = replica_of(messenger_db, store, cluster, **settings)
     await replica.start()
     try:
@@ -139,9 +139,9 @@ async def serving_replica(
 
     `hold`: puts something around its journal.
     """
-    store = open_store(messenger_db.file)
+    store = messenger_db.open_store()
     if hold is not None:
-        store = replace(store, journal=hold(store.journal))
+        store = replace(store, journals=[hold(journal) for journal in store.journals])
     replica = replica_of(messenger_db, store, cluster, **settings)
     try:
         methods = Methods({ATTACH: StreamMethod(replica.attach, GatewayBatch.FromString)})

@@ -11,10 +11,9 @@ from starlette.types import ASGIApp
 
 from palaver.auth import keys
 from palaver.auth.accounts import AccountRates, Accounts
-from palaver.auth.database import KIND, file_of
+from palaver.auth.database import KIND, location_of
 from palaver.auth.keys import Keys
 from palaver.auth.login_throttle import Budgets, LoginThrottle
-from palaver.auth.migrations import MIGRATIONS
 from palaver.auth.passwords import Passwords
 from palaver.auth.rest import QUIET_PATHS, Services, build_app, health_checks
 from palaver.auth.sessions import Sessions
@@ -28,12 +27,8 @@ from palaver.runtime.rate_limits import RateLimiter, Unlimited
 from palaver.runtime.redis.opening import open_redis, rate_limiter
 from palaver.runtime.settings import Settings
 from palaver.runtime.settings.auth import AuthSettings
+from palaver.runtime.sql import locations
 from palaver.runtime.sql.database import Database
-from palaver.runtime.sql.database_file import opening, prepare_file
-from palaver.runtime.sql.health import has_free_space
-from palaver.runtime.sql.log_file import keep_log_small
-from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
@@ -51,6 +46,8 @@ EXPIRY_SECONDS = 1.0
 MINUTE = 60.0
 # Wrong passwords of one address for an account that many addresses attack
 ATTACKED_A_MINUTE = 1
+# One for reads, one for writes
+ONCE_CONNECTIONS = 2
 # Longer than callers keep idle connections (30 s): a request on one that is being closed gets no response
 KEEP_ALIVE_SECONDS = 75
 
@@ -65,20 +62,19 @@ async def serve(
     own = settings.auth
     secret = secret_of(settings)
     async with contextlib.AsyncExitStack() as stack:
-        file = file_of(settings)
-        prepare_file(file, KIND)
-        with opening(file):
-            database = SqliteDatabase(file)
+        location = location_of(settings)
+        await locations.migrate_database(location, KIND)
+        with locations.starting_with(location):
+            database = locations.open_database(location, own.database_connections)
             stack.push_async_callback(database.close)
-            await database.write(migrate, MIGRATIONS)
             await database.write(keys.ensure_key, now_us())
         redis = await open_redis(own.redis_url, "auth.redis_url", stack)
         services = await build_services(own, database, stack, redis)
         sessions = services.sessions
         await stack.enter_async_context(running(regularly(sessions.prune, PRUNE_SECONDS)))
         await stack.enter_async_context(running(regularly(sessions.end_expired, EXPIRY_SECONDS)))
-        await stack.enter_async_context(running(keep_log_small(file)))
-        checks = health_checks(database, services.keys, lambda: has_free_space(file))
+        await stack.enter_async_context(locations.upkeep(location))
+        checks = health_checks(database, services.keys) | locations.disk_checks(location)
         dispensable = {"redis": redis.is_usable} if redis is not None else {}
         app: ASGIApp = build_app(services, checks, secret, dispensable)
         if own.socket:
@@ -169,7 +165,7 @@ def migrate_database(settings: Settings) -> bool:
 
     Raises `StartError`. Not from a running event loop.
     """
-    return asyncio.run(write_once(settings, migrate, MIGRATIONS))
+    return asyncio.run(locations.migrate_database(location_of(settings), KIND))
 
 
 def rotate_keys(settings: Settings, revoke: bool = False) -> str:
@@ -186,10 +182,9 @@ async def write_once(
     settings: Settings, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """One transaction on the database, without serving it."""
-    file = file_of(settings)
-    prepare_file(file, KIND)
-    with opening(file):
-        database = SqliteDatabase(file)
+    location = location_of(settings)
+    with locations.starting_with(location):
+        database = locations.open_database(location, ONCE_CONNECTIONS)
         try:
             return await database.write(work, *args, **kwargs)
         finally:

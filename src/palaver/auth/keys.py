@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 from sqlalchemy import Connection, insert, or_, select, update
 
+from palaver.auth.lock_rows import SIGNING_KEYS, lock
 from palaver.auth.schema import signing_keys
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
@@ -112,7 +113,8 @@ def read_keys(
 
 
 def ensure_key(connection: Connection, now: int) -> None:
-    """Makes the first key."""
+    """Makes the first key, also where several replicas start at once."""
+    lock(connection, SIGNING_KEYS)
     signs = select(signing_keys.c.kid).where(signing_keys.c.retired_at.is_(None))
     if connection.execute(signs).first() is None:
         rotate(connection, now)
@@ -123,6 +125,7 @@ def rotate(connection: Connection, now: int, revoke: bool = False) -> str:
 
     `revoke`: no earlier key is good any more. All of them lay in the database that a leak comes from.
     """
+    lock(connection, SIGNING_KEYS)
     connection.execute(update(signing_keys).where(signing_keys.c.retired_at.is_(None)).values(retired_at=now))
     if revoke:
         earlier = update(signing_keys).where(signing_keys.c.revoked_at.is_(None))

@@ -88,9 +88,8 @@ def build_app(
     return app
 
 
-def health_checks(database: Database, keys: Keys, has_space: Check) -> dict[str, Check]:
-    """What auth needs: a database that can be read and written, a disk that is not full, and a key to sign
-    with."""
+def health_checks(database: Database, keys: Keys) -> dict[str, Check]:
+    """What auth needs: a database that can be read and written, and a key to sign with."""
 
     async def can_read_keys() -> bool:
         try:
@@ -107,7 +106,7 @@ def health_checks(database: Database, keys: Keys, has_space: Check) -> dict[str,
         # Keys that cannot be read are the database's failure
         return not await can_read_keys() or keys.is_signing()
 
-    return {"database": has_database, "disk": has_space, "signing key": has_signing_key}
+    return {"database": has_database, "signing key": has_signing_key}
 
 
 # All of these are coroutines: FastAPI runs other functions in a thread, and back, for each request

@@ -149,7 +149,7 @@ class Sessions:
         """`Database.write` for a caller whose session lives. Raises `session_revoked`."""
 
         def write_in_session(connection: Connection) -> T:
-            session_rows.require_session(connection, claims.session_id, now_us())
+            session_rows.require_session(connection, claims.session_id, now_us(), kept=True)
             return work(connection, *args, **kwargs)
 
         write_in_session.__name__ = work.__name__

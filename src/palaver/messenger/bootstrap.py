@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -15,9 +16,8 @@ from palaver.contracts.errors import PalaverError
 from palaver.contracts.messenger_methods import ATTACH
 from palaver.contracts.messenger_pb2 import GatewayBatch
 from palaver.messenger.authentication import SERVICE
-from palaver.messenger.database import KIND, file_of
-from palaver.messenger.migrations import MIGRATIONS
-from palaver.messenger.realtime.bus import Bus, LocalBus
+from palaver.messenger.database import KIND, location_of
+from palaver.messenger.realtime.bus import Bus, LocalBus, LogOnlyBus
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.presence import InProcessPresence, Presence
 from palaver.messenger.rpc import Rpc, add_messenger
@@ -42,11 +42,8 @@ from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
 from palaver.runtime.redis.opening import open_redis, rate_limiter
 from palaver.runtime.settings import Settings
 from palaver.runtime.settings.messenger import MessengerSettings
-from palaver.runtime.sql.database_file import opening, prepare_file
-from palaver.runtime.sql.health import has_free_space, is_usable
-from palaver.runtime.sql.log_file import keep_log_small
-from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.sql.sqlite import sqlite_engine
+from palaver.runtime.sql import locations
+from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
 
@@ -72,12 +69,12 @@ async def serve(
     """
     own = settings.messenger
     secret = secret_of(settings)
-    await asyncio.to_thread(migrate_database, settings)
+    location = location_of(settings)
+    await locations.migrate_database(location, KIND)
     async with contextlib.AsyncExitStack() as stack:
-        file = file_of(settings)
-        store = open_store(file)
+        store = open_store(location, own)
         stack.push_async_callback(store.close)
-        await stack.enter_async_context(running(keep_log_small(file)))
+        await stack.enter_async_context(locations.upkeep(location))
         auth = RestClient(
             own.auth_url, AUTH_SECONDS, secret.sent, name="auth", first_timeout=FIRST_AUTH_SECONDS
         )
@@ -86,7 +83,7 @@ async def serve(
         verifier = TokenVerifier(keys.fetch, settings.auth.access_token_seconds)
         await stack.enter_async_context(running(verifier.follow_keys()))
         redis = await open_redis(own.redis_url, "messenger.redis_url", stack)
-        bus, presence = await shared_adapters(redis, stack)
+        bus, presence = await shared_adapters(location, redis, stack)
         rates = user_rates(own, redis)
         engine = Engine(store, bus, presence, rates, own)
         use_cases = UseCases(store, UserDirectory(auth), engine, rates, own)
@@ -96,7 +93,7 @@ async def serve(
         health = aio.HealthServicer()
         checks = {
             "journal": lambda: is_usable(store.database),
-            "disk": lambda: has_free_space(file),
+            **locations.disk_checks(location),
             "auth": keys.were_heard,
         }
 
@@ -153,11 +150,13 @@ async def serve(
 
 
 async def shared_adapters(
-    redis: "RedisClient | None", stack: contextlib.AsyncExitStack
+    location: locations.Location, redis: "RedisClient | None", stack: contextlib.AsyncExitStack
 ) -> tuple[Bus, Presence]:
-    """The bus and the presence of replicas that share a Redis, or of one that is alone."""
+    """The bus and the presence of replicas that share a Redis, or of one that has none: a file is one
+    messenger's, a schema may be several's."""
     if redis is None:
-        return LocalBus(), InProcessPresence(time.monotonic)
+        bus = LocalBus() if isinstance(location, Path) else LogOnlyBus()
+        return bus, InProcessPresence(time.monotonic)
     from palaver.messenger.realtime.redis.bus import RedisBus
     from palaver.messenger.realtime.redis.presence import RedisPresence
 
@@ -190,18 +189,9 @@ def user_rates(settings: MessengerSettings, redis: "RedisClient | None" = None) 
 def migrate_database(settings: Settings) -> bool:
     """Brings the database to the newest schema, making it where there is none. False: it was there already.
 
-    Raises `SchemaTooNewError`, and `StartError` for a database that is not of this kind.
+    Raises `StartError`. Not from a running event loop.
     """
-    file = file_of(settings)
-    prepare_file(file, KIND)
-    with opening(file):
-        engine = sqlite_engine(file)
-        try:
-            with engine.connect() as connection, connection.begin():
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                return migrate(connection, MIGRATIONS)
-        finally:
-            engine.dispose()
+    return asyncio.run(locations.migrate_database(location_of(settings), KIND))
 
 
 class SigningKeys:

@@ -146,8 +146,9 @@ def test_databases_are_made_where_that_is_asked_for(tmp_path: Path) -> None:
     assert (rotated.returncode, rotated.stderr) == (0, "")
     (tmp_path / "new" / "messenger.db").unlink()
     alone = run("migrate", "--data-dir", data_dir)
-    assert alone.returncode == 0
-    assert f"messenger: there is no database {data_dir}/messenger.db" in alone.stdout
+    assert alone.returncode == 1
+    assert alone.stdout == "auth: has the newest schema\n"
+    assert alone.stderr.startswith(f"palaver: messenger: there is no database {data_dir}/messenger.db (")
     assert not (tmp_path / "new" / "messenger.db").exists()
 
 

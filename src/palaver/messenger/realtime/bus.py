@@ -8,6 +8,11 @@ from typing import NamedTuple, Protocol
 
 from palaver.messenger.events import Event, Position
 
+# A bus loses something when a replica or the bus itself is restarted. Without one the log is looked at so
+# often that somebody who waits for an answer hardly notices
+LOOK_SECONDS = 1.0
+LOOK_SECONDS_WITHOUT_BUS = 0.1
+
 
 class Published(NamedTuple):
     """An event, and the ids of the chats and users that it concerns."""
@@ -32,7 +37,13 @@ class Bus(Protocol):
 
     @property
     def is_shared(self) -> bool:
-        """Whether other replicas may publish. Where none can, nobody need subscribe."""
+        """Whether other replicas may commit. Where none can, nobody need subscribe, or look at the log for
+        what they did."""
+        ...
+
+    @property
+    def look_seconds(self) -> float:
+        """How often a replica looks at the commit log for what the bus has lost."""
         ...
 
     async def start(self, replica: bytes, receive: Receive, lost: Lost) -> None:
@@ -66,6 +77,7 @@ class LocalBus:
     """The bus of a replica that is alone: nobody publishes, and nobody receives."""
 
     is_shared = False
+    look_seconds = LOOK_SECONDS
 
     async def start(self, replica: bytes, receive: Receive, lost: Lost) -> None:
         """See `Bus.start`."""
@@ -87,10 +99,23 @@ class LocalBus:
         """See `Bus.publish`."""
 
 
+class LogOnlyBus(LocalBus):
+    """No bus between replicas of which there may be several: they find in the log what others committed, and
+    nothing that is not logged."""
+
+    is_shared = True
+    look_seconds = LOOK_SECONDS_WITHOUT_BUS
+
+    def is_whole(self, _replica: bytes) -> bool:
+        """See `Bus.is_whole`."""
+        return False
+
+
 class InProcessBus:
     """The bus between replicas of one process."""
 
     is_shared = True
+    look_seconds = LOOK_SECONDS
 
     def __init__(self) -> None:
         self._receivers: dict[bytes, Receive] = {}

@@ -2,17 +2,16 @@
 more."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 
+from palaver.messenger.realtime.bus import Bus
 from palaver.messenger.realtime.bus_handler import BusHandler
 from palaver.messenger.realtime.followed import FollowedPositions
-from palaver.messenger.store.commit_log import LogTrimmedError, read_after, read_newest, trim_log
-from palaver.runtime.sql.database import Database
+from palaver.messenger.store.commit_log import LogTrimmedError, read_holes, read_newest, trim_log
+from palaver.runtime.sql.database import Database, DatabaseUnavailableError
 from palaver.runtime.telemetry.configuration import log
 
-# A transaction whose delivery did not come to its end is read from the log after so long.
-HOLE_SECONDS = 1.0
+# Rows of one writer that are read at once
 HOLE_COMMITS = 500
 # While the bus brings nothing, the log is all that there is
 AWAY_SECONDS = 0.25
@@ -25,8 +24,8 @@ TRIM_PAUSE_SECONDS = 0.05
 class LogFollower:
     """Reads and trims the commit log beside the live path.
 
-    `keep_seconds`: how long rows are kept. `is_shared`: whether others write too, and may die before they
-    publish it. `is_whole`: whether the bus brings now what they publish.
+    `is_whole`: whether the bus brings now what others publish. `cut_gateways`: ends their streams, so that
+    their sockets resume. `keep_seconds`: how long rows are kept.
     """
 
     def __init__(
@@ -34,63 +33,81 @@ class LogFollower:
         database: Database,
         followed: FollowedPositions,
         handler: BusHandler,
-        keep_seconds: float,
-        *,
-        is_shared: bool,
+        bus: Bus,
         is_whole: Callable[[], bool],
+        cut_gateways: Callable[[], None],
+        keep_seconds: float,
     ) -> None:
         self._database = database
         self._followed = followed
         self._handler = handler
-        self._keep_seconds = keep_seconds
-        self._is_shared = is_shared
+        self._bus = bus
         self._is_whole = is_whole
-        self._looks_now = asyncio.Event()
+        self._cut_gateways = cut_gateways
+        self._keep_seconds = keep_seconds
+        self._wake = asyncio.Event()
 
     def look(self) -> None:
-        """Looks at the log now: the bus may have lost something."""
-        self._looks_now.set()
+        """Looks at the log at once: the bus may have lost something."""
+        self._wake.set()
 
-    async def fill_holes(self) -> None:
+    async def follow(self) -> None:
         """Delivers from the log what the bus has lost or nobody has published, or what failed on its way; for
-        ever."""
-        known: dict[int, int] = {}
+        ever.
+
+        Where the bus works, a transaction that is on its way gets the time between two looks.
+        """
+        stood: Mapping[int, int] = {}
         while True:
-            is_whole = self._is_whole()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._looks_now.wait(), HOLE_SECONDS if is_whole else AWAY_SECONDS)
-                is_whole = False
-            self._looks_now.clear()
+            was_woken = await self._pause()
             try:
-                if self._is_shared:
-                    self._followed.expect(await self._database.read(read_newest))
+                if was_woken:
+                    await self._look()
+                now = was_woken or not self._is_whole()
                 holes = self._followed.holes()
-                # Where the bus works, what is missing is most likely on its way
-                if holes and (not is_whole or any(known.get(one) == last for one, last in holes.items())):
-                    await self._fill_holes()
+                behind = {w: last for w, last in holes.items() if now or stood.get(w) == last}
+                await self._fill(behind, self._followed.known)
+                await self._look()
+                stood = self._followed.holes()
+            except DatabaseUnavailableError as error:
+                log.warning("commit_log_not_read", debug=error.debug)
             except Exception:
                 log.exception("commit_log_not_read")
-            known = self._followed.holes()
 
-    async def _fill_holes(self) -> None:
+    async def _pause(self) -> bool:
+        """Waits for the next look. True: somebody wants it now."""
+        try:
+            seconds = self._bus.look_seconds
+            async with asyncio.timeout(seconds if self._is_whole() else min(seconds, AWAY_SECONDS)):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    async def _look(self) -> None:
+        if self._bus.is_shared:
+            self._followed.expect(await self._database.read(read_newest))
+
+    async def _fill(self, holes: Mapping[int, int], known: Mapping[int, int]) -> None:
+        """Delivers what lies behind the holes, up to the known numbers: a newer one may be visible, and not
+        yet on the database's disk."""
+        behind = dict(holes)
         delivered = 0
-        while True:
+        while behind:
             try:
-                commits = await self._database.read(read_after, self._followed.vector, HOLE_COMMITS)
+                commits = await self._database.read(read_holes, behind, HOLE_COMMITS)
             except LogTrimmedError:
-                log.error("commit_log_trimmed_too_early")
+                log.error("commit_log_trimmed_too_early", holes=behind)
+                self._cut_gateways()
                 self._followed.begin(self._followed.known)
                 return
-            delivered += sum([self._handler.receive_logged(commit) for commit in commits])
-            if len(commits) < HOLE_COMMITS:
-                break
-            reached: dict[int, int] = {}
-            for writer, number in (commit.position for commit in commits):
-                reached[writer] = max(number, reached.get(writer, 0))
-            try:
-                await asyncio.wait_for(self._followed.reached(reached), HOLE_SECONDS)
-            except TimeoutError:
-                break
+            for commit in commits:
+                writer, number = commit.position
+                behind[writer] = number
+                if number <= known.get(writer, 0):
+                    delivered += self._handler.receive_logged(commit)
+            behind = {w: last for w, last in behind.items() if commits and last < known.get(w, 0)}
         if delivered:
             log.info("commits_delivered_from_log", commits=delivered)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from palaver.contracts.times import now_us
 from palaver.messenger.events import PresenceChanged
-from palaver.messenger.realtime.committer import Committer
+from palaver.messenger.realtime.committers import Committers
 from palaver.messenger.realtime.gateway_connection import Socket
 from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.presence import REFRESH_SECONDS, Presence
@@ -36,14 +36,14 @@ class PresenceUpdates:
         presence: Presence,
         subscriptions: Subscriptions,
         database: Database,
-        committer: Committer,
+        committers: Committers,
     ) -> None:
         self._replica = replica
         self._hub = hub
         self._presence = presence
         self._subscriptions = subscriptions
         self._database = database
-        self._committer = committer
+        self._committers = committers
         self._leaving: dict[bytes, asyncio.TimerHandle] = {}
         # What `run` is to do
         self._came: list[bytes] = []
@@ -57,7 +57,7 @@ class PresenceUpdates:
         if timer is not None:
             timer.cancel()
         if first:
-            self._committer.submit_presence(socket.user_id, True, now_us())
+            self._committers.submit_presence(socket.user_id, True, now_us())
             self._came.append(socket.user_id)
         if new:
             self._newcomers.append(socket)
@@ -108,7 +108,7 @@ class PresenceUpdates:
     def stop(self) -> None:
         """Stores that everybody here was seen just now. They stay online: their gateways come back."""
         for user_id in {*self._hub.online, *self._leaving}:
-            self._committer.submit_presence(user_id, True, now_us())
+            self._committers.submit_presence(user_id, True, now_us())
         for timer in self._leaving.values():
             timer.cancel()
 
@@ -131,7 +131,7 @@ class PresenceUpdates:
             if user_id in self._hub.online:
                 continue
             if user_id not in present:
-                self._committer.submit_presence(user_id, False, now_us())
+                self._committers.submit_presence(user_id, False, now_us())
             else:
                 await self._subscriptions.remove_user(user_id)
 
@@ -145,8 +145,8 @@ class PresenceUpdates:
         is not stored came in a batch that failed, or another replica took them for lost."""
         stored = await self._database.read(read_online)
         for user_id in self._hub.online.keys() - stored:
-            self._committer.submit_presence(user_id, True, now_us())
+            self._committers.submit_presence(user_id, True, now_us())
         present = await self._presence.present(stored)
         for user_id in stored:
             if user_id not in present and user_id not in self._hub.online and user_id not in self._leaving:
-                self._committer.submit_presence(user_id, False, now_us())
+                self._committers.submit_presence(user_id, False, now_us())

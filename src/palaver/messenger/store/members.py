@@ -66,21 +66,22 @@ _standing = (
     .where(chats.c.id == bindparam("chat_id"), members.c.user_id == bindparam("user_id"))
 )
 _plain_standing = Query(_standing)
-# Where rows can be locked: two changes of one chat's members wait for each other
-locked_standing = Query(_standing.with_for_update())
+_lock = select(chats.c.id).where(chats.c.id == bindparam("chat_id")).with_for_update()
 
 
 def read_standing(connection: Connection, chat_id: bytes, user_id: bytes) -> Standing:
     """What a present or former member is to a chat. Raises `not_found` for anybody else."""
-    return standing_from(connection, _plain_standing, chat_id, user_id)
-
-
-def standing_from(connection: Connection, query: Query, chat_id: bytes, user_id: bytes) -> Standing:
-    """The standing that `query` finds. Raises `not_found`."""
-    rows = query.rows(connection, {"chat_id": chat_id, "user_id": user_id})
+    rows = _plain_standing.rows(connection, {"chat_id": chat_id, "user_id": user_id})
     if not rows:
         raise no_such_chat()
     return Standing._make(rows[0])
+
+
+def lock_standing(connection: Connection, chat_id: bytes, user_id: bytes) -> Standing:
+    """The same, once nobody else changes the chat or its members: where rows can be locked, the chat's is,
+    before any of its members'. Raises `not_found`."""
+    connection.execute(_lock, {"chat_id": chat_id}).close()
+    return read_standing(connection, chat_id, user_id)
 
 
 def check_member(standing: Standing) -> Standing:

@@ -29,7 +29,19 @@ class MessengerSettings(Section):
         description=f"Where auth's REST is: a URL, or `unix:` and the path of its socket. {SEVERAL}",
     )
     database_url: str = Field(
-        "", description="Where the journal is. Empty: `messenger.db` in the data directory."
+        "",
+        description="Where the journal is: `sqlite:///PATH` or `mysql://USER:PASSWORD@HOST:PORT/SCHEMA`. "
+        "Empty: `messenger.db` in the data directory.",
+    )
+    database_connections: int = Field(
+        6, ge=3, le=100, description="Most connections to a MySQL server, besides one a writer."
+    )
+    writers: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Transactions that one messenger commits to MySQL at once, each for some of the chats. "
+        "SQLite has one writer.",
     )
     redis_url: SecretStr = Field(
         SecretStr(""),

@@ -14,8 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from palaver.runtime.fair_turns import FairTurns, run_in_turn
-from palaver.runtime.requester import SERVICE, requester
+from palaver.runtime.fair_turns import FairTurns, lane_of_task, run_in_turn
 from palaver.runtime.sql.database import BusyError, P, T, Work
 from palaver.runtime.sql.database_file import make_private
 from palaver.runtime.sql.errors import raise_unavailable, sqlite_error, sqlite_name
@@ -37,10 +36,6 @@ READ_SECONDS = 30.0
 STEPS = 1_000_000
 # A longer wait for the write lock is logged: all users wait with it.
 LONG_LOCK_SECONDS = 0.5
-
-# Turns alternate between what users ask for and what the service does by itself: the journal's batches, in
-# which everybody's messages are, wait for one change at most
-USERS, OWN = "users", "own"
 
 _UNTRACED = nullcontext()
 
@@ -199,11 +194,6 @@ class SqliteDatabase:
         connection = self._engine.connect()
         self._opened.append(connection)
         return connection
-
-
-def lane_of_task() -> str:
-    """The lane in which this task waits for its turn."""
-    return OWN if requester() == SERVICE else USERS
 
 
 def begin(connection: Connection, how: str) -> None:

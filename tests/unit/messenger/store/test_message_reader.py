@@ -12,19 +12,19 @@ from palaver.messenger.domain import Message
 from palaver.messenger.store import messages as module
 from palaver.messenger.store.chats import remove_member
 from palaver.messenger.store.messages import MessageReader, SqlMessageReader, delete_message, edit_message
-from palaver.runtime.sql.sqlite import SqliteDatabase
+from palaver.runtime.sql.database import Database
 from tests.harness.journal_rows import write_messages
 from tests.harness.messenger_database import MessengerDatabase
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
-ADAPTERS: list[Callable[[SqliteDatabase], MessageReader]] = [SqlMessageReader]
+ADAPTERS: list[Callable[[Database], MessageReader]] = [SqlMessageReader]
 
 
 @pytest_asyncio.fixture(params=ADAPTERS, ids=["sql"])
-async def reader(request: pytest.FixtureRequest, database: SqliteDatabase) -> MessageReader:
+async def reader(request: pytest.FixtureRequest, database: Database) -> MessageReader:
     """A reader of the place's messages."""
-    adapter: Callable[[SqliteDatabase], MessageReader] = request.param
+    adapter: Callable[[Database], MessageReader] = request.param
     return adapter(database)
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from palaver.messenger.events import Event, Position
-from palaver.messenger.realtime.bus import Published, Receive
+from palaver.messenger.realtime.bus import LOOK_SECONDS, Published, Receive
 from palaver.messenger.realtime.redis.frames import Frame, Head, Placed, decode_frame, decode_head
 from palaver.messenger.realtime.redis.publisher import Publisher
 from palaver.runtime.redis import metrics
@@ -23,6 +23,7 @@ class RedisBus:
     """
 
     is_shared = True
+    look_seconds = LOOK_SECONDS
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client
