@@ -1,0 +1,31 @@
+"""TCP ports that are free, or are ours to take."""
+
+import contextlib
+import secrets
+import socket
+from collections.abc import Iterator
+
+# Below the ports that Linux gives to outgoing connections, which could take one while its service restarts.
+FREE_PORTS = range(20_000, 32_768)
+
+
+def free_ports() -> Iterator[int]:
+    """Ports that nobody listens on now, in no order, each once."""
+    for port in secrets.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS)):
+        with contextlib.suppress(OSError):
+            listening("0.0.0.0", port).close()  # noqa: S104 - free on every address
+            yield port
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `OSError`."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        # As the services do: a port in TIME_WAIT is free
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
