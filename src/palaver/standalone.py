@@ -4,31 +4,26 @@ All that can be wrong is looked for before anything is started.
 """
 
 import asyncio
-import contextlib
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from palaver.runtime.child_process import Child, open_log
+from palaver.runtime.child_process import Child
 from palaver.runtime.console import console
 from palaver.runtime.deployment_secret import made_secret, secret_of
 from palaver.runtime.directory_lock import lock_directory
-from palaver.runtime.ports import free_ports, listening
+from palaver.runtime.ports import check_listening, free_ports
 from palaver.runtime.service_addresses import ServiceAddresses, published_addresses
-from palaver.runtime.settings import PREFIX, Settings, settings_environment
+from palaver.runtime.service_process import LOOPBACK, SERVICES, child_of, ports_of, prepare_log
+from palaver.runtime.settings import Settings
 from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.socket_directory import socket_directory
-from palaver.runtime.startup import StartError, make_data_directory
+from palaver.runtime.startup import make_data_directory
 from palaver.runtime.supervision import supervise
 from palaver.runtime.unix_sockets import SCHEME
-
-LOOPBACK = "127.0.0.1"
-# What a stopping service may take beyond its own draining.
-STOP_SECONDS = 5.0
 
 
 def run_services(settings: Settings, port: int | None = None, rates: bool = True) -> int:
@@ -137,18 +132,7 @@ def public_url(gateway: GatewaySettings) -> str:
 
 def check_ports(settings: Settings) -> None:
     """Raises `StartError` for a port that another program, or another of our services, has."""
-    wanted = [
-        ("gateway.port", settings.gateway.host, settings.gateway.port),
-        ("gateway.private_port", settings.gateway.private_host, settings.gateway.private_port),
-        ("auth.port", settings.auth.host, settings.auth.port),
-        ("messenger.http_port", settings.messenger.host, settings.messenger.http_port),
-    ]
-    with contextlib.ExitStack() as held:
-        for setting, host, port in wanted:
-            try:
-                held.enter_context(listening(host, port))
-            except OSError as error:
-                raise StartError(f"cannot listen on {host}:{port} ({setting}): {error.strerror}") from None
+    check_listening([port for service in SERVICES for port in ports_of(service, settings)])
 
 
 def check_databases(settings: Settings) -> None:
@@ -165,37 +149,7 @@ def services(
     settings: Settings, lock: int | None = None, environ: Mapping[str, str] = os.environ
 ) -> list[Child]:
     """The three processes, in the order in which they are stopped: who calls goes before who is called."""
-    environment = {name: value for name, value in environ.items() if not name.upper().startswith(PREFIX)}
-    environment |= settings_environment(settings)
-    # A crash inside a C library leaves a traceback in the log
-    environment["PYTHONFAULTHANDLER"] = "1"
-    public = LOOPBACK if settings.gateway.host in ("0.0.0.0", "") else settings.gateway.host  # noqa: S104 - compared
-    ready_at = {
-        "gateway": (public, settings.gateway.port, settings.gateway.drain_seconds + STOP_SECONDS),
-        "messenger": (settings.messenger.host, settings.messenger.http_port, 2 * STOP_SECONDS),
-        "auth": (settings.auth.host, settings.auth.port, STOP_SECONDS),
-    }
-    return [
-        Child(
-            name,
-            [sys.executable, "-m", "palaver", name, "--with-parent", str(os.getpid())],
-            settings.data_dir / "logs" / f"{name}.log",
-            host="::1" if host == "::" else host,
-            port=port,
-            stop_seconds=stop_seconds,
-            environment=environment,
-            keeps_open=lock,
-        )
-        for name, (host, port, stop_seconds) in ready_at.items()
-    ]
-
-
-def prepare_log(child: Child) -> None:
-    """Raises `StartError` where the child's log can't be written."""
-    try:
-        open_log(child.log_file).close()
-    except OSError as error:
-        raise StartError(f"cannot write log {child.log_file}: {error.strerror}") from None
+    return [child_of(name, settings, lock, environ) for name in SERVICES]
 
 
 def summary(settings: Settings, began: float) -> str:

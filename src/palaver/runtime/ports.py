@@ -3,10 +3,21 @@
 import contextlib
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from palaver.runtime.startup import StartError
 
 # Below the ports that Linux gives to outgoing connections, which could take one while its service restarts.
 FREE_PORTS = range(20_000, 32_768)
+
+
+class WantedPort(NamedTuple):
+    """A port that a service is about to listen on, and the setting that says so."""
+
+    setting: str
+    host: str
+    port: int
 
 
 def free_ports() -> Iterator[int]:
@@ -29,3 +40,13 @@ def listening(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def check_listening(wanted: Sequence[WantedPort]) -> None:
+    """Raises `StartError` for a port that another program has, or that is wanted twice."""
+    with contextlib.ExitStack() as held:
+        for setting, host, port in wanted:
+            try:
+                held.enter_context(listening(host, port))
+            except OSError as error:
+                raise StartError(f"cannot listen on {host}:{port} ({setting}): {error.strerror}") from None
