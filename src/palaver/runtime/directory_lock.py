@@ -51,3 +51,22 @@ def take_lock(lock: int) -> bool:
             time.sleep(0.02)
         else:
             return True
+
+
+def lock_owner(path: Path) -> int | None:
+    """The process that has a data directory; None where nobody has it. Raises `StartError`."""
+    try:
+        lock = os.open(path / FILE, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StartError(f"cannot read {path / FILE}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(lock, 20, 0).decode(errors="replace").strip()
+        return int(text) if text.isdecimal() else None
+    else:
+        return None
+    finally:
+        os.close(lock)

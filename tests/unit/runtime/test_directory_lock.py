@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from palaver.runtime.directory_lock import lock_directory
+from palaver.runtime.directory_lock import lock_directory, lock_owner
 from palaver.runtime.startup import StartError
 
 
@@ -72,3 +72,11 @@ def test_an_unwritable_directory_is_named(tmp_path: Path, below: str) -> None:
         lock_directory(tmp_path / below),
     ):
         pass
+
+
+def test_the_owner_of_a_lock_is_known(tmp_path: Path) -> None:
+    """`palaver infra down` could not stop the services, or would take an old number for theirs."""
+    assert lock_owner(tmp_path) is None
+    with lock_directory(tmp_path):
+        assert lock_owner(tmp_path) == os.getpid()
+    assert lock_owner(tmp_path) is None
