@@ -23,7 +23,8 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "Installing:$missing"
 $as_root apt-get update -qq || give_up "apt-get update failed"
-# Tests and the bench start servers of their own: a service would only take memory and well-known ports
+
+# A package starts its server as soon as it is installed, unless this file says no (Debian policy 9.3.3) ...
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     trap '$as_root rm -f "$policy"' EXIT
@@ -31,6 +32,19 @@ if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
     $as_root chmod 755 "$policy"
 fi
+
+enabled_units() {
+    systemctl list-unit-files --state=enabled --no-legend 2>/dev/null | while read -r unit _; do echo "$unit"; done
+}
+before=$(enabled_units)
 # shellcheck disable=SC2086 # one word a package
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
-    give_up "apt-get install failed"
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 $missing >/dev/null || give_up "apt-get install failed"
+
+# ... and again whenever the machine starts, unless its unit is disabled
+for unit in $(enabled_units); do
+    case " $(echo $before) " in
+        *" $unit "*) ;;
+        *) $as_root systemctl disable --quiet "$unit" 2>/dev/null || true ;;
+    esac
+done

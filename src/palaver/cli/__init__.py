@@ -7,7 +7,9 @@ import typer
 import palaver
 from palaver.cli.chat import chat
 from palaver.cli.databases import keys, migrate
+from palaver.cli.infra import infra
 from palaver.cli.options import fail
+from palaver.cli.service import service
 from palaver.cli.services import auth, gateway, messenger
 from palaver.cli.up import up
 from palaver.cli.watch import logs, trace
@@ -67,6 +69,7 @@ app.command()(up)
 app.command()(gateway)
 app.command()(auth)
 app.command()(messenger)
+app.command()(service)
 app.command()(migrate)
 app.command("settings")(show_settings)
 app.command()(chat)
@@ -74,6 +77,7 @@ app.command()(version)
 app.command()(trace)
 app.command()(logs)
 app.add_typer(keys, name="keys")
+app.add_typer(infra, name="infra")
 
 
 def main() -> None:

@@ -17,6 +17,12 @@ COMMANDS = [
     ["gateway"],
     ["auth"],
     ["messenger"],
+    ["service"],
+    ["infra"],
+    ["infra", "up"],
+    ["infra", "status"],
+    ["infra", "down"],
+    ["infra", "run"],
     ["migrate"],
     ["keys"],
     ["keys", "rotate"],
@@ -53,7 +59,7 @@ def test_help_lists_every_command() -> None:
     shown = help_of()
     assert all(f"\n│ {command[0]} " in shown for command in COMMANDS)
     registered = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert {*registered, "keys"} == {command[0] for command in COMMANDS}
+    assert {*registered, "keys", "infra"} == {command[0] for command in COMMANDS}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -72,7 +78,7 @@ def test_settings_prints_the_reference() -> None:
     assert run("settings").stdout == settings_page()
 
 
-@pytest.mark.parametrize("command", ["up", "gateway", "auth", "messenger", "migrate"])
+@pytest.mark.parametrize("command", ["up", "gateway", "auth", "messenger", "service", "migrate"])
 def test_an_unknown_setting_is_one_line_and_an_exit_code(command: str) -> None:
     """A misspelt setting would be ignored, or drowned in a traceback."""
     done = run(command, PALAVER_GATEWAY__PROT="1")

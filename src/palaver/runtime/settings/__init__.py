@@ -18,8 +18,10 @@ from pydantic_core import PydanticCustomError
 
 from palaver.runtime.settings.auth import AuthSettings
 from palaver.runtime.settings.gateway import GatewaySettings
+from palaver.runtime.settings.infra import InfraSettings
 from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.settings.section import Section
+from palaver.runtime.settings.service import ServiceSettings
 from palaver.runtime.settings.telemetry import TelemetrySettings
 from palaver.runtime.startup import StartError
 
@@ -45,6 +47,8 @@ class Settings(Section):
     auth: AuthSettings = Field(default_factory=AuthSettings)
     messenger: MessengerSettings = Field(default_factory=MessengerSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    service: ServiceSettings = Field(default_factory=ServiceSettings)
+    infra: InfraSettings = Field(default_factory=InfraSettings)
 
     @field_validator("secret", mode="before")
     @classmethod
