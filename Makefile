@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Empty: the first of python3.14 ... python3.11, python3 that is new enough
 PYTHON :=
 # Programs that tests talk to or through, and the Debian packages that have them
-ENGINES := curl=curl jq=jq nginx=nginx prometheus=prometheus
+ENGINES := curl=curl jq=jq nginx=nginx prometheus=prometheus clickhouse-server=clickhouse-server
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PALAVER := $(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 # More words for `palaver up` or pytest: make run ARGS="--port 8080"
@@ -49,6 +49,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 lock: $(VENV)/dev.stamp
 	$(LOCK) requirements/run.in --output-file requirements/run.lock
 	$(LOCK) requirements/dev.in --constraint requirements/run.lock --output-file requirements/dev.lock
+	$(LOCK) --no-deps requirements/engines.in --output-file requirements/engines.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -68,6 +69,7 @@ $(VENV)/dev.stamp: requirements/dev.lock $(VENV)/run.stamp
 	@$(PIP_INSTALL) --require-hashes --requirement requirements/dev.lock
 	@touch $@
 
-$(VENV)/engines.stamp: Makefile | $(BIN)/python
+$(VENV)/engines.stamp: Makefile requirements/engines.lock | $(BIN)/python
 	@requirements/debian.sh $(ENGINES)
+	@$(PIP_INSTALL) --require-hashes --no-deps --requirement requirements/engines.lock
 	@touch $@

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.clickhouse import ClickHouseCluster, running_clickhouse
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.palaver_process import PalaverProcess, running_palaver
 
@@ -29,3 +30,10 @@ def messenger_db(tmp_path: Path) -> Iterator[MessengerDatabase]:
     messenger_db = MessengerDatabase(tmp_path)
     yield messenger_db
     messenger_db.close()
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseCluster]:
+    """A cluster of two shards that all tests share. They may not stop its nodes."""
+    with running_clickhouse(tmp_path_factory.mktemp("clickhouse"), shards=2) as cluster:
+        yield cluster
