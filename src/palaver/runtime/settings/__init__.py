@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from palaver.runtime.settings.archive import ArchiveSettings
 from palaver.runtime.settings.auth import AuthSettings
 from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.settings.messenger import MessengerSettings
@@ -44,6 +45,7 @@ class Settings(Section):
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     auth: AuthSettings = Field(default_factory=AuthSettings)
     messenger: MessengerSettings = Field(default_factory=MessengerSettings)
+    archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
     @field_validator("secret", mode="before")
