@@ -8,7 +8,7 @@ import palaver
 from palaver.cli.chat import chat
 from palaver.cli.databases import keys, migrate
 from palaver.cli.options import fail
-from palaver.cli.services import auth, gateway, messenger
+from palaver.cli.services import archiver, auth, gateway, messenger
 from palaver.cli.up import up
 from palaver.cli.watch import logs, trace
 from palaver.runtime.startup import StartError
@@ -67,6 +67,7 @@ app.command()(up)
 app.command()(gateway)
 app.command()(auth)
 app.command()(messenger)
+app.command()(archiver)
 app.command()(migrate)
 app.command("settings")(show_settings)
 app.command()(chat)

@@ -1,4 +1,4 @@
-"""`palaver gateway`, `palaver auth`, `palaver messenger`: one service in this process."""
+"""`palaver gateway`, `palaver auth`, `palaver messenger`, `palaver archiver`: one service in this process."""
 
 import asyncio
 import errno
@@ -50,6 +50,16 @@ def messenger(config: Config = None, with_parent: WithParent = None) -> None:
     start_service("messenger", config, with_parent)
 
 
+def archiver(config: Config = None, with_parent: WithParent = None) -> None:
+    """Run the archiver: moves messages from the journal to ClickHouse. Of several, one does it at a time.
+
+    Example:
+
+        PALAVER_ARCHIVE__URL=clickhouse://palaver:secret@10.0.0.5:9000/palaver palaver archiver
+    """
+    start_service("archiver", config, with_parent)
+
+
 def start_service(name: str, config: Path | None, parent: int | None) -> None:
     """Runs a service until SIGINT or SIGTERM. As a child of `palaver up` it ends with a code of its own where
     another start would be in vain."""
@@ -99,6 +109,10 @@ def serve_of(name: str) -> Serve:
         from palaver.auth.bootstrap import serve as serve_auth
 
         return serve_auth
+    if name == "archiver":
+        from palaver.messenger.archiver_bootstrap import serve as serve_archiver
+
+        return serve_archiver
     from palaver.messenger.bootstrap import serve as serve_messenger
 
     return serve_messenger

@@ -17,6 +17,7 @@ COMMANDS = [
     ["gateway"],
     ["auth"],
     ["messenger"],
+    ["archiver"],
     ["migrate"],
     ["keys"],
     ["keys", "rotate"],
