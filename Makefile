@@ -5,18 +5,33 @@ BIN := $(VENV)/bin
 # Empty: the first of python3.14 ... python3.11, python3 that is new enough
 PYTHON :=
 # Programs that tests talk to or through, and the Debian packages that have them
-ENGINES := curl=curl jq=jq nginx=nginx prometheus=prometheus clickhouse-server=clickhouse-server
+# (MariaDB's without the service that mariadb-server starts)
+ENGINES := curl=curl jq=jq nginx=nginx prometheus=prometheus redis-server=redis-server redis-cli=redis-tools \
+    mariadbd=mariadb-server-core my_print_defaults=mariadb-client-core clickhouse-server=clickhouse-server
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PALAVER := $(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 # More words for `palaver up` or pytest: make run ARGS="--port 8080"
 ARGS :=
 
-.PHONY: run install test check bench campaign docs proto lock clean
+.PHONY: run install test check bench campaign docs proto lock clean infrastructure migrate service down
 
 run: $(VENV)/run.stamp
 	@exec $(BIN)/palaver up $(ARGS)
 
 install: $(VENV)/run.stamp
+
+# A deployment on MySQL, ClickHouse and Redis: make infrastructure && make migrate && make service
+infrastructure: $(VENV)/run.stamp
+	@$(BIN)/palaver infra up $(ARGS)
+
+migrate: $(VENV)/run.stamp
+	@$(BIN)/palaver infra run migrate $(ARGS)
+
+service: $(VENV)/run.stamp
+	@exec $(BIN)/palaver infra run service $(ARGS)
+
+down: $(VENV)/run.stamp
+	@$(BIN)/palaver infra down $(ARGS)
 
 test: $(VENV)/dev.stamp $(VENV)/engines.stamp
 	@$(BIN)/python -m pytest $(ARGS)

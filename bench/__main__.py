@@ -13,13 +13,16 @@ from pathlib import Path
 
 import psutil
 
-from bench.machine import commit_of, describe_machine, unpack_source
+from bench.beside.ejabberd import complaint, describe_ejabberd, missing_packages
+from bench.beside.ratios import EJABBERD, add_comparisons, render_comparisons
+from bench.machine import commit_of, compile_source, describe_machine, unpack_source
 from bench.report import render_json, render_markdown, write_report
 from bench.rounds import Bench
 from bench.server import CHEAP_HASHES
-from bench.shapes import SHAPES
+from bench.shapes import GENERATIONS, ON_EJABBERD, SHAPES
 
 REPORTS = Path(__file__).parent / "reports"
+SOURCE = Path(__file__).parent.parent / "src"
 FILES = 65_536
 
 
@@ -30,11 +33,12 @@ def main(words: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="palaver-bench-") as directory:
         root = Path(directory)
         sources: dict[str, Path | None] = {"": None}
+        compile_source(SOURCE)
         suffix = ""
         if options.against:
             suffix = f" @{options.against}"
             sources[suffix] = unpack_source(options.against, root)
-        bench = Bench(1 if options.quick else options.runs, options.quick, root, sources)
+        bench = Bench(options.runs, options.quick, root, sources, options.beside)
         facts = {"commit": commit_of(), **describe_machine(root), **describe_run(options, bench)}
         before = psutil.cpu_times()
         failed = run_shapes(bench, options.only)
@@ -42,7 +46,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if failed:
         facts["failed"] = "; ".join(failed)
     now = datetime.now(UTC)
-    markdown = render_markdown(f"Bench of {now:%Y-%m-%d %H:%M} UTC", facts, bench.figures, suffix)
+    compared = render_comparisons(add_comparisons(bench.figures, GENERATIONS))
+    markdown = render_markdown(f"Bench of {now:%Y-%m-%d %H:%M} UTC", facts, bench.figures, suffix, compared)
     print(markdown)
     name = f"{now:%Y-%m-%d}-{options.name or facts['commit']}"
     path = write_report(options.out, name, markdown, render_json(facts, bench.figures))
@@ -57,15 +62,26 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     shapes = ", ".join(f"{name} ({shape.__doc__.strip()})" for name, shape in SHAPES.items() if shape.__doc__)
     parser.add_argument("--only", default="", metavar="SHAPES", help=f"with commas between: {shapes}")
-    parser.add_argument("--runs", type=int, default=5, help="runs of each shape; their median counts")
-    parser.add_argument("--quick", action="store_true", help="one short run of each, on less data")
+    parser.add_argument("--runs", type=int, help="of each shape: 5, or with --quick 1; their median counts")
+    parser.add_argument("--quick", action="store_true", help="short runs, on less data")
     parser.add_argument("--against", default="", metavar="REF", help="measure that commit too, in turn")
+    parser.add_argument(
+        "--beside",
+        default="",
+        choices=[EJABBERD],
+        help=f"measure it too, in turn: {', '.join(ON_EJABBERD)}",
+    )
     parser.add_argument("--name", default="", help="of the report; the commit by default")
     parser.add_argument("--out", type=Path, default=REPORTS, help="directory for the report")
     options = parser.parse_args(words)
     options.only = [name for name in options.only.split(",") if name] or list(SHAPES)
     if unknown := [name for name in options.only if name not in SHAPES]:
         parser.error(f"there is no shape {unknown[0]}: choose from {', '.join(SHAPES)}")
+    options.runs = options.runs or (1 if options.quick else 5)
+    if options.beside and not set(options.only) & set(ON_EJABBERD):
+        parser.error(f"--beside {options.beside} has nothing to measure: add one of {', '.join(ON_EJABBERD)}")
+    if options.beside and (missing := missing_packages()):
+        parser.exit(2, f"{complaint(missing)}\n")
     return options
 
 
@@ -90,10 +106,12 @@ def describe_run(options: argparse.Namespace, bench: Bench) -> dict[str, str]:
     changed = ", ".join(
         f"{name}={value}" for name, value in os.environ.items() if name.startswith("PALAVER_")
     )
+    beside = {EJABBERD: describe_ejabberd()} if options.beside else {}
     return {
         "runs": f"{bench.runs}{', quick: short and on less data' if options.quick else ''}",
         "server": f"palaver up --no-rate-limits, {changed or 'default settings'}; but for sign-in: {hashes}",
         "load": "one process on the same cores",
+        **beside,
     }
 
 

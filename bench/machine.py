@@ -1,5 +1,6 @@
 """What a figure depends on besides the code: the machine and the versions."""
 
+import compileall
 import os
 import platform
 import sqlite3
@@ -60,7 +61,14 @@ def unpack_source(ref: str, directory: Path) -> Path:
     """The `src` of another commit, unpacked into `directory`. The work tree is left as it is."""
     archive = subprocess.run(["git", "archive", ref, "src"], check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", str(directory)], input=archive, check=True)
+    compile_source(directory / "src")
     return directory / "src"
+
+
+def compile_source(directory: Path) -> None:
+    """Writes the bytecode of a version, as its installation does: else each start would compile it again."""
+    if not compileall.compile_dir(directory, quiet=1):
+        raise RuntimeError(f"{directory} has files that are not Python")
 
 
 def git(*words: str) -> str:

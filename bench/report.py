@@ -9,18 +9,32 @@ from typing import Any
 from bench.figures import Figure, Figures, rounded
 
 SPEED = ("rate", "p50", "p99", "max")
+RATIOS = "Ratios of each round: their median, least and greatest. CPU is that of the load generator."
 OTHERS = "cores used by others"
-CPU = ("cpu gateway", "cpu messenger", "cpu auth", "cpu relay", "cpu load", OTHERS)
+SERVERS = ("gateway", "messenger", "auth", "relay", "ejabberd", "mariadb")
+CPU = (*(f"cpu {name}" for name in SERVERS), "cpu load", OTHERS)
 
 
-def render_markdown(title: str, facts: Mapping[str, str], figures: Figures, against: str = "") -> str:
-    """The whole report. `against`: the suffix of shapes of the other version, for a table of ratios."""
+def render_markdown(
+    title: str,
+    facts: Mapping[str, str],
+    figures: Figures,
+    against: str = "",
+    comparisons: Sequence[str] = (),
+) -> str:
+    """The whole report.
+
+    `against`: the suffix of shapes of the other version, for a table of ratios. `comparisons`: the table of
+    ratios to other programs.
+    """
     lines = [f"# {title}", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     asked = [figure for figure in figures if figure.asked is not None]
     lines += ["", "## What was asked", "", *figure_table(asked, asked=True)]
     if against:
         lines += ["", f"## Against {against.strip(' @')}", "", *ratio_table(figures, against)]
+    if comparisons:
+        lines += ["", "## Compared with other programs", "", RATIOS, "", *comparisons]
     lines += ["", "## Speed", "", "Medians, and from the least to the greatest run.", ""]
     lines += pivot_table(figures, SPEED)
     lines += [
@@ -48,7 +62,8 @@ def figure_table(figures: list[Figure], *, asked: bool) -> list[str]:
 
 
 def pivot_table(figures: Figures, names: Sequence[str]) -> list[str]:
-    """A row for each shape that has one of the figures, a column for each figure."""
+    """A row for each shape that has one of the figures, a column for each figure that there is."""
+    names = [name for name in names if any(figure.name == name for figure in figures)]
     shapes = dict.fromkeys(figure.shape for figure in figures if figure.name in names and figure.unit)
     rows = [[shape, *(spread(figures.find(shape, name)) for name in names)] for shape in shapes]
     return table(["shape", *names], rows)

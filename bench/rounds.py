@@ -54,12 +54,14 @@ class Bench:
     """How often and how long to measure, what, and what came out.
 
     `sources`: a suffix of shape names for each version that is measured, and its `src` (None: installed).
+    `beside`: the other server that runs in turn with them, or nothing.
     """
 
     runs: int
     quick: bool
     root: Path
     sources: dict[str, Path | None]
+    beside: str = ""
     figures: Figures = field(default_factory=Figures)
 
     def rounds(self) -> Iterator[tuple[str, Path | None]]:
@@ -74,11 +76,19 @@ class Bench:
     @contextlib.contextmanager
     def server(self, source: Path | None, settings: dict[str, str] = CHEAP_HASHES) -> Iterator[Server]:
         """A fresh server with no data, stopped at the end."""
+        with self.stopped_server(source, settings) as server:
+            took = server.start()
+            self.figures.add("start", "cold start to ready", "s", took, COLD_START)
+            yield server
+
+    @contextlib.contextmanager
+    def stopped_server(
+        self, source: Path | None, settings: dict[str, str] = CHEAP_HASHES
+    ) -> Iterator[Server]:
+        """A server with no data that nobody has started yet. What runs is stopped at the end."""
         with tempfile.TemporaryDirectory(dir=self.root) as directory:
             server = Server(Path(directory) / "data", source, settings)
             try:
-                took = server.start()
-                self.figures.add("start", "cold start to ready", "s", took, COLD_START)
                 yield server
             finally:
                 server.stop()

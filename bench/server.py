@@ -83,6 +83,15 @@ class Server:
             )
         return used
 
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU seconds of each process until now; `up` is the one that started the others."""
+        assert self._process is not None
+        up = psutil.Process(self._process.pid)
+        used = {"up": cpu_of(up)}
+        for process in up.children():
+            used[service_of(process) or "others"] = cpu_of(process)
+        return used
+
     def stop(self) -> None:
         """Stops it in order, and kills what is left of it."""
         if self._process is None:
@@ -113,8 +122,14 @@ class Server:
 
 def process_usage(process: psutil.Process) -> Usage:
     """What one process has used until now."""
-    times, memory = process.cpu_times(), process.memory_full_info()
-    return Usage(times.user + times.system, memory.uss, memory.pss, memory.rss)
+    memory = process.memory_full_info()
+    return Usage(cpu_of(process), memory.uss, memory.pss, memory.rss)
+
+
+def cpu_of(process: psutil.Process) -> float:
+    """CPU seconds that one process has used until now, user and system."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def service_of(process: psutil.Process) -> str | None:

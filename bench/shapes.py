@@ -1,14 +1,20 @@
 """The shapes of load, and what was asked of each."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
+from bench.beside.shapes import add_floor, measure_ejabberd
 from bench.figures import at_least, at_most
 from bench.growth import fill
 from bench.rounds import Bench, Loaded, relay, run_load
 from bench.server import CHEAP_HASHES, Server, Usage
 
 GENERATIONS = ("v1", "v2")
+ON_EJABBERD = ("one", "pairs", "paced")
+ONE = {"pairs": 1, "in_flight": 1}
+PAIRS = {"pairs": 50, "in_flight": 8}
+PACED = {"pairs": 50, "rate": 100}
 V2_RATE = at_least(0.9)
 V2_LATENCY = at_most(1.1)
 GROWTH = at_most(1.2)
@@ -20,17 +26,22 @@ TELEMETRY = {
 
 
 def one(bench: Bench) -> None:
-    """One pair, one message in flight."""
+    """One pair, one message in flight; and what an fsync and a relay take."""
     for suffix, source in bench.rounds():
         done: dict[str, Loaded] = {}
         for generation in GENERATIONS:
             shape = f"1 pair, {generation}{suffix}"
             with bench.server(source) as server:
-                loaded = done[generation] = talk(bench, server, "pairs", generation, pairs=1, in_flight=1)
+                loaded = done[generation] = talk(bench, server, "pairs", generation, **ONE)
             bench.add_rate(shape, "messages", loaded)
             bench.add_latency(shape, loaded, p50=at_most(1.2))
             bench.add_cpu(shape, "messages", loaded)
+            if source is None:
+                relayed = measure_relay(bench, f"1 pair on a relay, {generation}", generation, ONE)
+                add_floor(bench, shape, relayed)
         compare_latency(bench, f"1 pair, v2 : v1{suffix}", done)
+        if source is None:
+            measure_ejabberd(bench, "1 pair", "pairs", talk_options(bench, "xmpp", **ONE))
 
 
 def pairs(bench: Bench) -> None:
@@ -40,26 +51,28 @@ def pairs(bench: Bench) -> None:
         for generation in GENERATIONS:
             shape = f"50 pairs of 8, {generation}{suffix}"
             with bench.server(source) as server:
-                loaded = done[generation] = talk(bench, server, "pairs", generation, pairs=50, in_flight=8)
+                loaded = done[generation] = talk(bench, server, "pairs", generation, **PAIRS)
             bench.add_rate(shape, "messages", loaded, at_least(15_000))
-            bench.add_latency(shape, loaded, p99=at_most(60))
+            bench.add_latency(shape, loaded, p99=at_most(30))
             bench.add_cpu(shape, "messages", loaded)
             bench.figures.add(shape, "lost", "messages", loaded.result["lost"], at_most(0))
             if source is None:
-                measure_relay(bench, generation)
+                measure_relay(bench, f"a relay that stores nothing, {generation}", generation, PAIRS)
         ratio = done["v2"].rate / done["v1"].rate
         bench.figures.add(f"50 pairs of 8, v2 : v1{suffix}", "rate", "", ratio, V2_RATE)
+        if source is None:
+            measure_ejabberd(bench, "50 pairs of 8", "pairs", talk_options(bench, "xmpp", **PAIRS))
 
 
-def measure_relay(bench: Bench, generation: str) -> None:
+def measure_relay(bench: Bench, shape: str, generation: str, pairs: dict[str, int]) -> Loaded:
     """The ceiling: the same load on a relay."""
-    shape = f"a relay that stores nothing, {generation}"
     with relay() as (address, usage):
-        options = talk_options(bench, generation, pairs=50, in_flight=8, relay=True)
+        options = talk_options(bench, generation, **pairs, relay=True)
         loaded = run_load("pairs", address, options, usage)
     bench.add_rate(shape, "messages", loaded)
     bench.add_latency(shape, loaded)
     bench.add_cpu(shape, "messages", loaded)
+    return loaded
 
 
 def telemetry(bench: Bench) -> None:
@@ -70,7 +83,7 @@ def telemetry(bench: Bench) -> None:
             for name, settings in TELEMETRY.items():
                 shape = f"50 pairs of 8, {generation}, telemetry {name}{suffix}"
                 with bench.server(source, {**CHEAP_HASHES, **settings}) as server:
-                    loaded = done[name] = talk(bench, server, "pairs", generation, pairs=50, in_flight=8)
+                    loaded = done[name] = talk(bench, server, "pairs", generation, **PAIRS)
                 bench.add_rate(shape, "messages", loaded)
                 bench.add_latency(shape, loaded)
                 bench.add_cpu(shape, "messages", loaded)
@@ -87,11 +100,13 @@ def paced(bench: Bench) -> None:
         for generation in GENERATIONS:
             shape = f"paced 100/s, {generation}{suffix}"
             with bench.server(source) as server:
-                loaded = done[generation] = talk(bench, server, "paced", generation, pairs=50, rate=100)
+                loaded = done[generation] = talk(bench, server, "paced", generation, **PACED)
             bench.add_rate(shape, "messages", loaded)
             bench.add_latency(shape, loaded, p50=at_most(2), p99=at_most(8))
             bench.add_cpu(shape, "messages", loaded)
         compare_latency(bench, f"paced 100/s, v2 : v1{suffix}", done)
+        if source is None:
+            measure_ejabberd(bench, "paced 100/s", "paced", talk_options(bench, "xmpp", **PACED))
 
 
 def talk(bench: Bench, server: Server, load: str, generation: str, **options: Any) -> Loaded:
@@ -155,6 +170,36 @@ def history(bench: Bench) -> None:
                 bench.add_cpu(shape, "reads", loaded)
             ratio = done["v2"].rate / done["v1"].rate
             bench.figures.add(f"last 50 messages, v2 : v1{suffix}", "rate", "", ratio, V2_RATE)
+
+
+def start(bench: Bench) -> None:
+    """From the command to readiness: with no data, and with what the last start left."""
+    for suffix, source in bench.rounds():
+        with bench.stopped_server(source) as server:
+            for what in ("no data", "data of an earlier start"):
+                shape = f"start, {what}{suffix}"
+                took = server.start()
+                used = server.cpu_seconds()
+                server.stop()
+                bench.figures.add(shape, "to ready", "s", took, at_most(1.2))
+                for name, seconds in {**used, "all": sum(used.values())}.items():
+                    bench.figures.add(shape, f"cpu of {name}, to ready", "s", seconds)
+                bench.say(f"  {shape}: {took:.2f} s, CPU {sum(used.values()):.2f} s {used}")
+
+
+def nobody(bench: Bench) -> None:
+    """Nobody is connected: what each process uses by itself."""
+    seconds = bench.seconds(30, 5)
+    for suffix, source in bench.rounds():
+        with bench.server(source, settings={}) as server:
+            time.sleep(5)
+            before = server.cpu_seconds()
+            time.sleep(seconds)
+            after = server.cpu_seconds()
+        for name, used in after.items():
+            minute = (used - before[name]) * 60 / seconds
+            bench.figures.add(f"nobody there{suffix}", f"cpu of {name}", "s/minute", minute)
+            bench.say(f"  nobody there{suffix}: {name} {minute:.3f} s/minute")
 
 
 def idle(bench: Bench) -> None:
@@ -241,6 +286,8 @@ SHAPES: dict[str, Callable[[Bench], None]] = {
     "paced": paced,
     "sign-in": sign_in,
     "history": history,
+    "start": start,
+    "nobody": nobody,
     "idle": idle,
     "group": group,
     "growth": growth,

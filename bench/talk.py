@@ -7,12 +7,19 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from bench.beside import xmpp
 from bench.figures import percentiles
 from bench.people import Address, Pair, ask_json, make_pairs, make_users, relay_pairs
 from bench.wire import DIGITS, MARK, Socket, frame_of, open_http, open_socket
 
 PATHS = {"v1": "/messenger/ws", "v2": "/v2/ws"}
-ERRORS = {"v1": b'{"topic":"messenger","action":"error"', "v2": b'{"type":"error"'}
+ERRORS = {
+    "v1": b'{"topic":"messenger","action":"error"',
+    "v2": b'{"type":"error"',
+    "xmpp": xmpp.ERROR,
+}
+# How an answer begins that says that a message is stored; v1 has none
+ACKS = {"v2": b'{"type":"sent"', "xmpp": xmpp.ACKNOWLEDGEMENT}
 PADDING = "The quick brown fox jumps over the lazy dog."
 DRAIN_SECONDS = 10.0
 # A socket is told of messages once the messenger knows it, which in v1 nothing says
@@ -29,7 +36,9 @@ def text_template() -> str:
 
 
 def template_of(generation: str, chat_id: str) -> bytes:
-    """A whole frame, to be filled by `%` with (v1) the time or (v2) a number and the time."""
+    """A whole frame, to be filled by `%` with (v1) the time or (v2, XMPP) a number and the time."""
+    if generation == "xmpp":
+        return xmpp.message_template(chat_id, text_template())
     if generation == "v1":
         message = {"text": text_template(), "status": "created"}
         payload = json.dumps({"chat_id": chat_id, "messages": [message]}, separators=(",", ":"))
@@ -54,23 +63,33 @@ class Talk:
 
     def __init__(self, pair: Pair, generation: str, in_flight: int, tally: "Tally") -> None:
         self.pair = pair
-        self.newest = generation == "v2"
+        self.generation = generation
+        # v1 has no place for a number of ours
+        self.numbered = generation != "v1"
         self.template = template_of(generation, pair.chat_id)
         self.in_flight = in_flight
         self.tally = tally
-        self.path = PATHS[generation]
         self.refused = ERRORS[generation]
+        self.acked = ACKS.get(generation)
 
     async def open(self, address: Address) -> None:
         """Opens both sockets."""
         pair = self.pair
-        self.receiver = await open_socket(address, f"{self.path}?token={pair.recipient.token}", self.heard)
-        self.sender = await open_socket(address, f"{self.path}?token={pair.sender.token}", self.answered)
+        self.receiver: Socket | xmpp.XmppSocket
+        self.sender: Socket | xmpp.XmppSocket
+        recipient, sender = pair.recipient.token, pair.sender.token
+        if self.generation == "xmpp":
+            self.receiver = await xmpp.open_xmpp(address, recipient, self.heard)
+            self.sender = await xmpp.open_xmpp(address, sender, self.answered, acks=True)
+            return
+        path = PATHS[self.generation]
+        self.receiver = await open_socket(address, f"{path}?token={recipient}", self.heard)
+        self.sender = await open_socket(address, f"{path}?token={sender}", self.answered)
 
     def send(self) -> None:
         """Sends one message now."""
         now = time.perf_counter_ns()
-        self.sender.write(self.template % ((next(_numbers), now) if self.newest else now))
+        self.sender.write(self.template % ((next(_numbers), now) if self.numbered else now))
         self.tally.sent += 1
 
     def heard(self, data: bytes, start: int, end: int) -> None:
@@ -84,12 +103,14 @@ class Talk:
         if tally.counting:
             tally.latencies.append(now - int(data[at + 2 : at + 2 + DIGITS]))
         if tally.sending and self.in_flight:
-            self.sender.write(self.template % ((next(_numbers), now) if self.newest else now))
+            self.sender.write(self.template % ((next(_numbers), now) if self.numbered else now))
             tally.sent += 1
 
     def answered(self, data: bytes, start: int, end: int) -> None:
-        """A frame for the sender: acknowledgements are passed over, errors end the run."""
-        if data.startswith(self.refused, start):
+        """A frame for the sender: acknowledgements are counted, errors end the run."""
+        if self.acked and data.startswith(self.acked, start):
+            self.tally.acked += 1
+        elif data.startswith(self.refused, start):
             self.tally.error = data[start:end].decode(errors="replace")
 
     @property
@@ -107,7 +128,7 @@ class Tally:
     """What all pairs of a run count together. Latencies in nanoseconds."""
 
     def __init__(self) -> None:
-        self.sent = self.received = 0
+        self.sent = self.received = self.acked = 0
         self.sending = True
         self.counting = False
         self.latencies: list[int] = []
@@ -117,9 +138,12 @@ class Tally:
 async def open_talks(address: Address, options: dict[str, Any], tally: Tally) -> list[Talk]:
     """Pairs with open sockets."""
     number = options["pairs"]
-    pairs = (
-        relay_pairs(number) if options.get("relay") else await make_pairs(address, number, options["name"])
-    )
+    if options["generation"] == "xmpp":
+        pairs = xmpp.xmpp_pairs(number)
+    elif options.get("relay"):
+        pairs = relay_pairs(number)
+    else:
+        pairs = await make_pairs(address, number, options["name"])
     talks = [Talk(pair, options["generation"], options["in_flight"], tally) for pair in pairs]
     for talk in talks:
         await talk.open(address)
@@ -175,19 +199,28 @@ async def measure(talks: list[Talk], tally: Tally, options: dict[str, Any], tell
     tell("end")
     until = time.perf_counter() + DRAIN_SECONDS
     # An event would cost every message something
-    while tally.received < tally.sent and time.perf_counter() < until:  # noqa: ASYNC110 - see above
+    while in_flight(talks, tally) and time.perf_counter() < until:  # noqa: ASYNC110 - see above
         await asyncio.sleep(0.01)
     if closed := [talk.closed for talk in talks if talk.closed]:
         raise RuntimeError(f"{len(closed)} pairs lost a socket: {closed[0]}")
+    if talks[0].acked and tally.acked < tally.received:
+        raise RuntimeError(f"{tally.received - tally.acked} delivered messages were not acknowledged")
     for talk in talks:
         talk.close()
     return {
         "messages": messages,
         "seconds": seconds,
         "load_cpu_seconds": cpu,
+        "sent": tally.sent,
         "lost": tally.sent - tally.received,
         "latency_ms": percentiles([ns / 1e6 for ns in tally.latencies]),
     }
+
+
+def in_flight(talks: list[Talk], tally: Tally) -> bool:
+    """Whether a message is still to be delivered, or to be acknowledged where they are."""
+    done = min(tally.received, tally.acked) if talks[0].acked else tally.received
+    return done < tally.sent
 
 
 async def watch(tally: Tally, seconds: float) -> None:

@@ -4,36 +4,26 @@ All that can be wrong is looked for before anything is started.
 """
 
 import asyncio
-import contextlib
-import fcntl
-import io
 import os
-import secrets
-import socket
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from palaver.runtime.child_process import Child, open_log
+from palaver.runtime.child_process import Child
+from palaver.runtime.console import console
 from palaver.runtime.deployment_secret import made_secret, secret_of
+from palaver.runtime.directory_lock import lock_directory
+from palaver.runtime.ports import check_listening, free_ports
 from palaver.runtime.service_addresses import ServiceAddresses, published_addresses
-from palaver.runtime.settings import PREFIX, Settings, settings_environment
+from palaver.runtime.service_child import LOOPBACK, SERVICES, child_of, ports_of, prepare_log
+from palaver.runtime.settings import Settings
 from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.socket_directory import socket_directory
-from palaver.runtime.startup import StartError, make_data_directory
-from palaver.runtime.supervision import Notify, supervise
+from palaver.runtime.startup import make_data_directory
+from palaver.runtime.supervision import supervise
 from palaver.runtime.unix_sockets import SCHEME
-
-LOOPBACK = "127.0.0.1"
-# Below the ports that Linux gives to outgoing connections, which could take one while its service restarts.
-FREE_PORTS = range(20_000, 32_768)
-# How long the services of a killed `palaver up` may take to be gone.
-LOCK_SECONDS = 2.0
-# What a stopping service may take beyond its own draining.
-STOP_SECONDS = 5.0
 
 
 def run_services(settings: Settings, port: int | None = None, rates: bool = True) -> int:
@@ -45,6 +35,7 @@ def run_services(settings: Settings, port: int | None = None, rates: bool = True
     began = time.monotonic()
     settings = settings_of_one_machine(settings, port, rates)
     with lock_directory(settings.data_dir) as lock:
+        make_data_directory(settings.data_dir / "logs")
         settings = settings_with_secret(settings_with_ports(settings))
         check_ports(settings)
         check_databases(settings)
@@ -86,17 +77,21 @@ def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -
 
 
 def settings_with_ports(settings: Settings) -> Settings:
-    """A free port for each 0. Those of auth and the messenger serve health and metrics alone."""
+    """A free port for each 0. Those of all but the gateway serve health and metrics alone."""
     free = free_ports()
     gateway = settings.gateway.model_copy()
     auth = settings.auth.model_copy()
     messenger = settings.messenger.model_copy()
+    archive = settings.archive.model_copy()
     gateway.port = gateway.port or next(free)
     gateway.private_port = gateway.private_port or next(free)
     auth.port = auth.port or next(free)
     messenger.http_port = messenger.http_port or next(free)
+    archive.http_port = archive.http_port or next(free)
     gateway.messenger_url = f"http://{LOOPBACK}:{messenger.http_port}"
-    return settings.model_copy(update={"gateway": gateway, "auth": auth, "messenger": messenger})
+    return settings.model_copy(
+        update={"gateway": gateway, "auth": auth, "messenger": messenger, "archive": archive}
+    )
 
 
 def settings_with_secret(settings: Settings) -> Settings:
@@ -139,129 +134,26 @@ def public_url(gateway: GatewaySettings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{gateway.port}"
 
 
-def free_ports() -> Iterator[int]:
-    """Ports that nobody listens on now, in no order, each once."""
-    for port in secrets.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS)):
-        with contextlib.suppress(OSError):
-            listening("0.0.0.0", port).close()  # noqa: S104 - free on every address
-            yield port
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `OSError`."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        # As the services do: a port in TIME_WAIT is free
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen()
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
 def check_ports(settings: Settings) -> None:
     """Raises `StartError` for a port that another program, or another of our services, has."""
-    wanted = [
-        ("gateway.port", settings.gateway.host, settings.gateway.port),
-        ("gateway.private_port", settings.gateway.private_host, settings.gateway.private_port),
-        ("auth.port", settings.auth.host, settings.auth.port),
-        ("messenger.http_port", settings.messenger.host, settings.messenger.http_port),
-    ]
-    with contextlib.ExitStack() as held:
-        for setting, host, port in wanted:
-            try:
-                held.enter_context(listening(host, port))
-            except OSError as error:
-                raise StartError(f"cannot listen on {host}:{port} ({setting}): {error.strerror}") from None
+    check_listening([port for service in SERVICES for port in ports_of(service, settings)])
 
 
 def check_databases(settings: Settings) -> None:
     """Raises `StartError` for a database that no service could use."""
     from palaver.auth import database as auth
     from palaver.messenger import database as messenger
-    from palaver.runtime.sql.database_file import check_file
+    from palaver.runtime.sql.locations import check_location
 
-    check_file(auth.file_of(settings), auth.KIND)
-    check_file(messenger.file_of(settings), messenger.KIND)
-
-
-@contextlib.contextmanager
-def lock_directory(path: Path) -> Iterator[int]:
-    """Makes the data directory and keeps others off it. Yields the lock's file descriptor.
-
-    Raises `StartError`.
-    """
-    make_data_directory(path)
-    make_data_directory(path / "logs")
-    try:
-        lock = os.open(path / "palaver.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise StartError(f"cannot write to data directory {path}: {error.strerror}") from None
-    try:
-        if not take_lock(lock):
-            owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
-            raise StartError(f"data directory {path} is in use by another `palaver up` (process {owner})")
-        try:
-            os.truncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            raise StartError(f"cannot write to data directory {path}: {error.strerror}") from None
-        yield lock
-    finally:
-        os.close(lock)
-
-
-def take_lock(lock: int) -> bool:
-    """Whether the lock could be had in time."""
-    end = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.02)
-        else:
-            return True
+    check_location(auth.location_of(settings), auth.KIND)
+    check_location(messenger.location_of(settings), messenger.KIND)
 
 
 def services(
     settings: Settings, lock: int | None = None, environ: Mapping[str, str] = os.environ
 ) -> list[Child]:
     """The three processes, in the order in which they are stopped: who calls goes before who is called."""
-    environment = {name: value for name, value in environ.items() if not name.upper().startswith(PREFIX)}
-    environment |= settings_environment(settings)
-    # A crash inside a C library leaves a traceback in the log
-    environment["PYTHONFAULTHANDLER"] = "1"
-    public = LOOPBACK if settings.gateway.host in ("0.0.0.0", "") else settings.gateway.host  # noqa: S104 - compared
-    ready_at = {
-        "gateway": (public, settings.gateway.port, settings.gateway.drain_seconds + STOP_SECONDS),
-        "messenger": (settings.messenger.host, settings.messenger.http_port, 2 * STOP_SECONDS),
-        "auth": (settings.auth.host, settings.auth.port, STOP_SECONDS),
-    }
-    return [
-        Child(
-            name,
-            [sys.executable, "-m", "palaver", name, "--with-parent", str(os.getpid())],
-            settings.data_dir / "logs" / f"{name}.log",
-            host="::1" if host == "::" else host,
-            port=port,
-            stop_seconds=stop_seconds,
-            environment=environment,
-            keeps_open=lock,
-        )
-        for name, (host, port, stop_seconds) in ready_at.items()
-    ]
-
-
-def prepare_log(child: Child) -> None:
-    """Raises `StartError` where the child's log can't be written."""
-    try:
-        open_log(child.log_file).close()
-    except OSError as error:
-        raise StartError(f"cannot write log {child.log_file}: {error.strerror}") from None
+    return [child_of(name, settings, lock, environ) for name in SERVICES]
 
 
 def summary(settings: Settings, began: float) -> str:
@@ -279,20 +171,3 @@ def summary(settings: Settings, began: float) -> str:
             f"  Logs  {directory}/logs/ (gateway.log, messenger.log, auth.log)",
         ]
     )
-
-
-def console() -> Notify:
-    """Prints lines with rich's markup, in colour on a terminal."""
-    from rich.console import Console
-
-    # A terminal that knows no Unicode is no reason to fail
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    out = Console(highlight=False, soft_wrap=True, emoji=False)
-
-    def say(text: str) -> None:
-        # Nobody may be there any more to read (`palaver up | head`): the services run on
-        with contextlib.suppress(OSError):
-            out.print(text)
-
-    return say

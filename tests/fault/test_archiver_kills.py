@@ -9,8 +9,8 @@ from pathlib import Path
 
 from palaver.contracts.ids import new_id
 from palaver.messenger.archive import statements
-from palaver.messenger.bootstrap import migrate_database
-from palaver.runtime.settings import Settings
+from palaver.messenger.database import KIND
+from palaver.runtime.sql.locations import migrate_database
 from tests.harness.archive import Archive, expire_leases, running_archive
 from tests.harness.clickhouse import ClickHouseCluster
 from tests.harness.messenger_database import MessengerDatabase
@@ -18,7 +18,7 @@ from tests.harness.processes import ChildProcess
 from tests.harness.waiting import wait_until
 
 ALICE = new_id()
-KILLS = 8
+KILLS = 3
 CHATS = 12
 SEED = 20_261_128
 
@@ -62,7 +62,7 @@ async def test_kills_at_any_point_lose_and_repeat_nothing(
 ) -> None:
     """A power cut during archiving would lose messages, or show them twice."""
     dice = random.Random(SEED)
-    migrate_database(Settings(data_dir=tmp_path))
+    await migrate_database(tmp_path / "messenger.db", KIND)
     messenger_db = MessengerDatabase(tmp_path)
     async with running_archive(messenger_db, clickhouse) as archive:
         writer = Writer(archive)
@@ -102,7 +102,7 @@ async def test_kills_at_any_point_lose_and_repeat_nothing(
 
 async def test_a_second_archiver_waits_for_the_first(tmp_path: Path, clickhouse: ClickHouseCluster) -> None:
     """Two archivers would write over each other; or nobody would go on after one was stopped."""
-    migrate_database(Settings(data_dir=tmp_path))
+    await migrate_database(tmp_path / "messenger.db", KIND)
     messenger_db = MessengerDatabase(tmp_path)
     url = clickhouse.url(clickhouse.new_database())
     first = start_archiver(tmp_path, url)

@@ -21,7 +21,7 @@ from palaver.messenger.store.commit_log import append_commit
 from palaver.messenger.store.leases import ARCHIVER, Lease, take_lease
 from palaver.messenger.store.messages import MessageReader, delete_message, edit_message
 from palaver.messenger.store.schema import archive_positions, chats, leases, messages
-from palaver.runtime.sql.sqlite import SqliteDatabase
+from palaver.runtime.sql.database import Database
 from tests.harness.clickhouse import CLUSTER, PASSWORD, USER, ClickHouseCluster
 from tests.harness.journal_rows import write_messages
 from tests.harness.messenger_database import MessengerDatabase
@@ -36,7 +36,7 @@ class Archive:
     """One journal, the nodes of its archive, and a reader over both."""
 
     messenger_db: MessengerDatabase
-    database: SqliteDatabase
+    database: Database
     nodes: ArchiveNodes
     address: ArchiveAddress
 
@@ -116,7 +116,7 @@ async def archive_on(
     messenger_db: MessengerDatabase, nodes: ArchiveNodes, address: ArchiveAddress
 ) -> AsyncIterator[Archive]:
     """A journal whose archive is on any nodes, for the block."""
-    database = SqliteDatabase(messenger_db.file)
+    database = messenger_db.open_database()
     try:
         yield Archive(messenger_db, database, nodes, address)
     finally:

@@ -2,18 +2,24 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from palaver.auth.bootstrap import serve
+from palaver.auth.database import location_of
 from palaver.runtime.settings import Settings
 from palaver.runtime.settings.auth import AuthSettings
+from palaver.runtime.sql.locations import Location
 from tests.harness.http_client import HttpClient, HttpResponse
 from tests.harness.inside import HEADERS, SECRETS
+from tests.harness.mariadb import MariadbSchema
 from tests.harness.services import running_service
 
 PASSWORD = "correct horse"
@@ -89,3 +95,48 @@ async def running_auth(data_dir: Path, **auth: Any) -> AsyncIterator[AuthApi]:
         aiohttp.ClientSession() as http,
     ):
         yield AuthApi(http, port, service.stopping)
+
+
+# For tests of what never comes to the database
+on_one_engine = pytest.mark.parametrize("auth_home", ["sqlite"], indirect=True)
+
+
+@dataclass(frozen=True)
+class AuthHome:
+    """Where auths of one test keep accounts: a file in a directory, or a schema of MariaDB's."""
+
+    data_dir: Path
+    schema: MariadbSchema | None = None
+
+    def settings(self, **auth: Any) -> Settings:
+        """Cheap settings on a free port."""
+        url = {} if self.schema is None else {"database_url": self.schema.url}
+        return settings_of(self.data_dir, **url, **auth)
+
+    @property
+    def location(self) -> Location:
+        """Where the database is."""
+        return location_of(self.settings())
+
+    def running(self, **auth: Any) -> contextlib.AbstractAsyncContextManager[AuthApi]:
+        """An auth that serves during the block. Several may, at once or one after the other."""
+        return running_auth(self.data_dir, **self.settings(**auth).auth.model_dump(exclude_unset=True))
+
+    def execute(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """The rows of a statement, whose parameters are question marks, beside what runs."""
+        if self.schema is not None:
+            return list(self.schema.execute(statement.replace("?", "%s"), *parameters))
+        file = self.data_dir / "auth.db"
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None, timeout=10)) as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    def stored(self) -> bytes:
+        """All that lies in the database, or more."""
+        if self.schema is None:
+            return b"".join(file.read_bytes() for file in self.data_dir.iterdir())
+        rows = [
+            row for table in self.schema.tables() for row in self.schema.execute(f"SELECT * FROM {table}")
+        ]
+        return b" ".join(
+            value if isinstance(value, bytes) else str(value).encode() for row in rows for value in row
+        )

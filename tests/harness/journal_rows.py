@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, text, update
 
 from palaver.contracts.ids import new_id
 from palaver.messenger.store.schema import chats, members, messages
@@ -47,3 +47,10 @@ def move_receipt(
 def count_rows(connection: Connection, table: str) -> int:
     """How many rows a table has."""
     return connection.execute(select(func.count()).select_from(chats.metadata.tables[table])).scalar_one()
+
+
+def rows_read(connection: Connection) -> int:
+    """How many rows MySQL has read on this connection: unlike time, the same in each run."""
+    rows = connection.execute(text("SHOW SESSION STATUS LIKE 'Handler_read%'")).all()
+    # Others count what SHOW itself reads
+    return sum(int(value) for name, value in rows if "_rnd" not in name)

@@ -144,6 +144,8 @@ class MemoryStream:
 class MemoryChannel:
     """Leads to `attach` of a replica, or, where that is None, nowhere."""
 
+    target = "memory"
+
     def __init__(self, attach: Attach | None) -> None:
         self.attach = attach
         self.stream: MemoryStream | None = None

@@ -27,12 +27,15 @@ from palaver.messenger.bootstrap import user_rates
 from palaver.messenger.realtime.bus import Bus, InProcessBus, LocalBus
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.presence import InProcessPresence, Presence
+from palaver.messenger.realtime.redis.bus import RedisBus
+from palaver.messenger.realtime.redis.presence import RedisPresence
 from palaver.messenger.store.journal import Journal
-from palaver.messenger.store.opening import Store, open_store
+from palaver.messenger.store.opening import Store
 from palaver.messenger.stream.reads import Reads
 from palaver.messenger.stream.server import StreamServer
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
+from palaver.runtime.background import running
 from palaver.runtime.grpc.server import MESSAGE_BYTES
 from palaver.runtime.grpc.stream_client import StreamClient
 from palaver.runtime.grpc.stream_server import Methods, StreamMethod, serving_streams
@@ -43,6 +46,7 @@ from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.keys import Keys
 from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.redis import RedisServer, redis_client
 
 HOST = "127.0.0.1"
 
@@ -83,8 +87,19 @@ class Cluster:
     """What replicas on one database share: the bus, and who is online."""
 
     def __init__(self) -> None:
-        self.bus = InProcessBus()
-        self.presence = InProcessPresence(time.monotonic)
+        self.bus: Bus = InProcessBus()
+        self.presence: Presence = InProcessPresence(time.monotonic)
+
+
+@contextlib.asynccontextmanager
+async def redis_cluster(server: RedisServer) -> AsyncIterator[Cluster]:
+    """What one replica of several has of a Redis that all share: with connections of its own."""
+    async with redis_client(server) as client:
+        cluster = Cluster()
+        presence = cluster.presence = RedisPresence(client)
+        cluster.bus = RedisBus(client)
+        async with running(presence.run()):
+            yield cluster
 
 
 def replica_of(
@@ -102,7 +117,7 @@ async def running_replica(
     messenger_db: MessengerDatabase, cluster: Cluster | None = None, **settings: Any
 ) -> AsyncIterator[Replica]:
     """A replica on the database, with connections of its own, until the block ends."""
-    store = open_store(messenger_db.file)
+    store = messenger_db.open_store()
     replica = replica_of(messenger_db, store, cluster, **settings)
     await replica.start()
     try:
@@ -124,9 +139,9 @@ async def serving_replica(
 
     `hold`: puts something around its journal.
     """
-    store = open_store(messenger_db.file)
+    store = messenger_db.open_store()
     if hold is not None:
-        store = replace(store, journal=hold(store.journal))
+        store = replace(store, journals=[hold(journal) for journal in store.journals])
     replica = replica_of(messenger_db, store, cluster, **settings)
     try:
         methods = Methods({ATTACH: StreamMethod(replica.attach, GatewayBatch.FromString)})

@@ -25,7 +25,7 @@ from palaver.gateway.generations.served import served_generations
 from palaver.gateway.services import Services
 from palaver.gateway.upstream.auth import AuthClient
 from palaver.gateway.upstream.health import UpstreamHealth
-from palaver.gateway.upstream.messenger import MessengerClient, open_channel
+from palaver.gateway.upstream.messenger import MessengerClient, messenger_channels
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
@@ -37,6 +37,7 @@ from palaver.runtime.http.client_addresses import ClientAddresses, TrustedProxie
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
+from palaver.runtime.replicas.replicas import Replicas
 from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.tokens import TokenVerifier
 from tests.harness.fake_auth import FakeAuth, running_fake_auth
@@ -201,7 +202,7 @@ async def running_http_gateway(
         grpc_port = grpc_server.add_insecure_port("127.0.0.1:0")
         await grpc_server.start()
         stack.push_async_callback(grpc_server.stop, None)
-        channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{grpc_port}"))
+        channels = await stack.enter_async_context(messenger_channels(Replicas(f"127.0.0.1:{grpc_port}")))
         outbox = Outbox()
         reads = PendingReads(outbox)
         streams = StreamClient(f"127.0.0.1:{grpc_port}", ATTACH, pb.MessengerBatch.FromString, MESSAGE_BYTES)
@@ -214,7 +215,7 @@ async def running_http_gateway(
         services = Services(
             own,
             accounts,
-            MessengerClient(channel, reads),
+            MessengerClient(channels, reads),
             verifier,
             revocations,
             (UpstreamHealth("auth", rest),),

@@ -12,7 +12,6 @@ from palaver.contracts.ids import new_id, text_from_id
 from palaver.gateway.upstream import stream as stream_module
 from palaver.messenger.realtime import presence_updates
 from palaver.messenger.store.commit_log import trim_log
-from palaver.messenger.store.opening import open_store
 from palaver.messenger.use_cases import add_members, delete_message, edit_message, remove_member
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_transport import MemoryTransport
@@ -90,7 +89,7 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(stream_module, "LONGEST_PAUSE_SECONDS", 0.005)
     monkeypatch.setattr(presence_updates, "GONE_SECONDS", 0.05)
     messenger_db = MessengerDatabase(tmp_path)
-    store = open_store(messenger_db.file)
+    store = messenger_db.open_store()
     replica = replica_of(messenger_db, store)
     await replica.start()
     house = House(messenger_db, replica)

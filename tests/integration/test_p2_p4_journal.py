@@ -33,9 +33,10 @@ from palaver.gateway.upstream.pending_sends import PendingSend
 from palaver.messenger.domain import Message
 from palaver.messenger.events import Event, MembersChanged
 from palaver.messenger.store.chats import remove_member
-from palaver.messenger.store.opening import Store, open_store
+from palaver.messenger.store.opening import Store
 from palaver.messenger.store.schema import chats
 from palaver.messenger.use_cases import add_members
+from tests.harness.mariadb import MariadbSchema
 from tests.harness.memory_channel import MemoryChannel
 from tests.harness.memory_transport import MemoryTransport
 from tests.harness.messenger_database import MessengerDatabase
@@ -100,8 +101,8 @@ class Open:
 class World:
     """Two replicas, two gateways, four users and three chats."""
 
-    def __init__(self, directory: Path) -> None:
-        self.messenger_db = MessengerDatabase(directory)
+    def __init__(self, place: Path | MariadbSchema) -> None:
+        self.messenger_db = MessengerDatabase(place)
         self.users = [new_id() for _ in range(4)]
         u = self.users
         self.chats = [
@@ -131,7 +132,7 @@ class World:
     async def start(self) -> None:
         """Starts replicas and gateways."""
         for _ in range(2):
-            store = open_store(self.messenger_db.file)
+            store = self.messenger_db.open_store()
             replica = replica_of(self.messenger_db, store, self.cluster)
             await replica.start()
             self.stores.append(store)
@@ -406,11 +407,16 @@ PICK = st.integers(0, 10_000)
 class Journal(RuleBasedStateMachine):
     """Each rule does something in the world, then lets a few turns of the event loop pass."""
 
+    # None: a new file for each program
+    schema: MariadbSchema | None = None
+
     @initialize()
     def start(self) -> None:
         self.directory = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
-        self.world = World(Path(self.directory.name))
+        if self.schema is not None:
+            self.schema.empty("alembic_version", "proof_key")
+        self.world = World(self.schema or Path(self.directory.name))
         self.runner.run(self.world.start())
         for user in range(3):
             self.run(lambda user=user: self.world.open(user % 2, user))
@@ -571,6 +577,15 @@ def test_p2_members_see_one_order_without_holes() -> None:
     run_state_machine_as_test(Journal, settings=programs(25))
 
 
+def test_p2_members_see_one_order_on_mariadb(messenger_schema: MariadbSchema) -> None:
+    """The same where each replica has writers of its own."""
+
+    class OnMariadb(Journal):
+        schema = messenger_schema
+
+    run_state_machine_as_test(OnMariadb, settings=programs(2))
+
+
 ACTS = st.one_of(
     st.tuples(st.just("send"), st.integers(0, 3), st.integers(0, 2)),
     st.tuples(st.just("call"), PAIR, st.integers(0, 2), st.booleans()),
@@ -614,3 +629,15 @@ def test_p4_a_client_id_writes_once_from_wherever_it_comes(program: list[tuple[A
     """A client that repeats a send, because it heard nothing, would say everything twice."""
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(repeat_client_ids(World(Path(directory)), program))
+
+
+def test_p4_a_client_id_writes_once_on_mariadb(messenger_schema: MariadbSchema) -> None:
+    """The same where no write lock keeps replicas apart."""
+
+    @programs(3)
+    @given(program=st.lists(ACTS, min_size=5, max_size=40))
+    def run(program: list[tuple[Any, ...]]) -> None:
+        messenger_schema.empty("alembic_version", "proof_key")
+        asyncio.run(repeat_client_ids(World(messenger_schema), program))
+
+    run()

@@ -1,24 +1,18 @@
 """What `palaver up` settles and checks before it starts anything."""
 
 import os
-import socket
-import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from palaver.runtime.deployment_secret import made_secret
+from palaver.runtime.ports import listening
 from palaver.runtime.settings import Settings, load_settings
 from palaver.runtime.startup import StartError
 from palaver.standalone import (
     addresses_of,
     check_ports,
-    free_ports,
-    listening,
-    lock_directory,
     prepare_log,
     services,
     settings_of_one_machine,
@@ -125,69 +119,6 @@ def test_two_services_on_one_port_are_refused() -> None:
     settings.auth.port = settings.gateway.port
     with pytest.raises(StartError, match=r"\(auth\.port\)"):
         check_ports(settings)
-
-
-def test_free_ports_are_below_those_of_outgoing_connections() -> None:
-    """An outgoing connection could take a service's port while it restarts."""
-    free = free_ports()
-    ports = [next(free) for _ in range(20)]
-    assert len(set(ports)) == 20
-    assert all(20_000 <= port < 32_768 for port in ports)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", ports[0]))
-
-
-def test_the_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
-    """Other users of the machine could read messages and signing keys."""
-    path = tmp_path / "a" / "data"
-    with lock_directory(path):
-        assert stat.S_IMODE(path.stat().st_mode) == 0o700
-        assert stat.S_IMODE((path / "palaver.lock").stat().st_mode) == 0o600
-
-
-def test_a_directory_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two messengers with one hub each would write into one journal."""
-    monkeypatch.setattr("palaver.standalone.LOCK_SECONDS", 0.0)
-    with (
-        lock_directory(tmp_path),
-        pytest.raises(StartError, match=rf"in use by another `palaver up` \(process {os.getpid()}\)"),
-        lock_directory(tmp_path),
-    ):
-        pass
-    with lock_directory(tmp_path):
-        pass
-
-
-def test_a_lock_is_held_until_the_last_service_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a `kill -9` a new start would meet old services on its ports and databases."""
-    monkeypatch.setattr("palaver.standalone.LOCK_SECONDS", 0.0)
-    with lock_directory(tmp_path) as lock:
-        left = subprocess.Popen(
-            [sys.executable, "-c", "input()"],
-            stdin=subprocess.PIPE,
-            pass_fds=(lock,),
-            stderr=subprocess.DEVNULL,
-        )
-    try:
-        with pytest.raises(StartError), lock_directory(tmp_path):
-            pass
-    finally:
-        left.communicate()
-    with lock_directory(tmp_path):
-        pass
-
-
-@pytest.mark.parametrize("below", ["file", "file/deep"])
-def test_an_unwritable_directory_is_named(tmp_path: Path, below: str) -> None:
-    """Services would die one after the other, each with a traceback."""
-    (tmp_path / "file").touch()
-    with (
-        pytest.raises(StartError, match=r"cannot write to data directory .*file(/deep)?: Not a directory"),
-        lock_directory(tmp_path / below),
-    ):
-        pass
 
 
 def test_an_unwritable_log_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from palaver.auth.migrations import MIGRATIONS
 from palaver.runtime.settings import Settings
 from palaver.runtime.sql.database_file import DatabaseKind
-from palaver.runtime.sql.url import database_file
+from palaver.runtime.sql.url import MysqlAddress, database_at
 
 KIND = DatabaseKind(
     "auth",
@@ -15,6 +15,6 @@ KIND = DatabaseKind(
 )
 
 
-def file_of(settings: Settings) -> Path:
+def location_of(settings: Settings) -> Path | MysqlAddress:
     """Where accounts are. Raises `StartError`."""
-    return database_file(settings.auth.database_url, settings.data_dir / "auth.db", "auth.database_url")
+    return database_at(settings.auth.database_url, settings.data_dir / "auth.db", "auth.database_url")

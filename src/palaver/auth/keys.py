@@ -3,8 +3,8 @@
 Revoked ones do neither.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 from sqlalchemy import Connection, insert, or_, select, update
 
+from palaver.auth.lock_rows import SIGNING_KEYS, lock
 from palaver.auth.schema import signing_keys
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
@@ -29,10 +30,12 @@ MARGIN_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key and when it was retired, in microseconds since the epoch; 0 while it signs."""
+    """A key, its public half as a JWK, and when it was retired, in microseconds since the epoch; 0 while it
+    signs."""
 
     kid: str
     private: Ed25519PrivateKey
+    public: Mapping[str, Any]
     retired_at: int
 
 
@@ -51,7 +54,10 @@ class Keys:
     async def load(self) -> None:
         """Reads the keys now. All else reads them where they are older than `RELOAD_SECONDS`."""
         self._read_at = self._clock()
-        self._keys, self._revoked = await self._database.read(read_keys, now_us() - self._kept_us)
+        known = {key.kid: key for key in self._keys}
+        self._keys, self._revoked = await self._database.read_short(
+            read_keys, now_us() - self._kept_us, known
+        )
 
     async def signing(self) -> SigningKey:
         """The key that signs. Raises `unavailable` where there is none."""
@@ -71,7 +77,7 @@ class Keys:
         """
         await self._reload()
         return {
-            "keys": [jwk_of(key) for key in self._keys],
+            "keys": [key.public for key in self._keys],
             "revoked": self._revoked,
             "access_token_seconds": self._access_token_seconds,
         }
@@ -81,19 +87,25 @@ class Keys:
             await self.load()
 
 
-def jwk_of(key: SigningKey) -> dict[str, Any]:
-    """The public half of a key."""
-    public = OKPAlgorithm.to_jwk(key.private.public_key(), as_dict=True)
-    return {**public, "kid": key.kid, "use": "sig", "alg": ALGORITHM}
+def read_key(kid: str, pem: str) -> SigningKey:
+    """The key of its stored form, as if it signed."""
+    private = private_of_pem(pem)
+    public = OKPAlgorithm.to_jwk(private.public_key(), as_dict=True)
+    return SigningKey(kid, private, {**public, "kid": kid, "use": "sig", "alg": ALGORITHM}, 0)
 
 
-def read_keys(connection: Connection, retired_after: int) -> tuple[list[SigningKey], list[str]]:
-    """The key that signs, those that were retired after a time, newest first; and ids of revoked ones."""
+def read_keys(
+    connection: Connection, retired_after: int, known: Mapping[str, SigningKey]
+) -> tuple[list[SigningKey], list[str]]:
+    """The key that signs, those that were retired after a time, newest first; and ids of revoked ones.
+
+    `known`: keys that need not be made of their stored form again, by id.
+    """
     retired, revoked = signing_keys.c.retired_at, signing_keys.c.revoked_at
     newest_first = (retired.is_not(None), signing_keys.c.created_at.desc())
     alive = select(signing_keys).where(revoked.is_(None), or_(retired.is_(None), retired > retired_after))
     keys = [
-        SigningKey(row.kid, private_of_pem(row.private_pem), row.retired_at or 0)
+        replace(known.get(row.kid) or read_key(row.kid, row.private_pem), retired_at=row.retired_at or 0)
         for row in connection.execute(alive.order_by(*newest_first))
     ]
     gone = select(signing_keys.c.kid).where(revoked.is_not(None)).order_by(revoked.desc())
@@ -101,7 +113,8 @@ def read_keys(connection: Connection, retired_after: int) -> tuple[list[SigningK
 
 
 def ensure_key(connection: Connection, now: int) -> None:
-    """Makes the first key."""
+    """Makes the first key, also where several replicas start at once."""
+    lock(connection, SIGNING_KEYS)
     signs = select(signing_keys.c.kid).where(signing_keys.c.retired_at.is_(None))
     if connection.execute(signs).first() is None:
         rotate(connection, now)
@@ -112,6 +125,7 @@ def rotate(connection: Connection, now: int, revoke: bool = False) -> str:
 
     `revoke`: no earlier key is good any more. All of them lay in the database that a leak comes from.
     """
+    lock(connection, SIGNING_KEYS)
     connection.execute(update(signing_keys).where(signing_keys.c.retired_at.is_(None)).values(retired_at=now))
     if revoke:
         earlier = update(signing_keys).where(signing_keys.c.revoked_at.is_(None))

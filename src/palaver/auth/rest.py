@@ -23,7 +23,7 @@ from palaver.runtime.deployment_secret import DeploymentSecret
 from palaver.runtime.http.disconnects import until_disconnect
 from palaver.runtime.http.errors import render_wire_error
 from palaver.runtime.http.exception_handlers import exception_handlers
-from palaver.runtime.http.health import Check, health_routes
+from palaver.runtime.http.health import NO_CHECKS, Check, health_routes
 from palaver.runtime.http.instrumentation import HEALTH_PATHS
 from palaver.runtime.http.json_bounds import JsonBounds
 from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
@@ -60,11 +60,16 @@ class Services:
     keys: Keys
 
 
-def build_app(services: Services, checks: Mapping[str, Check], secret: DeploymentSecret) -> FastAPI:
+def build_app(
+    services: Services,
+    checks: Mapping[str, Check],
+    secret: DeploymentSecret,
+    dispensable: Mapping[str, Check] = NO_CHECKS,
+) -> FastAPI:
     """The private REST as an ASGI app. Only health and metrics need no secret."""
     app = FastAPI(
         title="Palaver auth",
-        routes=health_routes(checks),
+        routes=health_routes(checks, dispensable),
         middleware=[
             Middleware(SecretRequired, secret=secret),
             Middleware(ErrorBoundary, render=render_wire_error),
@@ -74,6 +79,8 @@ def build_app(services: Services, checks: Mapping[str, Check], secret: Deploymen
         exception_handlers=exception_handlers(render_wire_error),
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own records of validation errors hold the input: passwords
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
     for router in (users, sessions, system):
@@ -81,9 +88,8 @@ def build_app(services: Services, checks: Mapping[str, Check], secret: Deploymen
     return app
 
 
-def health_checks(database: Database, keys: Keys, has_space: Check) -> dict[str, Check]:
-    """What auth needs: a database that can be read and written, a disk that is not full, and a key to sign
-    with."""
+def health_checks(database: Database, keys: Keys) -> dict[str, Check]:
+    """What auth needs: a database that can be read and written, and a key to sign with."""
 
     async def can_read_keys() -> bool:
         try:
@@ -100,7 +106,7 @@ def health_checks(database: Database, keys: Keys, has_space: Check) -> dict[str,
         # Keys that cannot be read are the database's failure
         return not await can_read_keys() or keys.is_signing()
 
-    return {"database": has_database, "disk": has_space, "signing key": has_signing_key}
+    return {"database": has_database, "signing key": has_signing_key}
 
 
 # All of these are coroutines: FastAPI runs other functions in a thread, and back, for each request

@@ -7,40 +7,42 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
 )
 
+from palaver.runtime.sql.columns import INNODB, StringKey, binary, string
+
 metadata = MetaData()
 
-Id = LargeBinary(16)
+Id = binary(16)
 
 users = Table(
     "users",
     metadata,
     Column("id", Id, primary_key=True),
     # Normalised: the one place that makes an email unique
-    Column("email", String(320), nullable=False),
+    Column("email", StringKey(320, 1024), nullable=False),
     Column("password_hash", String(255), nullable=False),
-    Column("name", String(100), nullable=False),
-    Column("surname", String(100), nullable=False),
+    Column("name", string(100, 512), nullable=False),
+    Column("surname", string(100, 512), nullable=False),
     Column("birthday", Date, nullable=False),
     Column("sex", String(6), nullable=False),
-    Column("city", String(1000), nullable=False),
-    Column("interests", String(1000), nullable=False),
+    Column("city", string(1000, 4096), nullable=False),
+    Column("interests", string(1000, 4096), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     # Case-folded, in UTF-8. Bytes compare alike in every engine, whatever its collations, so that a prefix is
     # one range of an index
-    Column("name_folded", LargeBinary(1200), nullable=False),
-    Column("surname_folded", LargeBinary(1200), nullable=False),
+    Column("name_folded", binary(1200), nullable=False),
+    Column("surname_folded", binary(1200), nullable=False),
     # The rest of a row is kept out of these: each search reads an index alone until it knows its page
     Index("users_by_email", "email", unique=True),
     Index("users_by_surname", "surname_folded", "name_folded", "id"),
     Index("users_by_name", "name_folded", "surname_folded", "id"),
     sqlite_with_rowid=False,
+    **INNODB,
 )
 
 sessions = Table(
@@ -57,13 +59,14 @@ sessions = Table(
     Column("ended_at", BigInteger),
     # With it the refresh token that was used last gives the one that the session's holder has: a repeat gets
     # the same answer, and no token is stored. Null before the first refresh
-    Column("successor_salt", LargeBinary(32)),
+    Column("successor_salt", binary(32)),
     Index("sessions_by_user", "user_id", "created_at"),
     Index("sessions_by_expiry", "expires_at"),
     Index("sessions_by_end", "ended_at"),
     # Those that live, by when they end by themselves
     Index("sessions_by_end_and_expiry", "ended_at", "expires_at"),
     sqlite_with_rowid=False,
+    **INNODB,
 )
 
 # Where an account was signed in from before: strangers' wrong passwords do not touch these
@@ -72,16 +75,17 @@ known_devices = Table(
     metadata,
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
     # SHA-256 of what it shows of itself
-    Column("device", LargeBinary(32), primary_key=True),
+    Column("device", binary(32), primary_key=True),
     Column("seen_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+    **INNODB,
 )
 
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
     # SHA-256: the token has 256 bits of its own, so that nobody can guess it from a leaked hash
-    Column("hash", LargeBinary(32), primary_key=True),
+    Column("hash", binary(32), primary_key=True),
     Column("session_id", Id, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     # Null for the one that the session's holder has
@@ -89,6 +93,7 @@ refresh_tokens = Table(
     Index("refresh_tokens_by_session", "session_id"),
     Index("refresh_tokens_by_use", "used_at"),
     sqlite_with_rowid=False,
+    **INNODB,
 )
 
 revocations = Table(
@@ -100,6 +105,7 @@ revocations = Table(
     Column("ended_at", BigInteger, nullable=False),
     Index("revocations_by_end", "ended_at"),
     sqlite_autoincrement=True,
+    **INNODB,
 )
 
 signing_keys = Table(
@@ -113,4 +119,8 @@ signing_keys = Table(
     Column("retired_at", BigInteger),
     # Null unless it may have leaked
     Column("revoked_at", BigInteger),
+    **INNODB,
 )
+
+# One row for each order that all writers keep (see `lock_rows.py`)
+locks = Table("locks", metadata, Column("name", String(32), primary_key=True), **INNODB)

@@ -1,13 +1,16 @@
 """Statements about sessions: plain functions that run in a transaction of `runtime.sql`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from palaver.auth.device_rows import remember_device
 from palaver.auth.domain import Client, Session
+from palaver.auth.lock_rows import REVOCATIONS, lock, lock_user
 from palaver.auth.refresh_tokens import hash_of, successor_of
 from palaver.auth.schema import refresh_tokens, revocations, sessions
 from palaver.auth.user_rows import replace_password_hash
@@ -58,8 +61,10 @@ def add_session(
 
     The device is known from then on. `rehashed`: the old and the new hash of the password.
     """
-    row = {column.name: getattr(session, column.name) for column in _COLUMNS}
-    connection.execute(insert(sessions), row)
+    # Two sign-ins at once would each leave the other's session beyond the most, or store one device twice
+    lock_user(connection, session.user_id)
+    if not insert_session(connection, session):
+        return
     add_refresh_token(connection, session.id, token_hash, session.created_at)
     remember_device(connection, session.user_id, client, session.created_at)
     if rehashed is not None:
@@ -69,8 +74,19 @@ def add_session(
     # The new one itself stays, also where a clock was set back
     others = select(sessions.c.id).where(*lives, sessions.c.id != session.id).order_by(*newest_first)
     surplus = others.limit(ENDED_AT_ONCE).offset(most - 1)
-    for oldest in connection.execute(surplus).scalars().all():
-        end_session(connection, session.user_id, oldest, session.created_at)
+    end_sessions(connection, connection.execute(surplus).scalars().all(), session.created_at)
+
+
+def insert_session(connection: Connection, session: Session) -> bool:
+    """False: it is there, because the answer to its commit was lost, and the transaction is repeated."""
+    row = {column.name: getattr(session, column.name) for column in _COLUMNS}
+    try:
+        connection.execute(insert(sessions), row)
+    except IntegrityError:
+        if connection.execute(select(sessions.c.id).where(sessions.c.id == session.id)).first() is None:
+            raise
+        return False
+    return True
 
 
 def add_refresh_token(connection: Connection, session_id: bytes, token_hash: bytes, now: int) -> None:
@@ -128,11 +144,10 @@ def repeated_successor(
     return Successor(Session(*used[: len(_COLUMNS)]), successor, issued_at)
 
 
-def require_session(connection: Connection, session_id: bytes, now: int) -> None:
-    """Raises `session_revoked` unless the session lives."""
-    found = connection.execute(
-        select(sessions.c.ended_at, sessions.c.expires_at).where(sessions.c.id == session_id)
-    ).first()
+def require_session(connection: Connection, session_id: bytes, now: int, *, kept: bool = False) -> None:
+    """Raises `session_revoked` unless the session lives. `kept`: it lives until the transaction's end."""
+    wanted = select(sessions.c.ended_at, sessions.c.expires_at).where(sessions.c.id == session_id)
+    found = connection.execute(wanted.with_for_update() if kept else wanted).first()
     if found is None or found.ended_at is not None or found.expires_at <= now:
         raise PalaverError(SESSION_REVOKED, "the session has ended: sign in again")
 
@@ -150,12 +165,32 @@ def list_sessions(connection: Connection, user_id: bytes, now: int) -> list[Sess
 
 def end_session(connection: Connection, user_id: bytes, session_id: bytes, now: int) -> bool:
     """Ends a live session of the user, and lists it as a revocation. False: there is no such session."""
-    mine = (sessions.c.id == session_id, sessions.c.user_id == user_id, sessions.c.ended_at.is_(None))
-    ended = connection.execute(update(sessions).where(*mine).values(ended_at=now))
-    if ended.rowcount == 0:
-        return False
-    connection.execute(insert(revocations), {"session_id": session_id, "ended_at": now})
-    return True
+    if end_sessions(connection, [session_id], now, sessions.c.user_id == user_id):
+        return True
+    # The answer to its commit was lost, and the transaction is repeated
+    mine = (sessions.c.id == session_id, sessions.c.user_id == user_id, sessions.c.ended_at == now)
+    return connection.execute(select(sessions.c.id).where(*mine)).first() is not None
+
+
+def end_sessions(
+    connection: Connection, ids: Sequence[bytes], now: int, *conditions: ColumnElement[bool]
+) -> list[bytes]:
+    """Ends those sessions that live and meet the conditions, and lists them as revocations. Returns them."""
+    ended = [
+        session_id
+        for session_id in ids
+        if connection.execute(
+            update(sessions)
+            .where(sessions.c.id == session_id, sessions.c.ended_at.is_(None), *conditions)
+            .values(ended_at=now)
+        ).rowcount
+    ]
+    if ended:
+        # A reader who has a position has all before it: none may become visible behind a later one
+        lock(connection, REVOCATIONS)
+        rows = [{"session_id": session_id, "ended_at": now} for session_id in ended]
+        connection.execute(insert(revocations), rows)
+    return ended
 
 
 def has_expired(connection: Connection, now: int) -> bool:
@@ -165,14 +200,14 @@ def has_expired(connection: Connection, now: int) -> bool:
 
 def end_expired(connection: Connection, now: int) -> None:
     """Ends sessions that were not refreshed in time, `ENDED_AT_ONCE` of them: their sockets end too."""
-    for session_id, user_id in connection.execute(expired_sessions(now).limit(ENDED_AT_ONCE)).all():
-        end_session(connection, user_id, session_id, now)
+    ids = connection.execute(expired_sessions(now).limit(ENDED_AT_ONCE)).scalars().all()
+    # Another replica may have refreshed one meanwhile
+    end_sessions(connection, ids, now, sessions.c.expires_at <= now)
 
 
-def expired_sessions(now: int) -> Select[bytes, bytes]:
-    """Id and user of the sessions that time alone has ended."""
-    over = (sessions.c.ended_at.is_(None), sessions.c.expires_at <= now)
-    return select(sessions.c.id, sessions.c.user_id).where(*over)
+def expired_sessions(now: int) -> Select[bytes]:
+    """The ids of sessions that time alone has ended."""
+    return select(sessions.c.id).where(sessions.c.ended_at.is_(None), sessions.c.expires_at <= now)
 
 
 def read_revocations(connection: Connection, after: int) -> tuple[list[bytes], int]:
@@ -207,6 +242,6 @@ def prune(connection: Connection, used_before: int, ended_before: int, expired_b
         # Selected first: not every engine deletes with a limit
         keys = connection.execute(select(key).where(old).limit(PRUNED_AT_ONCE)).scalars().all()
         if keys:
-            connection.execute(delete(key.table).where(key.in_(keys)))
+            connection.execute(delete(key.table).where(key.in_(keys), old))
         more = more or len(keys) == PRUNED_AT_ONCE
     return more

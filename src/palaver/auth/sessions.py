@@ -149,7 +149,7 @@ class Sessions:
         """`Database.write` for a caller whose session lives. Raises `session_revoked`."""
 
         def write_in_session(connection: Connection) -> T:
-            session_rows.require_session(connection, claims.session_id, now_us())
+            session_rows.require_session(connection, claims.session_id, now_us(), kept=True)
             return work(connection, *args, **kwargs)
 
         write_in_session.__name__ = work.__name__
@@ -166,11 +166,11 @@ class Sessions:
 
     async def revocations(self, after: int) -> tuple[list[bytes], int]:
         """The sessions that ended after a position, and the position to go on from."""
-        return await self._database.read(session_rows.read_revocations, after)
+        return await self._database.read_short(session_rows.read_revocations, after)
 
     async def end_expired(self) -> None:
         """Ends the sessions that were not refreshed in time."""
-        while await self._database.read(session_rows.has_expired, now_us()):
+        while await self._database.read_short(session_rows.has_expired, now_us()):
             await self._database.write(session_rows.end_expired, now_us())
 
     async def prune(self) -> None:

@@ -10,6 +10,7 @@ from palaver.auth.domain import User
 from palaver.auth.names import Place, fold, range_of_prefix
 from palaver.auth.schema import users
 from palaver.contracts.errors import CONFLICT, NOT_FOUND, PalaverError
+from palaver.runtime.sql.columns import MYSQL
 from palaver.runtime.texts import bytes_of
 
 # A page of users ends early at so many bytes: others decide how long their profiles are
@@ -48,7 +49,10 @@ def add_user(connection: Connection, user: User, password_hash: str) -> None:
     try:
         connection.execute(insert(users), row)
     except IntegrityError:
-        # The id is new: only the email can be there
+        # Only the email can be there; or the answer to a commit was lost, and the transaction is repeated
+        mine = select(users.c.id).where(users.c.id == user.id)
+        if connection.execute(mine).first() is not None:
+            return
         raise PalaverError(CONFLICT, "there is an account with this email", field="email") from None
 
 
@@ -117,7 +121,8 @@ def find_users(
     """
     places: set[Place] = set()
     for surname, name in ways_to_match(words):
-        found = select(*_PLACE).where(*conditions(surname, name, after), users.c.id != caller)
+        matching = conditions(surname, name, after, connection.dialect.name)
+        found = select(*_PLACE).where(*matching, users.c.id != caller)
         found = found.order_by(*_PLACE).limit(offset + limit + 1)
         places.update(map(place_of_row, connection.execute(found)))
     page = sorted(places)[offset : offset + limit + 1]
@@ -128,7 +133,9 @@ def find_users(
 def count_found(connection: Connection, words: Sequence[bytes], caller: bytes) -> int:
     """How many users all pages of a search have."""
     ids = [
-        select(users.c.id).where(*conditions(surname, name, None), users.c.id != caller)
+        select(users.c.id).where(
+            *conditions(surname, name, None, connection.dialect.name), users.c.id != caller
+        )
         for surname, name in ways_to_match(words)
     ]
     # UNION: who matches both ways counts once
@@ -155,7 +162,9 @@ def ways_to_match(words: Sequence[bytes]) -> list[tuple[bytes | None, bytes | No
     return [(second, first), (first, second)]
 
 
-def conditions(surname: bytes | None, name: bytes | None, after: Place | None) -> list[ColumnElement[bool]]:
+def conditions(
+    surname: bytes | None, name: bytes | None, after: Place | None, dialect: str
+) -> list[ColumnElement[bool]]:
     """What is true of the users who match in one way and come after a place."""
     if surname is None:
         assert name is not None
@@ -164,13 +173,15 @@ def conditions(surname: bytes | None, name: bytes | None, after: Place | None) -
     least, above = range_of_prefix(surname)
     first = (least, b"", b"")
     start = first if after is None else max(after, first)
-    found = [tuple_(*_PLACE) > tuple_(*start), users.c.surname_folded < above]
+    # Each engine reads one range of the index for its own spelling, and all of the index for the other
+    begins = comes_after(start) if dialect == MYSQL else tuple_(*_PLACE) > tuple_(*start)
+    found = [begins, users.c.surname_folded < above]
     return found if name is None else [*found, starts_with(users.c.name_folded, name)]
 
 
 def comes_after(place: Place) -> ColumnElement[bool]:
-    """`(surname, name, id) > place`, spelt out: written so, SQLite would walk the surnames for it, and not
-    the range of names that is to be filtered."""
+    """`(surname, name, id) > place`, spelt out: as a row, SQLite would walk the surnames for it where the
+    range of names is to be filtered."""
     surname, name, id_ = place
     columns = users.c
     return or_(

@@ -7,7 +7,9 @@ import typer
 import palaver
 from palaver.cli.chat import chat
 from palaver.cli.databases import keys, migrate
+from palaver.cli.infra import infra
 from palaver.cli.options import fail
+from palaver.cli.service import service
 from palaver.cli.services import archiver, auth, gateway, messenger
 from palaver.cli.up import up
 from palaver.cli.watch import logs, trace
@@ -68,6 +70,7 @@ app.command()(gateway)
 app.command()(auth)
 app.command()(messenger)
 app.command()(archiver)
+app.command()(service)
 app.command()(migrate)
 app.command("settings")(show_settings)
 app.command()(chat)
@@ -75,6 +78,7 @@ app.command()(version)
 app.command()(trace)
 app.command()(logs)
 app.add_typer(keys, name="keys")
+app.add_typer(infra, name="infra")
 
 
 def main() -> None:

@@ -1,12 +1,16 @@
 """`palaver migrate` and `palaver keys`: work on the databases beside or before the services."""
 
-from pathlib import Path
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
 from palaver.cli.options import Config, DataDir, settings_of
+from palaver.runtime.settings import Settings
 from palaver.runtime.startup import StartError, make_data_directory
+
+if TYPE_CHECKING:
+    from palaver.runtime.sql.locations import Location
 
 keys = typer.Typer(
     no_args_is_help=True,
@@ -14,41 +18,65 @@ keys = typer.Typer(
 )
 
 
+class Service(Protocol):
+    """What `bootstrap` of a service does to its database."""
+
+    def migrate_database(self, settings: Settings) -> bool:
+        """See `auth.bootstrap.migrate_database`."""
+        ...
+
+
 def migrate(
     data_dir: DataDir = None,
     create: Annotated[
-        bool, typer.Option("--create", help="Make the directory and the databases that are missing.")
+        bool, typer.Option("--create", help="Make the directory and the database files that are missing.")
     ] = False,
     config: Config = None,
 ) -> None:
     """Bring the databases of auth and messenger to the newest schema.
 
-    Services do so by themselves when they start; do it before where that takes long. A database that is
-    missing is named, and made with --create alone.
+    Services do so by themselves when they start; do it before where that takes long. Exits with 1 where one
+    of the two is missing, cannot be reached or cannot be migrated, after the other was. A file that is
+    missing is made with --create alone. A schema of a MySQL server is made by its operator.
 
-    Example:
+    Examples:
 
         palaver migrate --data-dir /var/lib/palaver
+
+        palaver migrate --config /etc/palaver.toml
     """
     settings = settings_of(config, data_dir, exists=False)
     from palaver.auth import bootstrap as auth
-    from palaver.auth.database import file_of as auth_file
+    from palaver.auth.database import location_of as location_of_auth
     from palaver.messenger import bootstrap as messenger
-    from palaver.messenger.database import file_of as messenger_file
+    from palaver.messenger.database import location_of as location_of_messenger
+    from palaver.runtime.sql.locations import exists
 
-    services = {"auth": auth, "messenger": messenger}
-    files = {"auth": auth_file(settings), "messenger": messenger_file(settings)}
-    if not create and not any(map(is_database, files.values())):
-        missing = " and no ".join(str(file) for file in files.values())
+    databases = {"auth": location_of_auth(settings), "messenger": location_of_messenger(settings)}
+    if not create and not any(map(exists, databases.values())):
+        missing = " and no ".join(str(location) for location in databases.values())
         raise StartError(f"there is no database {missing} (--data-dir, or --create to make them)")
     if create:
         make_data_directory(settings.data_dir)
-    for name, service in services.items():
-        if not create and not is_database(files[name]):
-            print(f"{name}: there is no database {files[name]}")
-            continue
+    services: dict[str, Service] = {"auth": auth, "messenger": messenger}
+    done = [migrate_one(name, services[name], databases[name], settings, create) for name in services]
+    if not all(done):
+        raise SystemExit(1)
+
+
+def migrate_one(name: str, service: Service, location: "Location", settings: Settings, create: bool) -> bool:
+    """Migrates the database of one service, and prints what came of it. False: it could not be migrated."""
+    from palaver.runtime.sql.locations import exists
+
+    try:
+        if not create and not exists(location):
+            raise StartError(f"there is no database {location} (--data-dir, or --create to make it)")
         changed = service.migrate_database(settings)
-        print(f"{name}: {'migrated to the newest schema' if changed else 'has the newest schema'}")
+    except StartError as error:
+        print(f"palaver: {name}: {error}", file=sys.stderr)
+        return False
+    print(f"{name}: {'migrated to the newest schema' if changed else 'has the newest schema'}")
+    return True
 
 
 @keys.command("rotate")
@@ -70,17 +98,13 @@ def rotate(
     """
     settings = settings_of(config, data_dir, exists=False)
     from palaver.auth.bootstrap import rotate_keys
-    from palaver.auth.database import file_of
+    from palaver.auth.database import location_of
+    from palaver.runtime.sql.locations import exists
 
-    file = file_of(settings)
-    if not is_database(file):
-        raise StartError(f"there is no database {file} (--data-dir)")
+    location = location_of(settings)
+    if not exists(location):
+        raise StartError(f"there is no database {location} (--data-dir)")
     key_id = rotate_keys(settings, revoke)
     if revoke:
         print("All earlier keys are revoked: their tokens are refused within seconds.")
     print(f"New access tokens are signed with key {key_id}.")
-
-
-def is_database(file: Path) -> bool:
-    """Whether there is a database to work on: opening another file would make one of it."""
-    return file.is_file() and file.stat().st_size > 0

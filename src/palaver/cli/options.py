@@ -16,9 +16,6 @@ DataDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where databases, logs and traces are; by default as set.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-WithParent = Annotated[
-    int | None, typer.Option("--with-parent", hidden=True, help="End when this process, our parent, ends.")
-]
 
 
 def settings_of(config: Path | None, data_dir: Path | None, *, exists: bool = True) -> Settings:

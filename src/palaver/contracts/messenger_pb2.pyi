@@ -35,12 +35,14 @@ class GatewayBatch(_message.Message):
     def __init__(self, hello: _Optional[_Union[AttachHello, _Mapping]] = ..., opens: _Optional[_Iterable[_Union[SocketOpen, _Mapping]]] = ..., reopened: _Optional[bool] = ..., sends: _Optional[_Iterable[_Union[Send, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[ReceiptUpdate, _Mapping]]] = ..., typings: _Optional[_Iterable[_Union[TypingUpdate, _Mapping]]] = ..., resumes: _Optional[_Iterable[_Union[ResumeRequest, _Mapping]]] = ..., closes: _Optional[_Iterable[int]] = ..., drained: _Optional[_Iterable[int]] = ..., reads: _Optional[_Iterable[_Union[ReadRequest, _Mapping]]] = ...) -> None: ...
 
 class AttachHello(_message.Message):
-    __slots__ = ("gateway_id", "followed")
+    __slots__ = ("gateway_id", "followed", "takes_shared_pages")
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     FOLLOWED_FIELD_NUMBER: _ClassVar[int]
+    TAKES_SHARED_PAGES_FIELD_NUMBER: _ClassVar[int]
     gateway_id: str
     followed: _containers.RepeatedCompositeFieldContainer[Position]
-    def __init__(self, gateway_id: _Optional[str] = ..., followed: _Optional[_Iterable[_Union[Position, _Mapping]]] = ...) -> None: ...
+    takes_shared_pages: bool
+    def __init__(self, gateway_id: _Optional[str] = ..., followed: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., takes_shared_pages: _Optional[bool] = ...) -> None: ...
 
 class Position(_message.Message):
     __slots__ = ("writer", "number")
@@ -187,14 +189,16 @@ class SentReply(_message.Message):
     def __init__(self, request: _Optional[int] = ..., seqs: _Optional[_Iterable[int]] = ..., ids: _Optional[_Iterable[bytes]] = ..., created_at: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class ReadReply(_message.Message):
-    __slots__ = ("number", "page", "error")
+    __slots__ = ("number", "page", "error", "more_numbers")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PAGE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    MORE_NUMBERS_FIELD_NUMBER: _ClassVar[int]
     number: int
     page: MessagePage
     error: Error
-    def __init__(self, number: _Optional[int] = ..., page: _Optional[_Union[MessagePage, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+    more_numbers: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, number: _Optional[int] = ..., page: _Optional[_Union[MessagePage, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., more_numbers: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Delivery(_message.Message):
     __slots__ = ("request", "chat_id", "sender_id", "first_seq", "ids", "client_ids", "texts", "created_at", "sockets", "changed", "edited_at", "deleted_at", "traceparent", "resumed", "commit")

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from palaver import __version__
 from palaver.contracts.errors import MALFORMED, PalaverError
@@ -32,11 +33,22 @@ FEW_FIELDS = 100
 EXPOSED_HEADERS = ("retry-after", "traceresponse", "www-authenticate")
 
 
-def build_app(services: Services, generations: GenerationRegistry) -> FastAPI:
+def build_app(services: Services, generations: GenerationRegistry) -> ASGIApp:
     """The application. It starts and stops nothing: its parts are the bootstrap's."""
     app = bare_app(services.settings, generations)
     app.state.services = services
-    return app
+    public = FastPaths(app, generations, ErrorResponses(generations).respond)
+    if not services.settings.cors_origins:
+        return public
+    # CORS sees refusals too, or browsers would hide them
+    cors = CORSMiddleware(
+        public,
+        allow_origins=services.settings.cors_origins,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["authorization", "idempotency-key", "traceparent"],
+        expose_headers=EXPOSED_HEADERS,
+    )
+    return ResponseHeaders(cors)
 
 
 def bare_app(settings: GatewaySettings, generations: GenerationRegistry) -> FastAPI:
@@ -88,8 +100,10 @@ def most_fields(settings: GatewaySettings) -> int:
 def middleware_of(
     settings: GatewaySettings, generations: GenerationRegistry, errors: ErrorResponses
 ) -> list[Middleware]:
-    """Outermost first: headers are for all; CORS sees refusals too, or browsers would hide them."""
-    middleware = [
+    """Outermost first: headers are for all."""
+    return [
+        Middleware(ResponseHeaders),
+        Middleware(HeadRequests),
         Middleware(ErrorBoundary, render=errors.respond),
         Middleware(FallbackRouting, generations=generations),
         Middleware(
@@ -100,16 +114,5 @@ def middleware_of(
         ),
         Middleware(JsonBodies, generations=generations),
         Middleware(JsonBounds, most_fields=most_fields(settings), most_values=settings.body_values),
-        Middleware(FastPaths, generations=generations),
         Middleware(AddressRates),
     ]
-    if settings.cors_origins:
-        cors = Middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["authorization", "idempotency-key", "traceparent"],
-            expose_headers=EXPOSED_HEADERS,
-        )
-        middleware.insert(0, cors)
-    return [Middleware(ResponseHeaders), Middleware(HeadRequests), *middleware]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 
@@ -18,7 +18,7 @@ from palaver.gateway.sockets.registry import SocketRegistry
 from palaver.gateway.sockets.server import SocketServer
 from palaver.gateway.upstream.auth import AuthClient
 from palaver.gateway.upstream.health import UpstreamHealth
-from palaver.gateway.upstream.messenger import MessengerClient, open_channel
+from palaver.gateway.upstream.messenger import MessengerClient, messenger_channels
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSends
@@ -26,7 +26,7 @@ from palaver.gateway.upstream.revocations import Revocations
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.background import running
 from palaver.runtime.deployment_secret import secret_metadata, secret_of
-from palaver.runtime.grpc.stream_client import StreamClient
+from palaver.runtime.grpc.replica_streams import ReplicaStreams
 from palaver.runtime.http.client_addresses import ClientAddresses, TrustedProxies
 from palaver.runtime.http.health import health_routes
 from palaver.runtime.http.instrumentation import RequestInstrumentation
@@ -34,11 +34,16 @@ from palaver.runtime.http.listener import Bounds
 from palaver.runtime.http.middleware import ResponseHeaders
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import Server, serving_http
-from palaver.runtime.rate_limits import TokenBuckets, Unlimited
+from palaver.runtime.rate_limits import RateLimiter, Unlimited
+from palaver.runtime.redis.opening import open_redis, rate_limiter
+from palaver.runtime.replicas.replicas import Replicas
 from palaver.runtime.settings import Settings
 from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import LEEWAY_SECONDS, TokenVerifier
+
+if TYPE_CHECKING:
+    from palaver.runtime.redis.client import RedisClient
 
 HEALTH_SECONDS = 2.0
 # Anybody may ask for readiness: what asks the services for it must not use up the files of the inside
@@ -64,12 +69,16 @@ async def serve(
     secret = secret_of(settings)
     generations = served_generations(own)
     async with contextlib.AsyncExitStack() as stack:
-        auth = await stack.enter_async_context(rest_client(RestClient(own.auth_url, secret=secret.sent)))
+        auth = await stack.enter_async_context(
+            rest_client(RestClient(own.auth_url, secret=secret.sent, name="auth"))
+        )
         health = [
             UpstreamHealth("auth", await stack.enter_async_context(health_client(own.auth_url))),
             UpstreamHealth("messenger", await stack.enter_async_context(health_client(own.messenger_url))),
         ]
-        channel = await stack.enter_async_context(open_channel(own.messenger_target))
+        channels = await stack.enter_async_context(
+            messenger_channels(Replicas(own.messenger_target, "messenger"))
+        )
         accounts = AuthClient(auth)
         registry = SocketRegistry(own)
         token_seconds = settings.auth.access_token_seconds
@@ -81,7 +90,8 @@ async def serve(
         stream = MessengerStream(stream_client(own, secret.sent), outbox, sends, reads, fan_out)
         # Behind the HTTP server, whose last requests read from it
         stack.push_async_callback(stream.stop)
-        rates = gateway_rates(own)
+        redis = await open_redis(own.redis_url, "gateway.redis_url", stack)
+        rates = gateway_rates(own, redis)
         await rates.start()
         stack.push_async_callback(rates.stop)
         sockets = SocketServer(
@@ -99,7 +109,7 @@ async def serve(
         services = Services(
             own,
             accounts,
-            MessengerClient(channel, reads, secret.sent),
+            MessengerClient(channels, reads, secret.sent),
             verifier,
             revocations,
             tuple(health),
@@ -124,7 +134,7 @@ async def serve(
             access_log=settings.telemetry.access_log,
             generation_of=generations.name_of,
         )
-        metrics = await stack.enter_async_context(serving_metrics(settings))
+        metrics = await stack.enter_async_context(serving_metrics(settings, redis))
         proxies = TrustedProxies(own.trusted_proxies)
         bounds = Bounds(own.connections, own.connections_per_address, proxies.trusts)
         public = ClientAddresses(app, proxies)
@@ -140,10 +150,10 @@ async def serve(
         log.info("stopped")
 
 
-def stream_client(settings: GatewaySettings, secret: str) -> StreamClient:
-    """What opens the one stream to the messenger."""
-    return StreamClient(
-        settings.messenger_stream or settings.messenger_target,
+def stream_client(settings: GatewaySettings, secret: str) -> ReplicaStreams:
+    """What opens the one stream to a messenger."""
+    return ReplicaStreams(
+        Replicas(settings.messenger_stream or settings.messenger_target, "messenger-stream"),
         ATTACH,
         MessengerBatch.FromString,
         BATCH_BYTES,
@@ -151,23 +161,31 @@ def stream_client(settings: GatewaySettings, secret: str) -> StreamClient:
     )
 
 
-def serving_metrics(settings: Settings) -> contextlib.AbstractAsyncContextManager[Server]:
+def serving_metrics(
+    settings: Settings, redis: "RedisClient | None"
+) -> contextlib.AbstractAsyncContextManager[Server]:
     """Serves metrics and liveness on the private port. Raises `OSError` where it is taken."""
+    routes = health_routes({}, {"redis": redis.is_usable} if redis is not None else {})
     app = RequestInstrumentation(
-        ResponseHeaders(Starlette(routes=health_routes({}))),
+        ResponseHeaders(Starlette(routes=routes)),
         is_edge=False,
         access_log=settings.telemetry.access_log,
     )
     return serving_http(app, settings.gateway.private_host, settings.gateway.private_port)
 
 
-def gateway_rates(settings: GatewaySettings) -> GatewayRates:
-    """What an address and a user may do at the door, as the settings want it."""
+def gateway_rates(settings: GatewaySettings, redis: "RedisClient | None" = None) -> GatewayRates:
+    """What an address and a user may do at the door, as the settings want it; at all gateways together where
+    they share a Redis."""
     if not settings.rates:
         return GatewayRates(Unlimited(), Unlimited())
+
+    def limiter(name: str, per_second: float, burst: float) -> RateLimiter:
+        return rate_limiter(redis, name, per_second, burst, lambda: asyncio.get_running_loop().time())
+
     return GatewayRates(
-        requests=TokenBuckets(settings.requests_per_second, settings.requests_burst),
-        sockets=TokenBuckets(settings.sockets_per_minute / 60, settings.sockets_burst),
+        requests=limiter("requests", settings.requests_per_second, settings.requests_burst),
+        sockets=limiter("sockets", settings.sockets_per_minute / 60, settings.sockets_burst),
     )
 
 

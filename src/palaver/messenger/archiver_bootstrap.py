@@ -9,14 +9,14 @@ from palaver.messenger.archive.archiver import Archiver
 from palaver.messenger.archive.lease_holder import hold_lease
 from palaver.messenger.archive.opening import WRITE_SECONDS, archive_address, open_nodes
 from palaver.messenger.archive.trimming import Margin
-from palaver.messenger.bootstrap import migrate_database
-from palaver.messenger.database import file_of
+from palaver.messenger.database import KIND, location_of
 from palaver.messenger.store.leases import Lease
 from palaver.messenger.store.opening import open_store
 from palaver.runtime.http.health import Check, health_app
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.settings import Settings
+from palaver.runtime.sql import locations
 from palaver.runtime.sql.health import is_usable
 from palaver.runtime.startup import StartError
 from palaver.runtime.telemetry.configuration import log
@@ -34,9 +34,10 @@ async def serve(
     own = settings.archive
     if not own.url:
         raise StartError("setting archive.url: is empty, and there is nowhere to move messages to")
-    await asyncio.to_thread(migrate_database, settings)
+    location = location_of(settings)
+    await locations.migrate_database(location, KIND)
     async with contextlib.AsyncExitStack() as stack:
-        store = open_store(file_of(settings))
+        store = open_store(location, settings.messenger)
         stack.push_async_callback(store.close)
         nodes = open_nodes(own, WRITE_SECONDS)
         stack.push_async_callback(nodes.close)

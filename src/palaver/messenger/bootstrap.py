@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import msgspec
@@ -14,11 +16,10 @@ from palaver.contracts.errors import PalaverError
 from palaver.contracts.messenger_methods import ATTACH
 from palaver.contracts.messenger_pb2 import GatewayBatch
 from palaver.messenger.authentication import SERVICE
-from palaver.messenger.database import KIND, file_of
-from palaver.messenger.migrations import MIGRATIONS
-from palaver.messenger.realtime.bus import LocalBus
+from palaver.messenger.database import KIND, location_of
+from palaver.messenger.realtime.bus import Bus, LocalBus, LogOnlyBus
 from palaver.messenger.realtime.engine import Engine
-from palaver.messenger.realtime.presence import InProcessPresence
+from palaver.messenger.realtime.presence import InProcessPresence, Presence
 from palaver.messenger.rpc import Rpc, add_messenger
 from palaver.messenger.store.opening import open_store
 from palaver.messenger.stream.reads import Reads
@@ -34,22 +35,26 @@ from palaver.runtime.grpc.server import serving_grpc
 from palaver.runtime.grpc.stream_server import Methods, StreamMethod, requiring, serving_streams
 from palaver.runtime.http.health import health_app
 from palaver.runtime.http.instrumentation import RequestInstrumentation
+from palaver.runtime.http.repeated_calls import repeated_call
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.http.server import serving_http
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
+from palaver.runtime.redis.opening import open_redis, rate_limiter
 from palaver.runtime.settings import Settings
 from palaver.runtime.settings.messenger import MessengerSettings
-from palaver.runtime.sql.database_file import opening, prepare_file
-from palaver.runtime.sql.health import has_free_space, is_usable
-from palaver.runtime.sql.log_file import keep_log_small
-from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.sql.sqlite import sqlite_engine
+from palaver.runtime.sql import locations
+from palaver.runtime.sql.health import is_usable
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.tokens import TokenVerifier
+
+if TYPE_CHECKING:
+    from palaver.runtime.redis.client import RedisClient
 
 # How long a stopping messenger waits for unary calls
 GRACE_SECONDS = 5.0
 AUTH_SECONDS = 2.0
+# The same where another auth may be quicker
+FIRST_AUTH_SECONDS = 0.7
 # Of a user, on all sockets: each is shown for a second
 TYPINGS_PER_SECOND, TYPINGS_BURST = 10, 50
 
@@ -64,10 +69,10 @@ async def serve(
     """
     own = settings.messenger
     secret = secret_of(settings)
-    await asyncio.to_thread(migrate_database, settings)
+    location = location_of(settings)
+    await locations.migrate_database(location, KIND)
     async with contextlib.AsyncExitStack() as stack:
-        file = file_of(settings)
-        store = open_store(file)
+        store = open_store(location, own)
         stack.push_async_callback(store.close)
         if settings.archive.url:
             # Imported late: ClickHouse's driver takes a fifth of a second, which most starts need not pay
@@ -76,14 +81,18 @@ async def serve(
             nodes = open_nodes(settings.archive, READ_SECONDS)
             stack.push_async_callback(nodes.close)
             store = with_archive(store, nodes, settings.archive)
-        await stack.enter_async_context(running(keep_log_small(file)))
-        auth = RestClient(own.auth_url, AUTH_SECONDS, secret.sent)
+        await stack.enter_async_context(locations.upkeep(location))
+        auth = RestClient(
+            own.auth_url, AUTH_SECONDS, secret.sent, name="auth", first_timeout=FIRST_AUTH_SECONDS
+        )
         stack.push_async_callback(auth.close)
         keys = SigningKeys(auth)
         verifier = TokenVerifier(keys.fetch, settings.auth.access_token_seconds)
         await stack.enter_async_context(running(verifier.follow_keys()))
-        rates = user_rates(own)
-        engine = Engine(store, LocalBus(), InProcessPresence(time.monotonic), rates, own)
+        redis = await open_redis(own.redis_url, "messenger.redis_url", stack)
+        bus, presence = await shared_adapters(location, redis, stack)
+        rates = user_rates(own, redis)
+        engine = Engine(store, bus, presence, rates, own)
         use_cases = UseCases(store, UserDirectory(auth), engine, rates, own)
         streams = StreamServer(
             engine, store, verifier, Reads(use_cases, verifier), own, settings.auth.refresh_token_seconds
@@ -91,7 +100,7 @@ async def serve(
         health = aio.HealthServicer()
         checks = {
             "journal": lambda: is_usable(store.database),
-            "disk": lambda: has_free_space(file),
+            **locations.disk_checks(location),
             "auth": keys.were_heard,
         }
 
@@ -104,7 +113,9 @@ async def serve(
         stack.push_async_callback(engine.stop)
         await engine.start()
         app = RequestInstrumentation(
-            health_app(checks), is_edge=False, access_log=settings.telemetry.access_log
+            health_app(checks, {"redis": redis.is_usable} if redis is not None else {}),
+            is_edge=False,
+            access_log=settings.telemetry.access_log,
         )
         http = await stack.enter_async_context(serving_http(app, own.host, own.http_port))
         _, grpc_port = await stack.enter_async_context(
@@ -145,37 +156,49 @@ async def serve(
     log.info("stopped")
 
 
-def user_rates(settings: MessengerSettings) -> UserRates:
-    """What a user may do, as the settings want it."""
+async def shared_adapters(
+    location: locations.Location, redis: "RedisClient | None", stack: contextlib.AsyncExitStack
+) -> tuple[Bus, Presence]:
+    """The bus and the presence of replicas that share a Redis, or of one that has none: a file is one
+    messenger's, a schema may be several's."""
+    if redis is None:
+        bus = LocalBus() if isinstance(location, Path) else LogOnlyBus()
+        return bus, InProcessPresence(time.monotonic)
+    from palaver.messenger.realtime.redis.bus import RedisBus
+    from palaver.messenger.realtime.redis.presence import RedisPresence
 
-    def limiter(per_second: float, burst: float) -> RateLimiter:
-        return TokenBuckets(per_second, burst) if settings.rates else Unlimited()
+    presence = RedisPresence(redis)
+    await stack.enter_async_context(running(presence.run()))
+    return RedisBus(redis), presence
+
+
+def user_rates(settings: MessengerSettings, redis: "RedisClient | None" = None) -> UserRates:
+    """What a user may do, as the settings want it; on all replicas together where they share a Redis.
+
+    Receipts and typings are not worth sharing: too many of them are merged or passed over, and not refused.
+    """
+    if not settings.rates:
+        return UserRates(*[Unlimited() for _ in fields(UserRates)])
+
+    def shared(name: str, per_second: float, burst: float) -> RateLimiter:
+        return rate_limiter(redis, name, per_second, burst, lambda: asyncio.get_running_loop().time())
 
     return UserRates(
-        messages=limiter(settings.messages_per_second, settings.messages_burst),
-        changes=limiter(settings.changes_per_second, settings.changes_burst),
-        chats=limiter(settings.chats_per_second, settings.chats_burst),
-        members=limiter(settings.members_per_second, settings.members_burst),
-        receipts=limiter(settings.receipts_per_second, settings.receipts_burst),
-        typings=limiter(TYPINGS_PER_SECOND, TYPINGS_BURST),
+        messages=shared("messages", settings.messages_per_second, settings.messages_burst),
+        changes=shared("changes", settings.changes_per_second, settings.changes_burst),
+        chats=shared("chats", settings.chats_per_second, settings.chats_burst),
+        members=shared("members", settings.members_per_second, settings.members_burst),
+        receipts=TokenBuckets(settings.receipts_per_second, settings.receipts_burst),
+        typings=TokenBuckets(TYPINGS_PER_SECOND, TYPINGS_BURST),
     )
 
 
 def migrate_database(settings: Settings) -> bool:
     """Brings the database to the newest schema, making it where there is none. False: it was there already.
 
-    Raises `SchemaTooNewError`, and `StartError` for a database that is not of this kind.
+    Raises `StartError`. Not from a running event loop.
     """
-    file = file_of(settings)
-    prepare_file(file, KIND)
-    with opening(file):
-        engine = sqlite_engine(file)
-        try:
-            with engine.connect() as connection, connection.begin():
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                return migrate(connection, MIGRATIONS)
-        finally:
-            engine.dispose()
+    return asyncio.run(locations.migrate_database(location_of(settings), KIND))
 
 
 class SigningKeys:
@@ -187,7 +210,7 @@ class SigningKeys:
 
     async def fetch(self) -> dict[str, Any]:
         """Auth's JWKS document (RFC 7517). Raises `unavailable`."""
-        content = await self._auth.call("GET", "/.well-known/jwks.json")
+        content = await repeated_call(self._auth, "GET", "/.well-known/jwks.json")
         document: dict[str, Any] = msgspec.json.decode(content, type=dict)
         self._heard = True
         return document

@@ -5,7 +5,7 @@ from pathlib import Path
 from palaver.messenger.migrations import MIGRATIONS
 from palaver.runtime.settings import Settings
 from palaver.runtime.sql.database_file import DatabaseKind
-from palaver.runtime.sql.url import database_file
+from palaver.runtime.sql.url import MysqlAddress, database_at
 
 KIND = DatabaseKind(
     "messenger",
@@ -15,8 +15,8 @@ KIND = DatabaseKind(
 )
 
 
-def file_of(settings: Settings) -> Path:
+def location_of(settings: Settings) -> Path | MysqlAddress:
     """Where the journal is. Raises `StartError`."""
-    return database_file(
+    return database_at(
         settings.messenger.database_url, settings.data_dir / "messenger.db", "messenger.database_url"
     )

@@ -22,6 +22,7 @@ from palaver.messenger.events import Event, MembersChanged, MessageChanged
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.store import chat_lists, chats, messages
 from palaver.messenger.store.inspection import inspect_message
+from palaver.messenger.store.members import read_standing
 from palaver.messenger.store.messages import PREVIEW_BYTES, PREVIEW_CHARACTERS
 from palaver.messenger.store.opening import Store
 from palaver.messenger.user_directory import UserDirectory
@@ -153,16 +154,22 @@ class UseCases:
         after: int,
         from_start: bool,
         mark_read: bool,
+        known: messages.Page | None = None,
     ) -> messages.Page:
-        """Messages by seq, ascending: behind `after`, or the last ones before `before`, or of all."""
+        """Messages by seq, ascending: behind `after`, or the last ones before `before`, or of all.
+
+        `known`: what another present member got for the same request, since this one came.
+        """
         check_id(chat_id, "chat_id")
         check_limit(limit)
         forwards = from_start or after > 0
         if forwards and before:
             raise PalaverError(INVALID, "give either before_seq or after_seq", field="before_seq")
-        page = await self._messages.page(
-            chat_id, user_id, limit, before=before, after=after if forwards else None
-        )
+        page = await self._known_to(user_id, chat_id, known)
+        if page is None:
+            page = await self._messages.page(
+                chat_id, user_id, limit, before=before, after=after if forwards else None
+            )
         seq = page.rows[-1][messages.SEQ] if page.rows else 0
         if mark_read and not page.left and seq > page.read_seq:
             self._engine.submit_receipt(chat_id, user_id, seq, seq)
@@ -243,6 +250,16 @@ class UseCases:
         if len(others) + 1 > most:
             raise PalaverError(INVALID, f"a group has at most {most:,} members", field="member_ids")
         return others
+
+    async def _known_to(
+        self, user_id: bytes, chat_id: bytes, known: messages.Page | None
+    ) -> messages.Page | None:
+        """A page that another present member got, if this user is one too: all of them see the same. Raises
+        `not_found`."""
+        if known is None:
+            return None
+        standing = await self._database.read_short(read_standing, chat_id, user_id)
+        return known._replace(read_seq=standing.read_seq) if standing.left_seq is None else None
 
     async def _change(
         self,

@@ -6,13 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
-import stamina
 from pydantic import ValidationError
 
 from palaver.contracts.accounts import UserLookup, UserNames
 from palaver.contracts.errors import INVALID, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import text_from_id
 from palaver.messenger.domain import UNKNOWN, Name, Names
+from palaver.runtime.http.repeated_calls import repeated_call
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.telemetry.configuration import log
 
@@ -86,11 +86,7 @@ class UserDirectory:
 
     async def _ask(self, user_ids: Sequence[bytes]) -> Names:
         body = UserLookup(ids=[UUID(bytes=user) for user in user_ids]).model_dump_json().encode()
-        for attempt in stamina.retry_context(
-            on=is_away, attempts=3, timeout=2.0, wait_initial=0.05, wait_max=0.4, wait_jitter=0.05
-        ):
-            with attempt:
-                content = await self._auth.call("POST", "/users/names", body=body)
+        content = await repeated_call(self._auth, "POST", "/users/names", body=body, is_worth_it=is_away)
         return names_from_json(content)
 
 

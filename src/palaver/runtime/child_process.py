@@ -2,8 +2,10 @@
 
 import asyncio
 import ctypes
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +17,7 @@ from palaver.runtime.log_tail import LogTail
 
 READY_SECONDS = 2.0
 READY_PAUSE = 0.02
+PROBE_SECONDS = 0.05
 PR_SET_PDEATHSIG = 1
 
 
@@ -63,7 +66,12 @@ class ChildProcess:
 
     async def wait_ready(self) -> None:
         """Returns when the child's `/readyz` is 200."""
-        while not await is_ready(self._child.host, self._child.port):  # noqa: ASYNC110 - another process sets no Event
+        host, port = self._child.host, self._child.port
+        # Nobody listens while it starts, and a refused connection is the cheapest question: services that
+        # start need the time
+        while not is_listened_on(host, port):  # noqa: ASYNC110 - another process sets no Event
+            await asyncio.sleep(READY_PAUSE)
+        while not await is_ready(host, port):  # noqa: ASYNC110 - as above
             await asyncio.sleep(READY_PAUSE)
 
     async def stop(self, hurry: asyncio.Event) -> bool:
@@ -86,6 +94,18 @@ class ChildProcess:
 def open_log(path: Path) -> BinaryIO:
     """The file, for appending. Raises `OSError`."""
     return path.open("ab")
+
+
+def is_listened_on(host: str, port: int) -> bool:
+    """Whether a port of this machine takes connections. Of another address it is not known: True."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # This machine refuses at once
+        probe.settimeout(PROBE_SECONDS)
+        try:
+            return probe.connect_ex((host, port)) != errno.ECONNREFUSED
+        except OSError:
+            # A name that nobody knows
+            return True
 
 
 async def is_ready(host: str, port: int) -> bool:

@@ -23,6 +23,10 @@ RETRY_SECONDS = 1.0
 MOST_OF_ONE = 100
 MOST_WAITING = 10_000
 
+# Lanes at a database. Turns alternate between what users ask for and what the service does by itself: the
+# journal's batches, in which everybody's messages are, wait for one change at most
+USERS, OWN = "users", "own"
+
 Turn: TypeAlias = "asyncio.Future[None]"
 Waiters: TypeAlias = deque[Turn]
 Lane = OrderedDict[Key, Waiters]
@@ -149,6 +153,11 @@ class FairTurns:
             del self._lanes[lane][key]
         if not self._lanes[lane]:
             del self._lanes[lane]
+
+
+def lane_of_task() -> str:
+    """The lane in which this task waits for its turn."""
+    return OWN if requester() == SERVICE else USERS
 
 
 async def run_in_turn(

@@ -115,6 +115,12 @@ class TokenBuckets:
         if bucket is not None:
             bucket.level = min(self.burst, bucket.level + amount)
 
+    def set_level(self, key: Key, now: float, level: float) -> None:
+        """What all replicas together have left of a key's bucket: less than 0 where they granted too much."""
+        bucket = self._bucket(key, now)
+        bucket.level = min(self.burst, level)
+        bucket.filled_at = max(bucket.filled_at, now)
+
     def _level(self, bucket: _Bucket, now: float) -> float:
         return min(self.burst, bucket.level + max(0.0, now - bucket.filled_at) * self.rate)
 

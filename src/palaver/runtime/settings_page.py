@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from palaver.runtime.settings import Settings, all_settings
 
 INTRODUCTION = """# Settings
@@ -68,6 +70,8 @@ def section_head(section: str) -> list[str]:
 
 def shown_default(value: Any) -> str:
     """A default as it would be typed into a variable."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     if isinstance(value, str | Path):
         return f"`{value}`" if str(value) else "empty"
     return f"`{json.dumps(value)}`"

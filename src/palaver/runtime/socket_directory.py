@@ -1,4 +1,4 @@
-"""The private directory of `palaver up`'s Unix sockets."""
+"""The private directory of a machine's Unix sockets."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from palaver.runtime.unix_sockets import fits, is_served
 
 # In the data directory: the sockets, or, where that path is too long for them, a link to where they are
 NAME = "sockets"
-LONGEST_NAME = "messenger.sock"
+LONGEST_NAME = "messenger-64.sock"
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from palaver.contracts.messenger_pb2_grpc import MessengerStub
 from palaver.contracts.times import rfc3339
 from palaver.runtime.deployment_secret import secret_metadata
 from palaver.runtime.grpc.errors import error_from_rpc, wire_error_of
+from palaver.runtime.replicas.addresses import SEPARATOR
 from palaver.runtime.startup import StartError
 from palaver.watch.terminal import bold, first_rows, printable_row
 from palaver.watch.trace_reader import StoredEvent, StoredSpan
@@ -34,11 +35,23 @@ Report = dict[str, Any]
 # ---- what the messenger knows ----
 
 
-def inspect_message(target: str, secret: str, chat_id: bytes, seq: int) -> pb.MessageInspection:
-    """A message without its text, from the messenger at `target`. `secret`: the deployment's.
+def inspect_message(targets: str, secret: str, chat_id: bytes, seq: int) -> pb.MessageInspection:
+    """A message without its text, from the first messenger of `targets` that answers. `secret`: the
+    deployment's.
 
     Raises `not_found`, and `StartError` where no messenger answers.
     """
+    failures = []
+    for target in targets.split(SEPARATOR):
+        try:
+            return inspect_message_at(target.strip(), secret, chat_id, seq)
+        except StartError as error:
+            failures.append(str(error))
+    raise StartError("; ".join(failures))
+
+
+def inspect_message_at(target: str, secret: str, chat_id: bytes, seq: int) -> pb.MessageInspection:
+    """The same from one messenger."""
     # A proxy of the environment is for the outer world
     with grpc.insecure_channel(target, (("grpc.enable_http_proxy", 0),)) as channel:
         stub: Any = MessengerStub(channel)  # type: ignore[no-untyped-call] # generated without types

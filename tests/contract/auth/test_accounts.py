@@ -1,13 +1,12 @@
 """Sign-up, profiles and the directory, over private REST."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from palaver.contracts.accounts import User, UserPage
-from tests.harness.auth_service import AuthApi, running_auth
+from tests.harness.auth_service import AuthApi, AuthHome, on_one_engine
 
 
 async def test_sign_up_makes_a_user(auth_api: AuthApi) -> None:
@@ -33,6 +32,7 @@ async def test_one_of_two_sign_ups_at_once_wins(auth_api: AuthApi) -> None:
     assert sorted(one.status for one in found) == [201] + [409] * 7
 
 
+@on_one_engine
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -132,6 +132,7 @@ async def test_search_by_offset_tells_the_total(auth_api: AuthApi) -> None:
     assert ([user["surname"] for user in everybody["users"]], everybody["total"]) == (["S4"], 5)
 
 
+@on_one_engine
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -164,11 +165,11 @@ async def test_names_of_those_who_exist(auth_api: AuthApi) -> None:
     assert (await auth_api.call("POST", "/users/names", json={"ids": [nobody] * 1_001})).refusal[2] == "ids"
 
 
-async def test_users_stay_after_a_restart(tmp_path: Path) -> None:
+async def test_users_stay_after_a_restart(auth_home: AuthHome) -> None:
     """Everybody would have to sign up again."""
-    async with running_auth(tmp_path) as auth_api:
+    async with auth_home.running() as auth_api:
         pair = await auth_api.signed_in_user("alice@email.com")
-    async with running_auth(tmp_path) as auth_api:
+    async with auth_home.running() as auth_api:
         assert (await auth_api.call("GET", "/users/me", pair["access_token"])).status == 200
         assert (await auth_api.refresh(pair["refresh_token"])).status == 200
         assert (await auth_api.sign_in("alice@email.com")).status == 201

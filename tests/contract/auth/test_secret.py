@@ -10,7 +10,7 @@ from palaver.auth import rest
 from palaver.auth.bootstrap import serve
 from palaver.runtime.deployment_secret import HEADER
 from palaver.runtime.http.rest_client import RestClient
-from tests.harness.auth_service import AuthApi, settings_of
+from tests.harness.auth_service import AuthApi, AuthHome, settings_of
 from tests.harness.inside import SECRET
 from tests.harness.services import running_service
 
@@ -23,6 +23,12 @@ ROUTES = [
 ]
 ODD = [("GET", "/"), ("GET", "/nothing"), ("POST", "/readyz/"), ("GET", "/openapi.json")]
 ODD += [("GET", "//healthz"), ("GET", "/healthz/../users/me"), ("OPTIONS", "/users"), ("GET", "/HEALTHZ")]
+
+
+@pytest.fixture
+def auth_home(tmp_path: Path) -> AuthHome:
+    """On one engine: what is refused comes to none."""
+    return AuthHome(tmp_path)
 
 
 @pytest.mark.parametrize("secret", ["", "x" * 32, SECRET[:-1]], ids=["none", "another", "a part"])

@@ -13,7 +13,8 @@ from palaver.auth.schema import metadata
 from palaver.runtime.sql.migrations import SchemaTooNewError
 from palaver.runtime.sql.sqlite import sqlite_engine
 from palaver.runtime.startup import StartError
-from tests.harness.auth_service import PASSWORD, AuthApi, running_auth, settings_of
+from tests.harness.auth_service import PASSWORD, AuthApi, AuthHome, on_one_engine, running_auth, settings_of
+from tests.harness.mariadb import MariadbSchema
 
 NOTICED_SECONDS = 1.0
 REVOKED_SECONDS = 5.0
@@ -32,39 +33,41 @@ async def test_health_and_numbers(auth_api: AuthApi) -> None:
     assert "process_cpu_seconds_total" in numbers
 
 
-async def test_not_ready_without_a_key(auth_api: AuthApi, tmp_path: Path) -> None:
+async def test_not_ready_without_a_key(tmp_path: Path) -> None:
     """Requests would be sent to an auth that cannot sign anybody in."""
-    database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
-    database.execute("DELETE FROM signing_keys")
-    answer = await auth_api.call("GET", "/readyz")
-    assert answer.refusal[:2] == (503, "unavailable")
-    assert (answer.json["ready"], answer.json["failing"]) == (False, ["signing key"])
-    database.execute("DROP TABLE signing_keys")
-    database.close()
-    with capture_logs() as logs:
-        answer = await auth_api.call("GET", "/readyz")
-    assert (answer.status, answer.json["failing"]) == (503, ["database"])
-    assert "not_ready" in [line["event"] for line in logs]
-    assert (await auth_api.call("GET", "/healthz")).status == 200
-
-
-async def test_not_ready_where_nothing_can_be_written(auth_api: AuthApi, tmp_path: Path) -> None:
-    """Sign-ins would be sent to an auth that fails to store each of them."""
-    other = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with capture_logs() as logs:
-        answer = await auth_api.call("GET", "/readyz")
-    assert (answer.status, answer.json["failing"]) == (503, ["database"])
-    assert "database_not_usable" in [line["event"] for line in logs]
-    other.close()
-    assert (await auth_api.call("GET", "/readyz")).status == 200
-
-
-async def test_running_auth_notices_a_rotation(tmp_path: Path) -> None:
-    """A key that was taken out of use would go on signing; or tokens of the old one would be refused."""
     async with running_auth(tmp_path) as auth_api:
+        database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
+        database.execute("DELETE FROM signing_keys")
+        answer = await auth_api.call("GET", "/readyz")
+        assert answer.refusal[:2] == (503, "unavailable")
+        assert (answer.json["ready"], answer.json["failing"]) == (False, ["signing key"])
+        database.execute("DROP TABLE signing_keys")
+        database.close()
+        with capture_logs() as logs:
+            answer = await auth_api.call("GET", "/readyz")
+        assert (answer.status, answer.json["failing"]) == (503, ["database"])
+        assert "not_ready" in [line["event"] for line in logs]
+        assert (await auth_api.call("GET", "/healthz")).status == 200
+
+
+async def test_not_ready_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """Sign-ins would be sent to an auth that fails to store each of them."""
+    async with running_auth(tmp_path) as auth_api:
+        other = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with capture_logs() as logs:
+            answer = await auth_api.call("GET", "/readyz")
+        assert (answer.status, answer.json["failing"]) == (503, ["database"])
+        assert "database_not_usable" in [line["event"] for line in logs]
+        other.close()
+        assert (await auth_api.call("GET", "/readyz")).status == 200
+
+
+async def test_running_auth_notices_a_rotation(auth_home: AuthHome) -> None:
+    """A key that was taken out of use would go on signing; or tokens of the old one would be refused."""
+    async with auth_home.running() as auth_api:
         pair = await auth_api.signed_in_user("alice@email.com")
-        kid = await asyncio.to_thread(rotate_keys, settings_of(tmp_path))
+        kid = await asyncio.to_thread(rotate_keys, auth_home.settings())
         end = time.monotonic() + NOTICED_SECONDS
         while kid not in [
             one["kid"] for one in (await auth_api.call("GET", "/.well-known/jwks.json")).json["keys"]
@@ -76,12 +79,12 @@ async def test_running_auth_notices_a_rotation(tmp_path: Path) -> None:
         assert len((await auth_api.call("GET", "/.well-known/jwks.json")).json["keys"]) == 2
 
 
-async def test_running_auth_refuses_a_revoked_key(tmp_path: Path) -> None:
+async def test_running_auth_refuses_a_revoked_key(auth_home: AuthHome) -> None:
     """Whoever has a leaked key could go on changing profiles and ending sessions of anybody."""
-    async with running_auth(tmp_path) as auth_api:
+    async with auth_home.running() as auth_api:
         pair = await auth_api.signed_in_user("alice@email.com")
         assert (await auth_api.call("GET", "/users/me", pair["access_token"])).status == 200
-        kid = await asyncio.to_thread(rotate_keys, settings_of(tmp_path), True)
+        kid = await asyncio.to_thread(rotate_keys, auth_home.settings(), True)
         end = time.monotonic() + REVOKED_SECONDS
         while (answer := await auth_api.call("GET", "/users/me", pair["access_token"])).status == 200:
             assert time.monotonic() < end, "the revocation was not noticed"
@@ -126,6 +129,7 @@ async def test_nothing_secret_is_logged(tmp_path: Path) -> None:
         assert secret not in str(logs)
 
 
+@on_one_engine
 async def test_body_is_bounded(auth_api: AuthApi) -> None:
     """One request could fill the memory."""
     answer = await auth_api.sign_up("alice@email.com", interests="x" * 200_000)
@@ -141,9 +145,10 @@ async def test_taken_port_is_an_error_of_the_system(tmp_path: Path) -> None:
             await serve(settings_of(tmp_path / "two", port=auth_api.port), asyncio.Event())
 
 
-async def test_requests_in_flight_are_answered_before_the_stop(tmp_path: Path) -> None:
+@on_one_engine
+async def test_requests_in_flight_are_answered_before_the_stop(auth_home: AuthHome) -> None:
     """Whoever signs in while auth is restarted would see an error."""
-    async with running_auth(tmp_path, argon2_time_cost=20, argon2_memory_kib=65_536) as auth_api:
+    async with auth_home.running(argon2_time_cost=20, argon2_memory_kib=65_536) as auth_api:
         signing_in = asyncio.create_task(auth_api.sign_in("nobody@email.com"))
         numbers = ""
         while "palaver_auth_passwords_waiting 1.0" not in numbers:
@@ -162,6 +167,17 @@ def test_migrated_schema_is_what_the_code_says(tmp_path: Path) -> None:
     metadata.create_all(engine)
     engine.dispose()
     assert schema_of(tmp_path / "migrated" / "auth.db") == schema_of(tmp_path / "made.db")
+
+
+async def test_migrated_schema_on_a_server_is_what_the_code_says(
+    auth_schema: MariadbSchema, mariadb_schema: MariadbSchema
+) -> None:
+    """Statements would name columns that a migrated schema does not have, or scan tables for want of an
+    index."""
+    with mariadb_schema.connection() as connection:
+        metadata.create_all(connection)
+    migrated = [row for row in auth_schema.description() if row[0] != "alembic_version"]
+    assert mariadb_schema.description() == migrated
 
 
 def schema_of(path: Path) -> dict[str, object]:

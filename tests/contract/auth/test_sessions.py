@@ -2,9 +2,7 @@
 
 import asyncio
 import hashlib
-import sqlite3
 import time
-from pathlib import Path
 from uuid import UUID
 
 import bcrypt
@@ -15,7 +13,7 @@ from structlog.testing import capture_logs
 from palaver.auth.login_throttle import SLOW_SECONDS
 from palaver.contracts.accounts import Session, TokenPair
 from palaver.runtime.tokens import TokenVerifier
-from tests.harness.auth_service import PASSWORD, AuthApi, running_auth
+from tests.harness.auth_service import PASSWORD, AuthApi, AuthHome, on_one_engine
 
 DEVICE = {"x-client-address": "2001:db8::7", "x-client-agent": "Телефон/1.0 \U0001f4f1"}
 
@@ -42,6 +40,7 @@ async def test_wrong_pair_tells_nothing(auth_api: AuthApi, email: str) -> None:
     assert answer.json == {"code": "unauthenticated", "message": "the email or the password is wrong"}
 
 
+@on_one_engine
 @pytest.mark.parametrize(
     ("email", "password", "field"), [("x", PASSWORD, "email"), ("a@b.test", "\0", "password")]
 )
@@ -74,10 +73,10 @@ async def test_refresh_rotates(auth_api: AuthApi) -> None:
 
 
 @pytest.mark.parametrize("is_late", [True, False])
-async def test_used_refresh_token_ends_the_session(tmp_path: Path, is_late: bool) -> None:
+async def test_used_refresh_token_ends_the_session(auth_home: AuthHome, is_late: bool) -> None:
     """Whoever stole a token could use it beside its owner for ever."""
     repeat = {"refresh_repeat_seconds": 0.2} if is_late else {}
-    async with running_auth(tmp_path, **repeat) as auth_api:
+    async with auth_home.running(**repeat) as auth_api:
         first = await auth_api.signed_in_user("alice@email.com")
         other = (await auth_api.sign_in("alice@email.com")).json
         second = (await auth_api.refresh(first["refresh_token"])).json
@@ -106,22 +105,22 @@ async def test_same_token_twice_at_once_gives_one_pair(auth_api: AuthApi) -> Non
         assert (await auth_api.refresh(answers[0].json["refresh_token"])).status == 200
 
 
-async def test_repeat_after_a_lost_answer_gives_the_same_pair(tmp_path: Path) -> None:
+async def test_repeat_after_a_lost_answer_gives_the_same_pair(auth_home: AuthHome) -> None:
     """A phone whose connection broke before the answer would have to sign in again; also across a restart."""
-    async with running_auth(tmp_path) as auth_api:
+    async with auth_home.running() as auth_api:
         pair = await auth_api.signed_in_user("alice@email.com")
         lost = (await auth_api.refresh(pair["refresh_token"])).json
         await asyncio.sleep(1.1)
-    async with running_auth(tmp_path) as auth_api:
+    async with auth_home.running() as auth_api:
         again = await auth_api.refresh(pair["refresh_token"])
         assert (again.status, again.json) == (200, lost)
         assert (await auth_api.call("GET", "/users/me", lost["access_token"])).status == 200
         assert (await auth_api.refresh(lost["refresh_token"])).status == 200
 
 
-async def test_oldest_session_ends_beyond_the_most(tmp_path: Path) -> None:
+async def test_oldest_session_ends_beyond_the_most(auth_home: AuthHome) -> None:
     """A script that signs in for each call would fill the database with sessions that nobody can list."""
-    async with running_auth(tmp_path, sessions_per_user=2) as auth_api:
+    async with auth_home.running(sessions_per_user=2) as auth_api:
         pairs = [await auth_api.signed_in_user("alice@email.com")]
         pairs += [(await auth_api.sign_in("alice@email.com")).json for _ in range(2)]
         listed = (await auth_api.call("GET", "/sessions", pairs[2]["access_token"])).json["sessions"]
@@ -131,12 +130,12 @@ async def test_oldest_session_ends_beyond_the_most(tmp_path: Path) -> None:
         assert (await auth_api.refresh(pairs[0]["refresh_token"])).refusal[1] == "session_revoked"
 
 
-async def test_session_that_time_ends_is_told(tmp_path: Path) -> None:
+async def test_session_that_time_ends_is_told(auth_home: AuthHome) -> None:
     """Gateways would keep its sockets open for as long as the connection holds."""
-    async with running_auth(tmp_path) as auth_api:
+    async with auth_home.running() as auth_api:
         pair = await auth_api.signed_in_user("alice@email.com")
         spared = (await auth_api.sign_in("alice@email.com")).json
-        expire(tmp_path, pair["session_id"])
+        expire(auth_home, pair["session_id"])
         async with asyncio.timeout(5):
             while not (told := (await auth_api.call("GET", "/revocations")).json["session_ids"]):  # noqa: ASYNC110 - auth is waited for
                 await asyncio.sleep(0.05)
@@ -144,9 +143,9 @@ async def test_session_that_time_ends_is_told(tmp_path: Path) -> None:
         assert (await auth_api.call("GET", "/users/me", spared["access_token"])).status == 200
 
 
-async def test_access_token_does_not_outlive_its_session(tmp_path: Path) -> None:
+async def test_access_token_does_not_outlive_its_session(auth_home: AuthHome) -> None:
     """Where sessions are short, their tokens would be good after them wherever auth is not asked."""
-    async with running_auth(tmp_path, access_token_seconds=600, refresh_token_seconds=60) as auth_api:
+    async with auth_home.running(access_token_seconds=600, refresh_token_seconds=60) as auth_api:
         pair = await auth_api.signed_in_user("alice@email.com")
         body = jwt.decode(pair["access_token"], options={"verify_signature": False})
         assert body["exp"] - body["iat"] == pair["expires_in"] == 60
@@ -207,6 +206,7 @@ async def test_ended_sessions_are_told_by_position(auth_api: AuthApi) -> None:
     assert (await auth_api.call("GET", f"/revocations?after={2**64}")).refusal == (422, "invalid", "after")
 
 
+@on_one_engine
 @pytest.mark.parametrize(
     "path", ["/users/me", "/users/all", "/users/search?q=a", "/users/by-email?email=a", "/sessions"]
 )
@@ -218,39 +218,32 @@ async def test_without_a_good_token_nothing_is_told(auth_api: AuthApi, path: str
         assert answer.refusal[:2] == (401, "unauthenticated")
 
 
-async def test_refresh_tokens_and_passwords_are_not_stored(auth_api: AuthApi, tmp_path: Path) -> None:
+async def test_refresh_tokens_and_passwords_are_not_stored(auth_api: AuthApi, auth_home: AuthHome) -> None:
     """Whoever reads a backup could sign in as anybody."""
     pair = await auth_api.signed_in_user("alice@email.com")
-    stored = bytes_below(tmp_path)
+    stored = auth_home.stored()
     assert b"alice@email.com" in stored
     assert PASSWORD.encode() not in stored
     assert pair["refresh_token"].encode() not in stored
     assert pair["access_token"].encode() not in stored
 
 
-def bytes_below(path: Path) -> bytes:
-    """All that lies in a directory."""
-    return b"".join(file.read_bytes() for file in path.iterdir())
-
-
-async def test_imported_password_is_renewed_at_sign_in(auth_api: AuthApi, tmp_path: Path) -> None:
+async def test_imported_password_is_renewed_at_sign_in(auth_api: AuthApi, auth_home: AuthHome) -> None:
     """The monolith's users could not sign in, or would keep their weak hashes for ever."""
     await auth_api.sign_up("alice@email.com")
     imported = bcrypt.hashpw(b"old password", bcrypt.gensalt(4)).decode()
-    database = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
-    database.execute("UPDATE users SET password_hash = ?", [imported])
+    auth_home.execute("UPDATE users SET password_hash = ?", imported)
     assert (await auth_api.sign_in("alice@email.com", "wrong password")).status == 401
     for _ in range(2):
         assert (await auth_api.sign_in("alice@email.com", "old password")).status == 201
-        [stored] = database.execute("SELECT password_hash FROM users").fetchone()
+        [(stored,)] = auth_home.execute("SELECT password_hash FROM users")
         assert stored.startswith("$argon2id$")
-    database.close()
 
 
-async def test_wrong_passwords_are_limited_per_account_and_address(tmp_path: Path) -> None:
+async def test_wrong_passwords_are_limited_per_account_and_address(auth_home: AuthHome) -> None:
     """Passwords could be guessed without end; or a stranger's guesses would keep the owner out."""
     thief, owner = {"x-client-address": "192.0.2.1"}, {"x-client-address": "192.0.2.2"}
-    async with running_auth(tmp_path, wrong_passwords_per_account=3) as auth_api:
+    async with auth_home.running(wrong_passwords_per_account=3) as auth_api:
         await auth_api.sign_up("alice@email.com")
         await auth_api.sign_up("bob@email.com")
         answers = await asyncio.gather(
@@ -266,13 +259,14 @@ async def test_wrong_passwords_are_limited_per_account_and_address(tmp_path: Pat
             assert (await auth_api.sign_in("alice@email.com", headers=owner)).status == 201
 
 
-async def test_known_devices_are_spared_what_strangers_do(tmp_path: Path) -> None:
+@on_one_engine
+async def test_known_devices_are_spared_what_strangers_do(auth_home: AuthHome) -> None:
     """An attack from many machines would slow the owner down at home, also after a restart of auth."""
     own = {"x-client-address": "2001:db8:1:2::1", "x-client-agent": "a browser"}
-    async with running_auth(tmp_path) as auth_api:
+    async with auth_home.running() as auth_api:
         await auth_api.sign_up("alice@email.com")
         assert (await auth_api.sign_in("alice@email.com", headers=own)).status == 201
-    async with running_auth(tmp_path, wrong_passwords_before_slowing=1) as auth_api:
+    async with auth_home.running(wrong_passwords_before_slowing=1) as auth_api:
         for number in range(2):
             stranger = {"x-client-address": f"192.0.2.{number}"}
             assert (await auth_api.sign_in("alice@email.com", "wrong password", stranger)).status == 401
@@ -285,11 +279,11 @@ async def test_known_devices_are_spared_what_strangers_do(tmp_path: Path) -> Non
         assert time.monotonic() - began >= SLOW_SECONDS
 
 
-async def test_each_failed_sign_in_is_one_event(tmp_path: Path) -> None:
+async def test_each_failed_sign_in_is_one_event(auth_home: AuthHome) -> None:
     """Operators could not see an attack, whom it is aimed at, and from where."""
     client = {"x-client-address": "192.0.2.1"}
     with capture_logs() as logs:
-        async with running_auth(tmp_path, wrong_passwords_per_account=1) as auth_api:
+        async with auth_home.running(wrong_passwords_per_account=1) as auth_api:
             alice = (await auth_api.sign_up("alice@email.com")).json["id"]
             await auth_api.sign_in("Alice@email.com", "wrong password", client)
             await auth_api.sign_in("alice@email.com", "wrong password", client)
@@ -310,10 +304,10 @@ async def test_each_failed_sign_in_is_one_event(tmp_path: Path) -> None:
     assert "wrong password" not in str(events)
 
 
-async def test_wrong_passwords_and_sign_ups_are_limited_per_address(tmp_path: Path) -> None:
+async def test_wrong_passwords_and_sign_ups_are_limited_per_address(auth_home: AuthHome) -> None:
     """One machine could try a password on every account, or fill the directory."""
     one, other = {"x-client-address": "192.0.2.1"}, {"x-client-address": "192.0.2.2"}
-    async with running_auth(tmp_path, wrong_passwords_per_address=2, sign_ups_per_address=2) as auth_api:
+    async with auth_home.running(wrong_passwords_per_address=2, sign_ups_per_address=2) as auth_api:
         made = [(await auth_api.sign_up(f"{number}@email.com", one)).status for number in range(3)]
         assert made == [201, 201, 429]
         assert (await auth_api.sign_up("9@email.com", other)).status == 201
@@ -323,7 +317,7 @@ async def test_wrong_passwords_and_sign_ups_are_limited_per_address(tmp_path: Pa
         assert (await auth_api.sign_in("0@email.com", headers=other)).status == 201
 
 
-async def test_searches_are_limited_per_user_and_per_address(tmp_path: Path) -> None:
+async def test_searches_are_limited_per_user_and_per_address(auth_home: AuthHome) -> None:
     """Anybody with an account could copy the directory, or learn which emails have accounts."""
     one, other = {"x-client-address": "192.0.2.1"}, {"x-client-address": "192.0.2.2"}
     paths = [
@@ -332,7 +326,7 @@ async def test_searches_are_limited_per_user_and_per_address(tmp_path: Path) -> 
         "/users/by-email?email=a@b.test",
         "/users/all",
     ]
-    async with running_auth(tmp_path, searches_per_user=4, searches_per_address=6) as auth_api:
+    async with auth_home.running(searches_per_user=4, searches_per_address=6) as auth_api:
         alice, bob = [
             (await auth_api.signed_in_user(f"{name}@b.test"))["access_token"] for name in ("alice", "bob")
         ]
@@ -350,9 +344,9 @@ async def test_searches_are_limited_per_user_and_per_address(tmp_path: Path) -> 
         assert 0 < refused.json["retry_after"] <= 15
 
 
-async def test_changes_of_a_profile_are_limited(tmp_path: Path) -> None:
+async def test_changes_of_a_profile_are_limited(auth_home: AuthHome) -> None:
     """One user who renames without end would keep the one writer of all accounts busy."""
-    async with running_auth(tmp_path, profile_changes_per_user=2) as auth_api:
+    async with auth_home.running(profile_changes_per_user=2) as auth_api:
         alice, bob = [
             (await auth_api.signed_in_user(f"{name}@b.test"))["access_token"] for name in ("alice", "bob")
         ]
@@ -361,19 +355,20 @@ async def test_changes_of_a_profile_are_limited(tmp_path: Path) -> None:
         assert (await auth_api.call("PATCH", "/users/me", bob, json={"city": "O"})).status == 200
 
 
-async def test_rates_can_be_off(tmp_path: Path) -> None:
+async def test_rates_can_be_off(auth_home: AuthHome) -> None:
     """Imports and benchmarks would measure the limits."""
     limits = {"wrong_passwords_per_account": 1, "wrong_passwords_per_address": 1, "sign_ups_per_address": 1}
-    async with running_auth(tmp_path, rates=False, **limits) as auth_api:
+    async with auth_home.running(rates=False, **limits) as auth_api:
         for number in range(3):
             assert (await auth_api.sign_up(f"{number}@email.com")).status == 201
             assert (await auth_api.sign_in("0@email.com", "wrong password")).status == 401
 
 
-async def test_flood_of_sign_ins_is_refused_and_not_queued(tmp_path: Path) -> None:
+@on_one_engine
+async def test_flood_of_sign_ins_is_refused_and_not_queued(auth_home: AuthHome) -> None:
     """All would wait for minutes instead of a few being told to come back."""
     costs = {"argon2_time_cost": 3, "argon2_memory_kib": 16_384, "hashing_threads": 1, "hashing_queue": 2}
-    async with running_auth(tmp_path, rates=False, **costs) as auth_api:
+    async with auth_home.running(rates=False, **costs) as auth_api:
         answers = await asyncio.gather(*(auth_api.sign_in(f"{n}@email.com", "a password") for n in range(30)))
         statuses = {answer.status for answer in answers}
         assert statuses == {401, 503}
@@ -382,20 +377,17 @@ async def test_flood_of_sign_ins_is_refused_and_not_queued(tmp_path: Path) -> No
         assert refused.json["retry_after"] > 0
 
 
-async def test_session_ends_when_nobody_refreshes_it(tmp_path: Path) -> None:
+async def test_session_ends_when_nobody_refreshes_it(auth_home: AuthHome) -> None:
     """A forgotten device would stay signed in for ever."""
-    async with running_auth(tmp_path) as auth_api:
+    async with auth_home.running() as auth_api:
         pair = await auth_api.signed_in_user("alice@email.com")
-        expire(tmp_path, pair["session_id"])
+        expire(auth_home, pair["session_id"])
         assert (await auth_api.refresh(pair["refresh_token"])).refusal[1] == "session_revoked"
         assert (await auth_api.call("GET", "/users/me", pair["access_token"])).refusal[1] == "session_revoked"
 
 
-def expire(data_dir: Path, session_id: str) -> None:
+def expire(auth_home: AuthHome, session_id: str) -> None:
     """Sets a session back by as long as it lives."""
-    database = sqlite3.connect(data_dir / "auth.db", isolation_level=None)
-    database.execute(
-        "UPDATE sessions SET expires_at = expires_at - 2592000 * 1000000 WHERE id = ?",
-        [UUID(session_id).bytes],
+    auth_home.execute(
+        "UPDATE sessions SET expires_at = expires_at - 2592000 * 1000000 WHERE id = ?", UUID(session_id).bytes
     )
-    database.close()

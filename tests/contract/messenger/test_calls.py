@@ -13,7 +13,10 @@ from tests.harness.messenger_service import Messenger, client_ids
 from tests.harness.waiting import eventually
 
 # One event loop for the file: the messenger lives in it
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.parametrize("database_url", ["sqlite", "mariadb"], indirect=True, scope="module"),
+]
 
 
 async def open_chat(messenger: Messenger, *names: str) -> tuple[bytes, bytes, bytes]:

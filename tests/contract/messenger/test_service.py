@@ -243,7 +243,7 @@ async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     """Without it an older messenger would write into a database that it does not understand."""
     own = MessengerSettings(http_port=0, grpc_port=0)
     settings = Settings(data_dir=tmp_path, secret=SECRETS, messenger=own)
-    migrate_database(settings)
+    await asyncio.to_thread(migrate_database, settings)
     engine = sqlite_engine(tmp_path / "messenger.db")
     with engine.connect() as connection, connection.begin():
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

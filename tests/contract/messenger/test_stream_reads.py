@@ -64,6 +64,68 @@ async def test_a_page_is_answered_before_the_next_is_read(messenger: Messenger, 
         assert len(answer.page.seqs) == number
 
 
+async def test_one_page_answers_all_members_who_ask_for_it_together(
+    messenger: Messenger, auth: FakeAuth
+) -> None:
+    """A page that a whole group opens at once would be read and encoded for each; or somebody who may not see
+    it would get it because somebody else may (promise P5)."""
+    alice, bob, carol, eve = (auth.sign_up(name) for name in ("Alice", "Bob", "Carol", "Eve"))
+    group = pb.CreateGroupRequest(title="all", member_ids=[bob, carol])
+    chat_id = (await messenger.call(alice, "CreateGroup", group)).id
+    for text in ("one", "two"):
+        sending = pb.SendMessagesRequest(chat_id=chat_id, client_ids=client_ids(1), texts=[text])
+        await messenger.call(alice, "SendMessages", sending)
+        if text == "one":
+            leaving = pb.RemoveMemberRequest(chat_id=chat_id, user_id=carol)
+            await messenger.call(carol, "RemoveMember", leaving)
+    tokens = [auth.token(user) for user in (alice, carol, eve, bob, alice)]
+    page = pb.ListMessagesRequest(chat_id=chat_id, limit=10)
+    # The first time tokens are verified, which may take longer
+    for token in tokens:
+        await ask(messenger, token, page)
+    answers = await ask_together(messenger, tokens, page)
+    assert [list(answer.page.texts) for answer in answers] == [
+        ["one", "two"],
+        ["one"],
+        [],
+        ["one", "two"],
+        ["one", "two"],
+    ]
+    assert [answer.error.code for answer in answers] == ["", "", "not_found", "", ""]
+    assert answers[0] is answers[3] is answers[4]
+    # A gateway of before
+    answers = await ask_together(messenger, tokens, page, takes_shared_pages=False)
+    assert [answer.number for answer in answers] == [0, 1, 2, 3, 4]
+    assert answers[0].page == answers[3].page == answers[4].page
+
+
+async def ask_together(
+    messenger: Messenger,
+    tokens: list[str],
+    request: pb.ListMessagesRequest,
+    *,
+    takes_shared_pages: bool = True,
+) -> list[pb.ReadReply]:
+    """What answers each of those who ask for one page in one batch, in their order."""
+    stub = MessengerStub(messenger.channel)  # type: ignore[no-untyped-call] # generated without types
+    stream = stub.Attach()
+    asks = [
+        pb.ReadRequest(number=number, token=token, list_messages=request)
+        for number, token in enumerate(tokens)
+    ]
+    hello = {"gateway_id": "gateway", "takes_shared_pages": takes_shared_pages}
+    await stream.write(pb.GatewayBatch(hello=hello, reopened=True, reads=asks))
+    answers: dict[int, pb.ReadReply] = {}
+    async with asyncio.timeout(10):
+        while len(answers) < len(tokens):
+            batch = await stream.read()
+            assert batch is not grpc.aio.EOF
+            for reply in batch.read_replies:
+                answers |= dict.fromkeys((reply.number, *reply.more_numbers), reply)
+    stream.cancel()
+    return [answers[number] for number in range(len(tokens))]
+
+
 async def test_a_refused_ask_is_refused_as_the_call_is(messenger: Messenger, auth: FakeAuth) -> None:
     """Outsiders would learn which chats exist (promise P5), or a client what it did wrong never."""
     alice, _, chat_id = await chat_with(messenger, auth, "between us")
@@ -114,7 +176,7 @@ async def test_answers_that_wait_are_bounded(
     """Readers of long pages would fill the messenger's memory (promise P9), or be answered never."""
     monkeypatch.setattr(gateway, "ROOM_BYTES", 1_000)
     _, bob, chat_id = await chat_with(messenger, auth, "x" * 1_000)
-    requests = [pb.ListMessagesRequest(chat_id=chat_id, limit=1)] * 5
+    requests = [pb.ListMessagesRequest(chat_id=chat_id, limit=limit) for limit in range(1, 6)]
     batches = await ask(messenger, auth.token(bob), *requests)
     assert sorted(number for batch in batches for number, _ in batch) == [1, 2, 3, 4, 5]
     assert len(batches) > 1
@@ -143,10 +205,9 @@ async def test_one_reader_of_many_pages_does_not_keep_others_waiting(
     monkeypatch.setattr(gateway.GatewayConnection, "room", wait_for_room)
     stub = MessengerStub(messenger.channel)  # type: ignore[no-untyped-call] # generated without types
     stream = stub.Attach()
-    page = pb.ListMessagesRequest(chat_id=chat_id, limit=1)
     tokens = [auth.token(alice)] * 40 + [auth.token(bob)] * 2
     asks = [
-        pb.ReadRequest(number=number, token=token, list_messages=page)
+        pb.ReadRequest(number=number, token=token, list_messages={"chat_id": chat_id, "limit": number})
         for number, token in enumerate(tokens, 1)
     ]
     await stream.write(pb.GatewayBatch(hello={"gateway_id": "gateway"}, reopened=True, reads=asks))

@@ -1,33 +1,36 @@
-"""An auth database in a file."""
+"""An auth database, on each engine."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
 
-from palaver.auth.migrations import MIGRATIONS
+from palaver.auth.database import KIND
 from palaver.runtime.settings.auth import AuthSettings
-from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.sql.sqlite import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.database import Database
+from palaver.runtime.sql.locations import migrate_database, open_database
+from tests.harness.auth_service import AuthHome
+from tests.harness.migrated_database import migrated_connection
+
+CONNECTIONS = 8
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
+def connection(auth_home: AuthHome) -> Iterator[Connection]:
     """A connection within a transaction, on a migrated database."""
-    engine = sqlite_engine(tmp_path / "auth.db")
-    with engine.connect() as connection, connection.begin():
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        migrate(connection, MIGRATIONS)
+    if auth_home.schema is None:
+        opened = migrated_connection(auth_home.data_dir / "auth.db", KIND.migrations)
+    else:
+        opened = auth_home.schema.connection()
+    with opened as connection:
         yield connection
-    engine.dispose()
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+async def database(auth_home: AuthHome) -> AsyncIterator[Database]:
     """A migrated database."""
-    database = SqliteDatabase(tmp_path / "auth.db")
-    await database.write(migrate, MIGRATIONS)
+    await migrate_database(auth_home.location, KIND)
+    database = open_database(auth_home.location, CONNECTIONS)
     yield database
     await database.close()
 

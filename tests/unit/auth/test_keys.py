@@ -8,7 +8,7 @@ from palaver.auth.keys import MARGIN_SECONDS, RELOAD_SECONDS, Keys, ensure_key, 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.runtime.sql.sqlite import SqliteDatabase
+from palaver.runtime.sql.database import Database
 from palaver.runtime.tokens import Claims, TokenVerifier, sign_token
 
 LIVES = 100
@@ -28,7 +28,7 @@ async def kids(keys: Keys) -> list[str]:
     return [key["kid"] for key in (await keys.jwks())["keys"]]
 
 
-async def test_first_start_makes_one_key(database: SqliteDatabase) -> None:
+async def test_first_start_makes_one_key(database: Database) -> None:
     """Nobody could sign in to a new Palaver; or each start would make another key."""
     keys = Keys(database, LIVES, time.monotonic)
     with pytest.raises(PalaverError) as caught:
@@ -40,7 +40,7 @@ async def test_first_start_makes_one_key(database: SqliteDatabase) -> None:
     assert len(await kids(keys)) == 1
 
 
-async def test_old_tokens_live_on_after_a_rotation(database: SqliteDatabase) -> None:
+async def test_old_tokens_live_on_after_a_rotation(database: Database) -> None:
     """A rotation of keys would sign everybody out."""
     first = await database.write(rotate, now_us())
     keys = Keys(database, LIVES, time.monotonic)
@@ -58,7 +58,7 @@ async def test_old_tokens_live_on_after_a_rotation(database: SqliteDatabase) -> 
         )
 
 
-async def test_revoking_ends_all_earlier_keys(database: SqliteDatabase) -> None:
+async def test_revoking_ends_all_earlier_keys(database: Database) -> None:
     """A leaked key, also one that was rotated before the leak was known, would sign good tokens for long."""
     earlier = [await database.write(rotate, now_us()) for _ in range(2)]
     keys = Keys(database, LIVES, time.monotonic)
@@ -73,7 +73,7 @@ async def test_revoking_ends_all_earlier_keys(database: SqliteDatabase) -> None:
     assert await kids(keys) == [last, new]
 
 
-async def test_retired_key_goes_when_its_last_token_has(database: SqliteDatabase) -> None:
+async def test_retired_key_goes_when_its_last_token_has(database: Database) -> None:
     """A key that leaked and was rotated would be good for ever."""
     await database.write(rotate, now_us() - 2 * LIVES * SECOND)
     retired = now_us() - (LIVES + MARGIN_SECONDS) * SECOND
@@ -83,7 +83,7 @@ async def test_retired_key_goes_when_its_last_token_has(database: SqliteDatabase
     assert await kids(keys) == [second]
 
 
-async def test_public_half_is_all_that_is_told(database: SqliteDatabase) -> None:
+async def test_public_half_is_all_that_is_told(database: Database) -> None:
     """Anybody could sign tokens."""
     await database.write(ensure_key, now_us())
     keys = Keys(database, LIVES, time.monotonic)
@@ -93,7 +93,7 @@ async def test_public_half_is_all_that_is_told(database: SqliteDatabase) -> None
     assert (told["kty"], told["crv"], told["alg"]) == ("OKP", "Ed25519", "EdDSA")
 
 
-async def test_rotation_is_noticed_within_a_second(database: SqliteDatabase) -> None:
+async def test_rotation_is_noticed_within_a_second(database: Database) -> None:
     """A running auth would go on signing with a key that was taken out of use."""
     await database.write(ensure_key, now_us())
     clock = Clock()

@@ -1,7 +1,6 @@
 """Refresh tokens and their successors."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,9 @@ from palaver.auth.refresh_tokens import hash_of, new_refresh_token, new_salt, su
 from palaver.auth.session_rows import Successor, add_session, use_refresh_token
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.runtime.sql.sqlite import SqliteDatabase
+from palaver.runtime.sql.database import Database
+from palaver.runtime.sql.locations import open_database
+from tests.harness.auth_service import AuthHome
 from tests.unit.auth.test_user_rows import add
 
 SECOND = 1_000_000
@@ -31,9 +32,9 @@ def test_any_text_may_come_as_a_token(token: str) -> None:
     assert hash_of(token) != hash_of(successor_of(token, new_salt()))
 
 
-async def test_two_processes_give_one_successor(database: SqliteDatabase, tmp_path: Path) -> None:
+async def test_two_processes_give_one_successor(database: Database, auth_home: AuthHome) -> None:
     """Where two replicas of auth serve one database, a client that asks both would be signed out."""
-    other = SqliteDatabase(tmp_path / "auth.db")
+    other = open_database(auth_home.location, 8)
     [user] = await database.write(add, ("Alice", "Bee"))
     now = now_us()
     for number in range(5):

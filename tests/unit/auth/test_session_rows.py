@@ -164,6 +164,26 @@ def test_session_ends_when_its_time_is_over(connection: Connection, owner: bytes
     assert lives(connection, living, NOW + 10)
 
 
+def test_a_repeated_sign_in_is_the_same(connection: Connection, owner: bytes) -> None:
+    """Where the answer to a commit was lost, a sign-in would end with an error."""
+    session = Session(new_id(), owner, NOW, NOW, NOW + 1_000, "an agent", "192.0.2.1")
+    for _ in range(2):
+        add_session(connection, session, Client("192.0.2.1", "an agent"), hash_of("1"), 1)
+    assert list_sessions(connection, owner, NOW) == [session]
+    assert isinstance(use(connection, "1"), Successor)
+
+
+def test_a_refreshed_session_does_not_expire(
+    connection: Connection, owner: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session would end that another replica refreshed between two statements of this one."""
+    session_id = start(connection, owner, "1", lives=10)
+    monkeypatch.setattr("palaver.auth.session_rows.expired_sessions", lambda _: select(sessions.c.id))
+    end_expired(connection, NOW + 9)
+    assert lives(connection, session_id, NOW + 9)
+    assert read_revocations(connection, 0) == ([], 0)
+
+
 def test_live_sessions_newest_first(connection: Connection, owner: bytes) -> None:
     """A user could not see who is signed in, or would see what has ended."""
     first, ended, expired = (start(connection, owner, str(n), NOW + n, 100 * (2 - n) + 1) for n in range(3))
@@ -180,8 +200,10 @@ def test_only_the_owner_ends_a_session_and_once(connection: Connection, owner: b
     session_id = start(connection, owner, "1")
     assert end_session(connection, new_id(), session_id, NOW) is False
     assert lives(connection, session_id)
-    assert end_session(connection, owner, session_id, NOW) is True
-    assert end_session(connection, owner, session_id, NOW) is False
+    # Again at the same time: the answer to the commit was lost, and the transaction is repeated
+    for _ in range(2):
+        assert end_session(connection, owner, session_id, NOW) is True
+    assert end_session(connection, owner, session_id, NOW + 1) is False
     assert read_revocations(connection, 0) == ([session_id], 1)
 
 

@@ -74,6 +74,14 @@ def test_email_is_taken_once(connection: Connection) -> None:
     assert (caught.value.kind, caught.value.field) == (CONFLICT, "email")
 
 
+def test_a_repeated_sign_up_is_the_same(connection: Connection) -> None:
+    """Where the answer to a commit was lost, a new user would be told that somebody else has the email."""
+    one = user("A", "B", "a@b.test")
+    for _ in range(2):
+        user_rows.add_user(connection, one, "a hash")
+    assert user_rows.list_users(connection, NOBODY, 10, 0) == ([one], 1)
+
+
 def test_changed_name_is_found_by_the_new_one(connection: Connection) -> None:
     """Whoever marries would be found under the old name alone."""
     [added] = add(connection, ("Alice", "Liddell"))
@@ -191,6 +199,7 @@ def plans_of(connection: Connection, *call: Any) -> list[str]:
     return plans
 
 
+@pytest.mark.parametrize("auth_home", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("after", [None, (b"alb", b"b", b"c")])
 @pytest.mark.parametrize(
     ("words", "indexes"),
@@ -216,6 +225,7 @@ def test_search_walks_an_index(
     assert counting.count("_folded<?") >= 2
 
 
+@pytest.mark.parametrize("auth_home", ["sqlite"], indirect=True)
 def test_direct_lookups_use_indexes(connection: Connection) -> None:
     """Each sign-in would read every account."""
     [added] = add(connection, ("Alice", "Bee"))
@@ -225,3 +235,21 @@ def test_direct_lookups_use_indexes(connection: Connection) -> None:
     plans += plans_of(connection, user_rows.read_names, [added.id])
     assert all("SEARCH users USING" in plan for plan in plans), plans
     assert "COVERING INDEX users_by_email" in plans[0]
+
+
+@pytest.mark.parametrize("auth_home", ["mariadb"], indirect=True)
+def test_a_later_page_reads_no_earlier_one_on_a_server(connection: Connection) -> None:
+    """Each page of many namesakes would take longer than the one before, and the last ones seconds."""
+    added = add(connection, *[("Ann", "Lee")] * 200)
+    last = added[-10]
+    after = fold(last.surname), fold(last.name), last.id
+    before = rows_read(connection)
+    page, _ = user_rows.find_users(connection, [b"lee"], NOBODY, after, 5, 0)
+    assert rows_read(connection) - before < 50
+    assert [one.id for one in page] == [one.id for one in added[-9:-4]]
+
+
+def rows_read(connection: Connection) -> int:
+    """How many rows MariaDB has read for this connection."""
+    found = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read%%'").all()
+    return sum(int(number) for _, number in found)

@@ -18,6 +18,12 @@ COMMANDS = [
     ["auth"],
     ["messenger"],
     ["archiver"],
+    ["service"],
+    ["infra"],
+    ["infra", "up"],
+    ["infra", "status"],
+    ["infra", "down"],
+    ["infra", "run"],
     ["migrate"],
     ["keys"],
     ["keys", "rotate"],
@@ -54,7 +60,7 @@ def test_help_lists_every_command() -> None:
     shown = help_of()
     assert all(f"\n│ {command[0]} " in shown for command in COMMANDS)
     registered = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert {*registered, "keys"} == {command[0] for command in COMMANDS}
+    assert {*registered, "keys", "infra"} == {command[0] for command in COMMANDS}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -73,7 +79,7 @@ def test_settings_prints_the_reference() -> None:
     assert run("settings").stdout == settings_page()
 
 
-@pytest.mark.parametrize("command", ["up", "gateway", "auth", "messenger", "migrate"])
+@pytest.mark.parametrize("command", ["up", "gateway", "auth", "messenger", "service", "migrate"])
 def test_an_unknown_setting_is_one_line_and_an_exit_code(command: str) -> None:
     """A misspelt setting would be ignored, or drowned in a traceback."""
     done = run(command, PALAVER_GATEWAY__PROT="1")
@@ -147,8 +153,9 @@ def test_databases_are_made_where_that_is_asked_for(tmp_path: Path) -> None:
     assert (rotated.returncode, rotated.stderr) == (0, "")
     (tmp_path / "new" / "messenger.db").unlink()
     alone = run("migrate", "--data-dir", data_dir)
-    assert alone.returncode == 0
-    assert f"messenger: there is no database {data_dir}/messenger.db" in alone.stdout
+    assert alone.returncode == 1
+    assert alone.stdout == "auth: has the newest schema\n"
+    assert alone.stderr.startswith(f"palaver: messenger: there is no database {data_dir}/messenger.db (")
     assert not (tmp_path / "new" / "messenger.db").exists()
 
 

@@ -1,4 +1,4 @@
-"""A messenger database in a file."""
+"""A messenger database, and connections to it."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,33 +8,26 @@ import pytest_asyncio
 from sqlalchemy import Connection
 
 from palaver.messenger.migrations import MIGRATIONS
-from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.sql.sqlite import SqliteDatabase, sqlite_engine
+from palaver.runtime.sql.database import Database
 from tests.harness.messenger_database import MessengerDatabase
+from tests.harness.migrated_database import migrated_connection
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
+def connection(request: pytest.FixtureRequest, sql_engine: str, tmp_path: Path) -> Iterator[Connection]:
     """A connection within a transaction, on a migrated database."""
-    engine = sqlite_engine(tmp_path / "messenger.db")
-    with engine.connect() as connection, connection.begin():
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        migrate(connection, MIGRATIONS)
-        yield connection
-    engine.dispose()
-
-
-@pytest.fixture
-def messenger_db(tmp_path: Path) -> Iterator[MessengerDatabase]:
-    """A database to make chats in, beside what a test runs on it."""
-    messenger_db = MessengerDatabase(tmp_path)
-    yield messenger_db
-    messenger_db.close()
+    if sql_engine == "sqlite":
+        with migrated_connection(tmp_path / "messenger.db", MIGRATIONS) as connection:
+            yield connection
+    else:
+        messenger_db: MessengerDatabase = request.getfixturevalue("messenger_db")
+        with messenger_db.transaction() as connection:
+            yield connection
 
 
 @pytest_asyncio.fixture
-async def database(messenger_db: MessengerDatabase) -> AsyncIterator[SqliteDatabase]:
+async def database(messenger_db: MessengerDatabase) -> AsyncIterator[Database]:
     """The connections of a replica to the place's database."""
-    database = SqliteDatabase(messenger_db.file)
+    database = messenger_db.open_database()
     yield database
     await database.close()

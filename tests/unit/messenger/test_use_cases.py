@@ -16,7 +16,7 @@ from palaver.messenger.realtime.bus import LocalBus
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.presence import InProcessPresence
 from palaver.messenger.store.commit_log import read_after
-from palaver.messenger.store.opening import Store, open_store
+from palaver.messenger.store.opening import Store, open_file
 from palaver.messenger.use_cases import UseCases
 from palaver.messenger.user_directory import UserDirectory
 from palaver.runtime.http.rest_client import RestClient
@@ -50,7 +50,7 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with running_fake_auth() as auth:
         client = RestClient(auth.url)
-        store = open_store(tmp_path / "messenger.db")
+        store = open_file(tmp_path / "messenger.db")
         await store.database.write(migrate, MIGRATIONS)
         settings = MessengerSettings(
             rates=False, members_per_group=3, messages_per_request=2, text_characters=10

@@ -7,11 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaver.runtime.rate_limits import RateLimiter, TokenBuckets, Unlimited
+from palaver.runtime.redis.client import RedisClient
+from palaver.runtime.redis.rates import RedisRates
+from palaver.runtime.redis.url import redis_address
 
 # A limiter of a rate and a burst
 MakeLimiter = Callable[[float, float], RateLimiter]
 
-ADAPTERS: dict[str, MakeLimiter] = {"in this process": TokenBuckets}
+
+def shared(rate: float, burst: float) -> RateLimiter:
+    """One that shares what is taken, where the others cannot be reached: see test_rates of Redis."""
+    nowhere = RedisClient(redis_address("redis://127.0.0.1:1", "redis_url"))
+    return RedisRates(nowhere, "sends", rate, burst, lambda: 0.0)
+
+
+ADAPTERS: dict[str, MakeLimiter] = {"in this process": TokenBuckets, "shared": shared}
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)

@@ -161,3 +161,34 @@ def test_the_example_of_the_page_is_a_good_file(tmp_path: Path) -> None:
     example = settings_page().partition("```toml\n")[2].partition("```")[0]
     assert tomllib.loads(example)
     load_settings(write_config(tmp_path, example), {})
+
+
+def test_addresses_of_replicas_are_a_text_or_a_list(tmp_path: Path) -> None:
+    """A deployment could not say where its messengers are in the way that its other lists are written."""
+    config = write_config(
+        tmp_path,
+        '[gateway]\nmessenger_target = ["10.0.0.1:10004", "10.0.0.2:10004"]\nauth_url = "http://a:1,http://b:1"\n',
+    )
+    variables = {"PALAVER_MESSENGER__AUTH_URL": "http://a:1,unix:/run/auth.sock"}
+    settings = load_settings(config, variables)
+    assert settings.gateway.messenger_target == "10.0.0.1:10004,10.0.0.2:10004"
+    assert settings.gateway.auth_url == "http://a:1,http://b:1"
+    assert settings.messenger.auth_url == "http://a:1,unix:/run/auth.sock"
+    assert load_settings(environ=settings_environment(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("gateway.auth_url", "10.0.0.1:10001", "begins with http://"),
+        ("gateway.messenger_target", "10.0.0.1:10004,messenger", "messenger is no host and port"),
+        ("gateway.messenger_stream", "http://10.0.0.1:10004", "is a URL"),
+        ("messenger.auth_url", "", "names no address"),
+    ],
+)
+def test_a_wrong_address_stops_the_start(key: str, value: str, part: str) -> None:
+    """A replica with a misspelt address would be away for ever, and found by nobody."""
+    variable = f"PALAVER_{key.replace('.', '__').upper()}"
+    with pytest.raises(SettingsError, match=part) as caught:
+        load_settings(environ={variable: value})
+    assert variable in str(caught.value)

@@ -26,7 +26,8 @@ class Alive:
 class Readiness:
     """Whether requests can be served, by which service not, and what is failing.
 
-    `stream` in `failing`: the gateway's own one to the messenger does not stand.
+    A service serves while one of its replicas does; `failing` names the others too. `stream` in `failing`:
+    the gateway's own one to the messenger does not stand.
     """
 
     ready: bool
@@ -50,9 +51,11 @@ async def readyz(request: Request) -> Response:
     """The readiness of auth, of the messenger, and of the gateway's stream to it. For load balancers."""
     services = services_of(request)
     upstreams = services.upstreams
-    reports = await asyncio.gather(*(upstream.failing() for upstream in upstreams))
-    parts = {upstream.name: not report for upstream, report in zip(upstreams, reports, strict=True)}
-    failing = [part for report in reports for part in report]
-    if not services.is_attached():
+    reports = await asyncio.gather(*(upstream.look() for upstream in upstreams))
+    parts = {upstream.name: report.is_ready for upstream, report in zip(upstreams, reports, strict=True)}
+    failing = [part for report in reports for part in report.failing]
+    is_attached = services.is_attached()
+    if not is_attached:
         failing.append("stream")
-    return answer_json(Readiness(not failing, parts, failing), 503 if failing else 200)
+    is_ready = is_attached and all(parts.values())
+    return answer_json(Readiness(is_ready, parts, failing), 200 if is_ready else 503)

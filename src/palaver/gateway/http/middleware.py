@@ -2,17 +2,21 @@
 
 import re
 
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palaver.contracts.errors import UNSUPPORTED_DATA, PalaverError
 from palaver.gateway.generations.registry import FastAnswer, GenerationRegistry
 from palaver.gateway.services import Services
+from palaver.runtime.http.errors import Render
 from palaver.runtime.http.instrumentation import HEALTH_PATHS, set_route
-from palaver.runtime.http.middleware import header_of
+from palaver.runtime.http.middleware import ErrorBoundary, ResponseHeaders, header_of
 
 _JSON = re.compile(rb"\s*application/([!-.0-~]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
+# Where a request's scope has its `FastAnswer`
+_FOUND = "palaver.fast_answer"
 _CONTENT_TYPE = (b"content-type", b"application/json")
 
 
@@ -91,32 +95,45 @@ class AddressRates:
 
 
 class FastPaths:
-    """Answers plain requests by the generations' fast paths, without the router, and passes on all others.
+    """Answers plain requests by the generations' fast paths, without the router and what stands before it.
+    Passes on all others.
 
-    FastAPI's routing and validation cost more than a page of history, which is read more often than all else.
+    Those cost more than a page of history, which is read more often than all else.
     """
 
-    def __init__(self, app: ASGIApp, generations: GenerationRegistry) -> None:
+    def __init__(self, app: FastAPI, generations: GenerationRegistry, render: Render) -> None:
         self._app = app
         self._fast_paths = [one.fast_path for one in generations.generations if one.fast_path is not None]
+        # What all responses have, errors too
+        self._answer = ResponseHeaders(ErrorBoundary(answer_fast, render))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what the route would."""
-        found = self._find(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
+        found = self._find(scope)
         if found is None:
             await self._app(scope, receive, send)
             return
         set_route(scope, found.route)
-        response = await found.respond(Request(scope))
-        await response(scope, receive, send)
+        scope["app"] = self._app
+        scope[_FOUND] = found
+        await self._answer(scope, receive, send)
 
     def _find(self, scope: Scope) -> FastAnswer | None:
+        if scope["type"] != "http" or scope["method"] != "GET" or has_body(scope):
+            return None
         path, query = scope["path"], scope["query_string"]
         for fast_path in self._fast_paths:
             found = fast_path(path, query)
             if found is not None:
                 return found
         return None
+
+
+async def answer_fast(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a request whose fast path was found. Raises what the route would."""
+    found: FastAnswer = scope[_FOUND]
+    response = await found.respond(Request(scope))
+    await response(scope, receive, send)
 
 
 def has_body(scope: Scope) -> bool:

@@ -7,12 +7,18 @@ from starlette.responses import Response
 from palaver.contracts.times import rfc3339
 
 _SECOND = 1_000_000
-_encode = msgspec.json.Encoder().encode
+# Dataclasses, structs, lists and dictionaries as JSON
+encode_json = msgspec.json.Encoder().encode
 
 
 def answer_json(body: object, status: int = 200) -> Response:
-    """A JSON answer of dataclasses, structs, lists and dictionaries."""
-    return Response(_encode(body), status, media_type="application/json")
+    """A JSON answer of what `encode_json` takes."""
+    return answer_body(encode_json(body), status)
+
+
+def answer_body(body: bytes, status: int = 200) -> Response:
+    """A JSON answer that is encoded already."""
+    return Response(body, status, media_type="application/json")
 
 
 def answer_model(model: BaseModel, status: int = 200) -> Response:

@@ -62,7 +62,7 @@ class FanOut:
             self._outbox.batch.drained.append(socket.number)
             self._outbox.wake()
 
-    # ---- upstream.stream.StreamHandler ----
+    # ---- upstream.incoming.StreamHandler ----
 
     def reopenings(self) -> Iterable[SocketOpen]:
         """See `StreamHandler`."""

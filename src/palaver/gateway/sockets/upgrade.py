@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from picows import WSAutoPingStrategy
 from picows.picows import WSProtocol  # type: ignore[attr-defined] # missing in the stubs
@@ -139,7 +139,8 @@ def read_request(head: bytes, transport: asyncio.Transport) -> HandshakeRequest:
         before = headers.get(name.lower())
         headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
     peer = transport.get_extra_info("peername") or ("",)
-    return HandshakeRequest(path, dict(parse_qsl(query)), headers, str(peer[0]))
+    # Paths of REST are decoded as well: `%77s` is `ws` (RFC 3986 §6.2.2.2)
+    return HandshakeRequest(unquote(path), dict(parse_qsl(query)), headers, str(peer[0]))
 
 
 def check_handshake(headers: Mapping[str, str]) -> None:

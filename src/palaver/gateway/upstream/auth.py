@@ -1,6 +1,7 @@
 """Auth's private REST, typed."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from palaver.contracts.accounts import (
     User,
     UserPage,
 )
+from palaver.runtime.http.repeated_calls import repeated_call
 from palaver.runtime.http.rest_client import RestClient
 from palaver.runtime.telemetry.log_context import bind_field
 
@@ -33,7 +35,11 @@ class Client:
 
 
 class AuthClient:
-    """Calls of auth. Each raises the `PalaverError` that auth meant, or `unavailable`."""
+    """Calls of auth. Each raises the `PalaverError` that auth meant, or `unavailable`.
+
+    Those that may be made twice are made again where no response came, at another replica where there is one.
+    Sign-ups, sign-ins and ends of sessions are not: made twice, they are refused, or begin two sessions.
+    """
 
     def __init__(self, rest: RestClient) -> None:
         self._rest = rest
@@ -48,7 +54,11 @@ class AuthClient:
 
     async def refresh(self, refresh: Refresh, client: Client) -> TokenPair:
         """The session's next pair. Raises `unauthenticated`."""
-        return noted(await self._request(TokenPair, "POST", "/sessions/refresh", body=refresh, client=client))
+        # Used twice within seconds, a refresh token gives the same pair
+        pair = await self._request(
+            TokenPair, "POST", "/sessions/refresh", body=refresh, client=client, again=True
+        )
+        return noted(pair)
 
     async def sessions(self, token: str) -> Sessions:
         """The caller's live sessions."""
@@ -65,7 +75,7 @@ class AuthClient:
 
     async def change_profile(self, token: str, change: ProfileChange) -> User:
         """The caller, changed. Raises `invalid`."""
-        return await self._request(User, "PATCH", "/users/me", token=token, body=change)
+        return await self._request(User, "PATCH", "/users/me", token=token, body=change, again=True)
 
     async def find_by_email(self, token: str, client: Client, email: str) -> User:
         """The user with that email. Raises `not_found`, `rate_limited`."""
@@ -108,8 +118,11 @@ class AuthClient:
         query: dict[str, str] | None = None,
         token: str = "",
         client: Client | None = None,
+        again: bool = False,
     ) -> M:
-        answer = await self._call(method, path, body=body, query=query, token=token, client=client)
+        answer = await self._call(
+            method, path, body=body, query=query, token=token, client=client, again=again
+        )
         return model.model_validate_json(answer)
 
     async def _call(
@@ -122,7 +135,9 @@ class AuthClient:
         token: str = "",
         client: Client | None = None,
         route: str = "",
+        again: bool = False,
     ) -> bytes:
+        """`again`: the call may be made twice; others than GET say so themselves."""
         headers = {}
         if token:
             headers["authorization"] = f"Bearer {token}"
@@ -131,7 +146,8 @@ class AuthClient:
         sent = None
         if body is not None:
             sent = body.model_dump_json(exclude_unset=True).encode()
-        return await self._rest.call(method, path, body=sent, query=query, headers=headers, route=route)
+        call = partial(repeated_call, self._rest) if again or method == "GET" else self._rest.call
+        return await call(method, path, body=sent, query=query, headers=headers, route=route)
 
 
 def noted(pair: TokenPair) -> TokenPair:

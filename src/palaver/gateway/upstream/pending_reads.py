@@ -6,7 +6,8 @@ than the page. A read may be repeated, so what a broken stream took along is sen
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVarTuple
 
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.contracts.messenger_pb2 import GatewayBatch, ListMessagesRequest, MessagePage, ReadReply
@@ -22,6 +23,26 @@ AWAY_SECONDS = 3.0
 # More than these would only wait for their deadline
 MOST_PENDING = 10_000
 
+Asked = TypeVarTuple("Asked")
+
+
+class HistoryPage:
+    """A page of a chat's messages, for one reader or for several who asked for the same together."""
+
+    __slots__ = ("_rendered", "messages")
+
+    def __init__(self, messages: MessagePage) -> None:
+        self.messages = messages
+        self._rendered: dict[Any, bytes] = {}
+
+    def rendered(self, render: Callable[[MessagePage, *Asked], bytes], *asked: *Asked) -> bytes:
+        """What `render` makes of the messages, once for all who asked the same of one generation."""
+        key = (render, asked)
+        body = self._rendered.get(key)
+        if body is None:
+            body = self._rendered[key] = render(self.messages, *asked)
+        return body
+
 
 class PendingRead:
     """One read, and the future of its page. `deadline` is a time of the event loop, and so is `away_since`:
@@ -35,7 +56,7 @@ class PendingRead:
         token: str,
         request: ListMessagesRequest,
         traceparent: str,
-        page: asyncio.Future[MessagePage],
+        page: asyncio.Future[HistoryPage],
         deadline: float,
     ) -> None:
         self.number = number
@@ -63,7 +84,7 @@ class PendingReads:
 
     async def list_messages(
         self, token: str, request: ListMessagesRequest, traceparent: str = ""
-    ) -> MessagePage:
+    ) -> HistoryPage:
         """Messages of a chat, in the name of the token's user.
 
         Raises what the messenger refuses it with, `unavailable` after `DEADLINE_SECONDS`, or where there is
@@ -76,7 +97,7 @@ class PendingReads:
             raise PalaverError(OVERLOADED, retry_after=1.0, reads=len(self._pending))
         loop = asyncio.get_running_loop()
         self._number += 1
-        page: asyncio.Future[MessagePage] = loop.create_future()
+        page: asyncio.Future[HistoryPage] = loop.create_future()
         deadline = loop.time() + DEADLINE_SECONDS
         read = PendingRead(self._number, token, request, traceparent, page, deadline)
         self._pending[read.number] = read
@@ -115,14 +136,16 @@ class PendingReads:
     def handle_replies(self, replies: Iterable[ReadReply]) -> None:
         """Gives pages and errors to those who wait for them."""
         for reply in replies:
-            read = self._pending.get(reply.number)
-            if read is None or read.page.done():
-                continue
-            if not reply.HasField("error"):
-                read.page.set_result(reply.page)
-            elif reply.error.code != RESTARTING.code:
-                read.page.set_exception(error_from_proto(reply.error))
-            # Otherwise it waits for the messenger that comes next, as if this one had died
+            page = None if reply.HasField("error") else HistoryPage(reply.page)
+            for number in (reply.number, *reply.more_numbers):
+                read = self._pending.get(number)
+                if read is None or read.page.done():
+                    continue
+                if page is not None:
+                    read.page.set_result(page)
+                elif reply.error.code != RESTARTING.code:
+                    read.page.set_exception(error_from_proto(reply.error))
+                # Otherwise it waits for the messenger that comes next, as if this one had died
 
     def _give_up(self) -> None:
         """Ends what has waited for a messenger for `AWAY_SECONDS`."""

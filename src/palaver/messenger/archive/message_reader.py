@@ -65,6 +65,10 @@ class ArchivedMessageReader:
         rows = await self._fill(span, messages.STREAM_BYTES, backwards=False)
         return [Message._make(row) for row in rows], until
 
+    async def readable_ends(self, user_id: bytes, chat_ids: Sequence[bytes]) -> Mapping[bytes, int]:
+        """See `MessageReader.readable_ends`."""
+        return await self._database.read(messages.read_readable_ends, user_id, chat_ids) if chat_ids else {}
+
     async def at(self, places: Sequence[Place]) -> Mapping[Place, Message]:
         """See `MessageReader.at`."""
         if not places:

@@ -1,12 +1,14 @@
 """Chats, members, messages, their keys, and presence."""
 
 import sqlalchemy as sa
-from alembic import op
+
+from palaver.runtime.sql.columns import LongText, binary, string
+from palaver.runtime.sql.schema_changes import create_index, create_table
 
 revision = "0001"
 down_revision = None
 
-Id = sa.LargeBinary(16)
+Id = binary(16)
 
 
 def upgrade() -> None:
@@ -14,7 +16,7 @@ def upgrade() -> None:
     make_chats()
     make_members()
     make_messages()
-    op.create_table(
+    create_table(
         "presence",
         sa.Column("user_id", Id, primary_key=True),
         sa.Column("last_seen_at", sa.BigInteger, nullable=False),
@@ -24,12 +26,12 @@ def upgrade() -> None:
 
 def make_chats() -> None:
     """Chats, found by id and by pair."""
-    op.create_table(
+    create_table(
         "chats",
         sa.Column("id", Id, primary_key=True),
         sa.Column("kind", sa.SmallInteger, nullable=False),
-        sa.Column("title", sa.String(200), nullable=False),
-        sa.Column("pair", sa.LargeBinary(32), unique=True),
+        sa.Column("title", string(200, 1024), nullable=False),
+        sa.Column("pair", binary(32), unique=True),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("created_by", Id, nullable=False),
         sa.Column("last_seq", sa.BigInteger, nullable=False),
@@ -41,7 +43,7 @@ def make_chats() -> None:
 
 def make_members() -> None:
     """Members, found by chat, and by user in the order of their chats' activity."""
-    op.create_table(
+    create_table(
         "members",
         sa.Column("chat_id", Id, sa.ForeignKey("chats.id"), primary_key=True),
         sa.Column("user_id", Id, primary_key=True),
@@ -52,19 +54,19 @@ def make_members() -> None:
         sa.Column("active_at", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
-    op.create_index("members_by_activity", "members", ["user_id", "active_at", "chat_id"])
+    create_index("members_by_activity", "members", ["user_id", "active_at", "chat_id"])
 
 
 def make_messages() -> None:
     """Messages by their place, and the keys that make a client id unique for ever."""
-    op.create_table(
+    create_table(
         "messages",
         sa.Column("chat_id", Id, primary_key=True),
         sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("id", Id, nullable=False),
         sa.Column("sender_id", Id, nullable=False),
         sa.Column("client_id", Id, nullable=False),
-        sa.Column("text", sa.Text, nullable=False),
+        sa.Column("text", LongText, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("edited_at", sa.BigInteger),
         sa.Column("deleted_at", sa.BigInteger),
@@ -72,8 +74,8 @@ def make_messages() -> None:
         sqlite_with_rowid=False,
     )
     for name, column in (("messages_by_edit", "edited_at"), ("messages_by_deletion", "deleted_at")):
-        op.create_index(name, "messages", [column], sqlite_where=sa.text(f"{column} IS NOT NULL"))
-    op.create_table(
+        create_index(name, "messages", [column], sqlite_where=sa.text(f"{column} IS NOT NULL"))
+    create_table(
         "message_keys",
         sa.Column("client_id", Id, primary_key=True),
         sa.Column("chat_id", Id, primary_key=True),

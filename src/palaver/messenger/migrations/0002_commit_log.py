@@ -3,30 +3,51 @@
 import sqlalchemy as sa
 from alembic import op
 
+from palaver.runtime.sql.columns import LongBinary, binary
+from palaver.runtime.sql.schema_changes import add_column, create_index, create_table, drop_index, is_mysql
+
 revision = "0002"
 down_revision = "0001"
 
-Id = sa.LargeBinary(16)
+Id = binary(16)
 
 
 def upgrade() -> None:
     """Adds the commit log, widens keys and presence, and drops the indexes of recovery by time."""
-    op.create_table(
+    create_table(
         "commit_log",
         sa.Column("writer", sa.SmallInteger, primary_key=True, autoincrement=False),
         sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("entries", sa.LargeBinary, nullable=False),
+        sa.Column("entries", LongBinary, nullable=False),
         sqlite_with_rowid=False,
     )
     widen_keys()
-    op.add_column("presence", sa.Column("online", sa.Boolean, nullable=False, server_default=sa.false()))
-    op.create_index("presence_online", "presence", ["user_id"], sqlite_where=sa.text("online"))
-    op.drop_index("messages_by_edit", "messages")
-    op.drop_index("messages_by_deletion", "messages")
+    add_column("presence", sa.Column("online", sa.Boolean, nullable=False, server_default=sa.false()))
+    make_online_index()
+    drop_index("messages_by_edit", "messages")
+    drop_index("messages_by_deletion", "messages")
+
+
+def make_online_index() -> None:
+    """Finds who is online. MySQL has no index of some rows alone."""
+    if is_mysql():
+        create_index("presence_online", "presence", ["online", "user_id"])
+    else:
+        create_index("presence_online", "presence", ["user_id"], sqlite_where=sa.text("online"))
 
 
 def widen_keys() -> None:
-    """Gives each key its message's id and time. SQLite adds no NOT NULL column to a table that has rows."""
+    """Gives each key its message's id and time."""
+    if is_mysql():
+        # No version of before has run there: there are no rows to fill
+        add_column("message_keys", sa.Column("id", Id, nullable=False))
+        add_column("message_keys", sa.Column("created_at", sa.BigInteger, nullable=False))
+    else:
+        copy_keys()
+
+
+def copy_keys() -> None:
+    """Widens the keys by a copy: SQLite adds no NOT NULL column to a table that has rows."""
     op.create_table(
         "wide_keys",
         sa.Column("client_id", Id, primary_key=True),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from palaver.messenger.events import (
+    Commit,
     Event,
     MembersChanged,
     MessageChanged,
@@ -51,6 +52,15 @@ class BusHandler:
         """Takes a transaction of another replica (see `bus.Receive`)."""
         if position is None or self._followed.note(position):
             self.handle(events, Delivery(self._followed, position))
+
+    def receive_logged(self, commit: Commit) -> bool:
+        """Takes a transaction from the commit log, which has those of all chats. False: it was known
+        before."""
+        is_new = self._followed.note(commit.position)
+        if is_new:
+            wanted = [event for event in commit.entries if self._subscriptions.may_concern(event)]
+            self.handle(wanted, Delivery(self._followed, commit.position))
+        return is_new
 
     def handle(self, events: Sequence[Event], delivery: Delivery) -> None:
         """Delivers events, now where nothing has to be read, and finishes the first part of `delivery`."""

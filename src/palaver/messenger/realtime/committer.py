@@ -6,7 +6,7 @@ batches, and the less each message costs.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from palaver.contracts.errors import OVERLOADED, RESTARTING, UNAVAILABLE, PalaverError
 from palaver.messenger import metrics
@@ -18,20 +18,26 @@ from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql.database import DatabaseUnavailableError
 from palaver.runtime.telemetry.configuration import log
 
-# Between two batches while the disk is full, which may be for hours
+# Between two batches while the disk is full, which may be for hours; and before a chat is tried again that
+# somebody else holds
 PAUSE_SECONDS = 0.2
 
 
 class Committer:
-    """The one writer of a replica. `on_committed` gets each batch, on the event loop, in order."""
+    """Fills the batches of one writer. `on_committed` gets each batch, on the event loop, in order.
+    `queue_messages`: how many messages may wait."""
 
     def __init__(
-        self, journal: Journal, on_committed: Callable[[Writes], None], settings: MessengerSettings
+        self,
+        journal: Journal,
+        on_committed: Callable[[Writes], None],
+        settings: MessengerSettings,
+        queue_messages: int,
     ) -> None:
         self._journal = journal
         self._on_committed = on_committed
         self._batch_messages = settings.batch_messages
-        self._queue_messages = settings.queue_messages
+        self._queue_messages = queue_messages
         self._queue = FairQueue(settings.sender_share)
         self._receipts: dict[ReceiptKey, tuple[int, int]] = {}
         self._activity: dict[bytes, int] = {}
@@ -43,8 +49,6 @@ class Committer:
 
     async def run(self) -> None:
         """Writes until `stop`."""
-        metrics.QUEUE_MESSAGES.set_function(lambda: self._queue.messages)
-        metrics.LAG_SECONDS.set_function(self._lag_seconds)
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -79,7 +83,7 @@ class Committer:
         self._receipts[key] = (max(known[0], received_seq), max(known[1], read_seq))
         self._wake.set()
 
-    def submit_activity(self, activity: dict[bytes, int]) -> None:
+    def submit_activity(self, activity: Mapping[bytes, int]) -> None:
         """Queues members' copies of chats' activity."""
         self._activity.update(activity)
         self._wake.set()
@@ -89,7 +93,13 @@ class Committer:
         self._presence[user_id] = (online, at)
         self._wake.set()
 
-    def _lag_seconds(self) -> float:
+    @property
+    def queued(self) -> int:
+        """How many messages wait."""
+        return self._queue.messages
+
+    def lag_seconds(self) -> float:
+        """The age of the batch that is being written; 0 where none is."""
         return time.monotonic() - self._writing_since if self._writing_since else 0.0
 
     def _take(self) -> Writes | None:
@@ -120,6 +130,8 @@ class Committer:
             writes.stored_receipts = {}
             for send in writes.sends:
                 send.error = writes.error
+        if writes.busy:
+            self._put_back_busy(writes)
         ended = time.time_ns()
         try:
             self._on_committed(writes)
@@ -132,6 +144,14 @@ class Committer:
         if isinstance(writes.error, DatabaseUnavailableError) and not self.is_stopping:
             await asyncio.sleep(PAUSE_SECONDS)
 
+    def _put_back_busy(self, writes: Writes) -> None:
+        """Tries again after a pause what was not written because somebody else holds its chat."""
+        receipts = {key: seqs for key, seqs in writes.receipts.items() if key[0] in writes.busy}
+        activity = {chat_id: at for chat_id, at in writes.activity.items() if chat_id in writes.busy}
+        if receipts or activity:
+            again = Writes(receipts=receipts, activity=activity)
+            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._put_back, again)
+
     def _put_back(self, writes: Writes) -> None:
         """Keeps what nobody sends again for the next batch: it is what is true now, not what is asked for."""
         if self.is_stopping:
@@ -140,6 +160,7 @@ class Committer:
             self.submit_receipt(key, received_seq, read_seq)
         self._activity = {**writes.activity, **self._activity}
         self._presence = {**writes.presence, **self._presence}
+        self._wake.set()
 
 
 def measure(writes: Writes, nanoseconds: int) -> None:

@@ -13,7 +13,7 @@ from palaver.messenger.events import Event, MembersChanged, Position, PresenceCh
 from palaver.messenger.pending_send import CallReply, PendingSend, StoredKey
 from palaver.messenger.realtime.bus import Bus, Published
 from palaver.messenger.realtime.bus_handler import BusHandler
-from palaver.messenger.realtime.committer import Committer
+from palaver.messenger.realtime.committers import Committers
 from palaver.messenger.realtime.followed import Delivery, FollowedPositions
 from palaver.messenger.realtime.gateway_connection import GatewayReply, Socket
 from palaver.messenger.realtime.hub import Hub
@@ -25,7 +25,7 @@ from palaver.messenger.realtime.presence_updates import PresenceUpdates
 from palaver.messenger.realtime.receipt_waiters import ReceiptWaiter, ReceiptWaiters
 from palaver.messenger.realtime.subscriptions import Subscriptions
 from palaver.messenger.sequencing import EXACT_ACTIVITY_MEMBERS
-from palaver.messenger.store.commit_log import Change, commit_change, read_newest
+from palaver.messenger.store.commit_log import Change, read_newest
 from palaver.messenger.store.journal import ReceiptKey, Writes
 from palaver.messenger.store.opening import Store
 from palaver.messenger.user_rates import UserRates, spend
@@ -65,7 +65,7 @@ class Engine:
             store.database, self.followed, settings.chats_cached, is_shared=bus.is_shared
         )
         self.hub = Hub()
-        self.committer = Committer(store.journal, self._committed, settings)
+        self.committers = Committers(store.journals, self._committed, settings)
         self._subscriptions = Subscriptions(bus, self._replica, store.database, self.memberships)
         self._ordering = OrderedDelivery(self.hub, store.messages)
         self._handler = BusHandler(
@@ -78,37 +78,44 @@ class Engine:
             store.messages,
         )
         self._presence_updates = PresenceUpdates(
-            self._replica, self.hub, presence, self._subscriptions, store.database, self.committer
+            self._replica, self.hub, presence, self._subscriptions, store.database, self.committers
         )
         self._follower = LogFollower(
-            store.database, self.followed, self._handler, settings.commit_log_seconds
+            store.database,
+            self.followed,
+            self._handler,
+            bus,
+            lambda: bus.is_whole(self._replica),
+            self.hub.cut_gateways,
+            settings.commit_log_seconds,
         )
         self._writing: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begins to write and to receive."""
         # The bus first: what is committed after the positions are read arrives
-        await self._bus.start(self._replica, self._handler.receive)
+        await self._bus.start(self._replica, self._handler.receive, self._follower.look)
+        await self._subscriptions.start()
         self.followed.begin(await self._store.database.read(read_newest))
         await self._rates.start()
-        self._writing.append(asyncio.create_task(self.committer.run(), name="committer"))
+        self._writing.append(asyncio.create_task(self.committers.run(), name="committers"))
         for work in (
             self._presence_updates.run(),
             self._presence_updates.keep_alive(),
             self._write_lazily(),
-            self._follower.fill_holes(),
+            self._follower.follow(),
             self._follower.trim(),
         ):
             self._spawn(work)
 
     async def stop(self) -> None:
         """Refuses new sends, then writes and answers those that wait. Again, it does nothing."""
-        if self.committer.is_stopping:
+        if self.committers.is_stopping:
             return
         self._presence_updates.stop()
         self._flush_lazy()
         await self.memberships.stop()
-        self.committer.stop()
+        self.committers.stop()
         await asyncio.gather(*self._writing)
         await self._rates.stop()
         await self._bus.stop(self._replica)
@@ -155,7 +162,7 @@ class Engine:
     async def set_receipt(self, chat_id: bytes, user_id: bytes, received_seq: int, read_seq: int) -> Receipt:
         """The member's receipt as stored, after it is on disk. Seqs that are behind do nothing, seqs beyond
         the chat's end are brought back to it. Raises `not_found` where the user is not a member."""
-        if self.committer.is_stopping:
+        if self.committers.is_stopping:
             raise PalaverError(RESTARTING, retry_after=1.0)
         outcome: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self.submit_receipt(chat_id, user_id, received_seq, read_seq, outcome)
@@ -178,7 +185,7 @@ class Engine:
             known = self._lazy_receipts.get(key, (0, 0))
             self._lazy_receipts[key] = (max(known[0], received_seq), max(known[1], read_seq))
             return
-        self.committer.submit_receipt(key, received_seq, read_seq)
+        self.committers.submit_receipt(key, received_seq, read_seq)
 
     async def commit(self, change: Change[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a change returns, after its transaction is on disk. What it touched is logged and delivered,
@@ -200,14 +207,17 @@ class Engine:
 
     # ---- sockets ----
 
-    async def open_socket(self, socket: Socket, *, new: bool) -> None:
-        """Adds a socket. On return everything that is committed from now on reaches it."""
-        await self._subscriptions.add_user(socket.user_id)
+    async def follow_users(self, user_ids: Iterable[bytes]) -> None:
+        """On return everything that concerns these users arrives here. Before `open_socket`."""
+        await self._subscriptions.add_users(user_ids)
+
+    def open_socket(self, socket: Socket, *, new: bool) -> None:
+        """Adds a socket of a user who is followed. Everything that is committed from now on reaches it."""
         self._presence_updates.open(socket, first=self.hub.add(socket), new=new)
 
     def close_socket(self, socket: Socket) -> None:
         """Removes a socket."""
-        if self.hub.remove(socket) and not self.committer.is_stopping:
+        if self.hub.remove(socket) and not self.committers.is_stopping:
             self._presence_updates.close(socket.user_id)
 
     def read_members_anew(self, chat_ids: Iterable[bytes]) -> None:
@@ -226,7 +236,7 @@ class Engine:
             # What is checked again was counted before
             if not send.stale:
                 self._spend(send)
-            self.committer.submit(send)
+            self.committers.submit(send)
         except PalaverError as error:
             send.error = error
             self._answer(send, Delivery(self.followed, None))
@@ -247,9 +257,9 @@ class Engine:
     def _committed(self, writes: Writes) -> None:
         """Answers and delivers one batch of the committer."""
         position = writes.position
-        if position is not None:
-            self.followed.note(position)
-        delivery = Delivery(self.followed, position)
+        # The log's follower may have been quicker: then it delivers what is not in memory
+        is_first = position is None or self.followed.note(position)
+        delivery = Delivery(self.followed, position if is_first else None)
         for send in writes.sends:
             if send.stale and send.error is None:
                 self._check_again(send)
@@ -263,7 +273,7 @@ class Engine:
             self._receipt_waiters.answer(writes)
             self._publish(position, (*writes.appended, *writes.others))
             # Messages were delivered above, as they are in memory
-            self._handler.handle(writes.others, delivery)
+            self._handler.handle(writes.others if is_first else (), delivery)
         except Exception:
             # Otherwise it would count as under way for ever, and nobody would read it from the log
             delivery.abandon()
@@ -320,11 +330,12 @@ class Engine:
     # ---- other transactions ----
 
     async def _commit(self, change: Callable[..., tuple[T, list[Event]]], args: Any, kwargs: Any) -> T:
-        result, events, position = await self._store.database.write(commit_change, change, args, kwargs)
+        result, events, position = await self._store.writer.commit(change, args, kwargs)
         if position is not None:
-            self.followed.note(position)
+            is_first = self.followed.note(position)
             self._publish(position, events)
-            self._handler.handle(events, Delivery(self.followed, position))
+            if is_first:
+                self._handler.handle(events, Delivery(self.followed, position))
         return result
 
     def _publish(self, position: Position | None, events: Sequence[Event]) -> None:
@@ -356,13 +367,13 @@ class Engine:
     def _flush_lazy(self) -> None:
         implied, self.hub.implied = self.hub.implied, {}
         for (chat_id, user_id), seq in implied.items():
-            self.committer.submit_receipt((chat_id, user_id), seq, 0)
+            self.committers.submit_receipt((chat_id, user_id), seq, 0)
         receipts, self._lazy_receipts = self._lazy_receipts, {}
         for key, (received_seq, read_seq) in receipts.items():
-            self.committer.submit_receipt(key, received_seq, read_seq)
+            self.committers.submit_receipt(key, received_seq, read_seq)
         activity, self._lazy_activity = self._lazy_activity, {}
         if activity:
-            self.committer.submit_activity(activity)
+            self.committers.submit_activity(activity)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

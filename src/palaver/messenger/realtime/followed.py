@@ -50,6 +50,12 @@ class FollowedPositions:
             self._known[writer] = number
         return True
 
+    def expect(self, newest: Mapping[int, int]) -> None:
+        """These numbers are on disk: what the bus has lost of them is a hole from now on, which is filled
+        from the log."""
+        for writer, number in newest.items():
+            self._known[writer] = max(number, self._known.get(writer, 0))
+
     def is_finished(self, position: Position) -> bool:
         """Whether everything of a transaction has been delivered."""
         writer, number = position
@@ -75,18 +81,17 @@ class FollowedPositions:
         """The delivery of a transaction failed: it is read from the log again."""
         self._under_way.discard(position)
 
-    def has_hole(self) -> bool:
-        """Whether the vector waits for a transaction whose delivery is not under way."""
-        return any(
-            last < self._known.get(writer, 0) and Position(writer, last + 1) not in self._under_way
+    def holes(self) -> dict[int, int]:
+        """The last number of each writer whose next transaction is known of, and not on its way here."""
+        return {
+            writer: last
             for writer, last in {**dict.fromkeys(self._known, 0), **self.vector}.items()
-        )
+            if last < self._known.get(writer, 0) and Position(writer, last + 1) not in self._under_way
+        }
 
     async def reached(self, wanted: Mapping[int, int]) -> None:
         """Waits until everything up to these numbers, which are on disk, is delivered."""
-        for writer, number in wanted.items():
-            # What the bus has lost is a hole from now on, which is filled from the log
-            self._known[writer] = max(number, self._known.get(writer, 0))
+        self.expect(wanted)
         while any(self.vector.get(writer, 0) < number for writer, number in wanted.items()):
             self._moved.clear()
             await self._moved.wait()

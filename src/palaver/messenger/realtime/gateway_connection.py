@@ -4,12 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 
-from palaver.contracts.messenger_pb2 import MessengerBatch
+from palaver.contracts.messenger_pb2 import MessengerBatch, ReadReply
 from palaver.messenger.pending_send import PendingSend, stored_keys
 from palaver.messenger.protobuf import error_to_proto, fill_page
 from palaver.messenger.realtime.followed import FollowedPositions
-from palaver.messenger.store.messages import TEXT, Page
+from palaver.messenger.store.messages import TEXT, Page, Rows
 from palaver.runtime.fair_turns import FairTurns
+from palaver.runtime.grpc import batches
 from palaver.runtime.grpc.message_stream import MessageStream
 
 # A gateway for which so much waits is cut off; it comes back and is sent again what it missed.
@@ -21,6 +22,7 @@ ENTRY_BYTES = 300
 # One message in it more, but for its text; one socket more
 KEY_BYTES = 48
 SOCKET_BYTES = 8
+NUMBER_BYTES = 8
 # Well below the largest message that a gateway takes.
 BATCH_BYTES = 8 * 1024 * 1024
 # An idle stream is written to so often, so that a gateway notices where it is broken
@@ -102,6 +104,10 @@ class GatewayConnection:
         # Pages of history, in rounds over their readers; of this gateway, since another may be slow to take
         # them
         self.reading_turns = FairTurns(1)
+        # It understands one reply to many reads
+        self.takes_shared_pages = False
+        # Pages that wait in the outbox, by the identity of their rows, which are kept so that it stays theirs
+        self._replies: dict[int, tuple[Rows, ReadReply]] = {}
         # The gateway reads so slowly that it must be cut off
         self.overrun = asyncio.Event()
         # There is something to write: in the outbox, or positions that have moved
@@ -179,8 +185,15 @@ class GatewayConnection:
         self.wake()
 
     def answer_read(self, number: int, page: Page) -> None:
-        """Answers a read."""
+        """Answers a read; by the reply to another one that has the same rows, where it still waits."""
+        shared = self._replies.get(id(page.rows))
+        if shared is not None:
+            shared[1].more_numbers.append(number)
+            self.wake(NUMBER_BYTES)
+            return
         reply = self.outbox.read_replies.add(number=number)
+        if self.takes_shared_pages:
+            self._replies[id(page.rows)] = page.rows, reply
         fill_page(reply.page, page)
         self.wake(size_of(page))
 
@@ -224,6 +237,7 @@ class GatewayConnection:
     def _take_outbox(self) -> None:
         self._is_filled = False
         batch, self.outbox = self.outbox, MessengerBatch()
+        self._replies = {}
         size, self._bytes = self._bytes, 0
         self._room.set()
         self._add_positions(batch)
@@ -296,25 +310,12 @@ def size_of(page: Page) -> int:
 
 
 def split_batch(batch: MessengerBatch, most_bytes: int) -> Iterator[MessengerBatch]:
-    """The batch in pieces of about `most_bytes`, each of which has one entry more at most: its deliveries in
-    order, its pages, and the rest behind them. Only the last has positions: with it everything up to them
-    has been sent."""
-    if batch.ByteSize() <= most_bytes:
-        yield batch
-        return
-    # Sockets that have missed something must be sent away before they get what came after it
-    part = MessengerBatch(opened=batch.opened, log_trimmed=batch.log_trimmed)
-    batch.ClearField("opened")
-    batch.ClearField("log_trimmed")
-    size = part.ByteSize()
-    for field in ("deliveries", "read_replies", "sent", "receipts", "typings", "presences", "errors"):
-        entries = getattr(batch, field)
-        for entry in list(entries):
-            getattr(part, field).append(entry)
-            size += entry.ByteSize()
-            if size > most_bytes:
-                yield part
-                part, size = MessengerBatch(), 0
-        del entries[:]
-    yield part
-    yield batch
+    """The batch in pieces of about `most_bytes`: its deliveries in order, its pages, and the rest behind
+    them. Only the last has positions: with it everything up to them has been sent."""
+    return batches.split_batch(
+        batch,
+        most_bytes,
+        # Sockets that have missed something must be sent away before they get what came after it
+        first=("opened", "log_trimmed"),
+        entries=("deliveries", "read_replies", "sent", "receipts", "typings", "presences", "errors"),
+    )

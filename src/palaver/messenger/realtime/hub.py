@@ -52,6 +52,13 @@ class Hub:
             del self.online[socket.user_id]
         return not sockets
 
+    def cut_gateways(self) -> None:
+        """Ends all streams: this replica has missed what the log no longer has. Gateways come back with the
+        positions that they had followed, and not with those that this replica goes on from."""
+        for gateway in {socket.gateway for sockets in self.online.values() for socket in sockets}:
+            gateway.hold_deliveries()
+            gateway.overrun.set()
+
     def deliver_send(self, send: PendingSend) -> None:
         """Delivers messages that were just committed to members, and to the sender's gateway that they
         are."""

@@ -2,17 +2,19 @@
 more."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from palaver.messenger.realtime.bus import Bus
 from palaver.messenger.realtime.bus_handler import BusHandler
-from palaver.messenger.realtime.followed import Delivery, FollowedPositions
-from palaver.messenger.store.commit_log import LogTrimmedError, read_after, trim_log
-from palaver.runtime.sql.database import Database
+from palaver.messenger.realtime.followed import FollowedPositions
+from palaver.messenger.store.commit_log import LogTrimmedError, read_holes, read_newest, trim_log
+from palaver.runtime.sql.database import Database, DatabaseUnavailableError
 from palaver.runtime.telemetry.configuration import log
 
-# A transaction whose delivery did not come to its end is read from the log after so long.
-HOLE_SECONDS = 1.0
+# Rows of one writer that are read at once
 HOLE_COMMITS = 500
+# While the bus brings nothing, the log is all that there is
+AWAY_SECONDS = 0.25
 # The log is trimmed this often, so many rows of it at once, with a pause in which sends are written.
 TRIM_SECONDS = 10.0
 TRIM_ROWS = 2_000
@@ -20,38 +22,94 @@ TRIM_PAUSE_SECONDS = 0.05
 
 
 class LogFollower:
-    """Reads and trims the commit log beside the live path. `keep_seconds`: how long rows are kept."""
+    """Reads and trims the commit log beside the live path.
+
+    `is_whole`: whether the bus brings now what others publish. `cut_gateways`: ends their streams, so that
+    their sockets resume. `keep_seconds`: how long rows are kept.
+    """
 
     def __init__(
-        self, database: Database, followed: FollowedPositions, handler: BusHandler, keep_seconds: float
+        self,
+        database: Database,
+        followed: FollowedPositions,
+        handler: BusHandler,
+        bus: Bus,
+        is_whole: Callable[[], bool],
+        cut_gateways: Callable[[], None],
+        keep_seconds: float,
     ) -> None:
         self._database = database
         self._followed = followed
         self._handler = handler
+        self._bus = bus
+        self._is_whole = is_whole
+        self._cut_gateways = cut_gateways
         self._keep_seconds = keep_seconds
+        self._wake = asyncio.Event()
 
-    async def fill_holes(self) -> None:
-        """Delivers from the log what the bus has lost, or what failed on its way; for ever."""
+    def look(self) -> None:
+        """Looks at the log at once: the bus may have lost something."""
+        self._wake.set()
+
+    async def follow(self) -> None:
+        """Delivers from the log what the bus has lost or nobody has published, or what failed on its way; for
+        ever.
+
+        Where the bus works, a transaction that is on its way gets the time between two looks.
+        """
+        stood: Mapping[int, int] = {}
         while True:
-            stood = self._followed.vector
-            await asyncio.sleep(HOLE_SECONDS)
-            if stood is self._followed.vector and self._followed.has_hole():
-                await self._fill_hole(stood)
+            was_woken = await self._pause()
+            try:
+                if was_woken:
+                    await self._look()
+                now = was_woken or not self._is_whole()
+                holes = self._followed.holes()
+                behind = {w: last for w, last in holes.items() if now or stood.get(w) == last}
+                await self._fill(behind, self._followed.known)
+                await self._look()
+                stood = self._followed.holes()
+            except DatabaseUnavailableError as error:
+                log.warning("commit_log_not_read", debug=error.debug)
+            except Exception:
+                log.exception("commit_log_not_read")
 
-    async def _fill_hole(self, stood: Mapping[int, int]) -> None:
+    async def _pause(self) -> bool:
+        """Waits for the next look. True: somebody wants it now."""
         try:
-            commits = await self._database.read(read_after, stood, HOLE_COMMITS)
-        except LogTrimmedError:
-            log.error("commit_log_trimmed_too_early")
-            self._followed.begin(self._followed.known)
-            return
-        except Exception:
-            log.exception("commit_log_not_read")
-            return
-        for commit in commits:
-            if self._followed.note(commit.position):
-                log.warning("commit_delivered_from_log", number=commit.position.number)
-                self._handler.handle(commit.entries, Delivery(self._followed, commit.position))
+            seconds = self._bus.look_seconds
+            async with asyncio.timeout(seconds if self._is_whole() else min(seconds, AWAY_SECONDS)):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    async def _look(self) -> None:
+        if self._bus.is_shared:
+            self._followed.expect(await self._database.read(read_newest))
+
+    async def _fill(self, holes: Mapping[int, int], known: Mapping[int, int]) -> None:
+        """Delivers what lies behind the holes, up to the known numbers: a newer one may be visible, and not
+        yet on the database's disk."""
+        behind = dict(holes)
+        delivered = 0
+        while behind:
+            try:
+                commits = await self._database.read(read_holes, behind, HOLE_COMMITS)
+            except LogTrimmedError:
+                log.error("commit_log_trimmed_too_early", holes=behind)
+                self._cut_gateways()
+                self._followed.begin(self._followed.known)
+                return
+            for commit in commits:
+                writer, number = commit.position
+                behind[writer] = number
+                if number <= known.get(writer, 0):
+                    delivered += self._handler.receive_logged(commit)
+            behind = {w: last for w, last in behind.items() if commits and last < known.get(w, 0)}
+        if delivered:
+            log.info("commits_delivered_from_log", commits=delivered)
 
     async def trim(self) -> None:
         """Deletes what is older than `keep_seconds`, by a clock that wall-clock time does not move; for

@@ -1,5 +1,6 @@
 """Which users have an open socket, on whichever replica."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -16,12 +17,16 @@ class Presence(Protocol):
         """The replica has sockets of all these users, or still has them."""
         ...
 
-    async def leave(self, replica: bytes, user_id: bytes) -> None:
-        """The replica has no socket of the user any more."""
+    async def leave(self, replica: bytes, user_ids: Iterable[bytes]) -> None:
+        """The replica has no socket of these users any more."""
         ...
 
     async def present(self, user_ids: Iterable[bytes]) -> set[bytes]:
-        """Those of the users who have a socket on any replica."""
+        """Those of the users who have a socket on any replica; and those of whom that cannot be known now."""
+        ...
+
+    async def returned(self) -> None:
+        """Waits until it is known again who is present, after it was not."""
         ...
 
 
@@ -39,13 +44,13 @@ class InProcessPresence:
         for user_id in user_ids:
             self._ends.setdefault(user_id, {})[replica] = end
 
-    async def leave(self, replica: bytes, user_id: bytes) -> None:
+    async def leave(self, replica: bytes, user_ids: Iterable[bytes]) -> None:
         """See `Presence.leave`."""
-        ends = self._ends.get(user_id)
-        if ends is not None:
+        for user_id in user_ids:
+            ends = self._ends.get(user_id, {})
             ends.pop(replica, None)
             if not ends:
-                del self._ends[user_id]
+                self._ends.pop(user_id, None)
 
     async def present(self, user_ids: Iterable[bytes]) -> set[bytes]:
         """See `Presence.present`."""
@@ -53,3 +58,7 @@ class InProcessPresence:
         return {
             user_id for user_id in user_ids if any(end > now for end in self._ends.get(user_id, {}).values())
         }
+
+    async def returned(self) -> None:
+        """See `Presence.returned`. It is always known."""
+        await asyncio.Event().wait()

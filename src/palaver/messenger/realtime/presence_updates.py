@@ -6,10 +6,12 @@ afterwards.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Sequence
 
 from palaver.contracts.times import now_us
 from palaver.messenger.events import PresenceChanged
-from palaver.messenger.realtime.committer import Committer
+from palaver.messenger.realtime.committers import Committers
 from palaver.messenger.realtime.gateway_connection import Socket
 from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.presence import REFRESH_SECONDS, Presence
@@ -34,14 +36,14 @@ class PresenceUpdates:
         presence: Presence,
         subscriptions: Subscriptions,
         database: Database,
-        committer: Committer,
+        committers: Committers,
     ) -> None:
         self._replica = replica
         self._hub = hub
         self._presence = presence
         self._subscriptions = subscriptions
         self._database = database
-        self._committer = committer
+        self._committers = committers
         self._leaving: dict[bytes, asyncio.TimerHandle] = {}
         # What `run` is to do
         self._came: list[bytes] = []
@@ -55,7 +57,7 @@ class PresenceUpdates:
         if timer is not None:
             timer.cancel()
         if first:
-            self._committer.submit_presence(socket.user_id, True, now_us())
+            self._committers.submit_presence(socket.user_id, True, now_us())
             self._came.append(socket.user_id)
         if new:
             self._newcomers.append(socket)
@@ -92,20 +94,21 @@ class PresenceUpdates:
     async def keep_alive(self) -> None:
         """Enters everybody here again before their entries end, and looks for users whom nobody entered; for
         ever."""
-        pause = RETURN_SECONDS
+        await asyncio.sleep(RETURN_SECONDS)
         while True:
-            await asyncio.sleep(pause)
-            pause = REFRESH_SECONDS
             try:
                 await self._presence.enter(self._replica, list(self._hub.online))
                 await self._announce_lost()
             except Exception:
                 log.exception("presence_not_kept")
+            # Whoever went while nobody could know waits for it
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._presence.returned(), REFRESH_SECONDS)
 
     def stop(self) -> None:
         """Stores that everybody here was seen just now. They stay online: their gateways come back."""
         for user_id in {*self._hub.online, *self._leaving}:
-            self._committer.submit_presence(user_id, True, now_us())
+            self._committers.submit_presence(user_id, True, now_us())
         for timer in self._leaving.values():
             timer.cancel()
 
@@ -119,16 +122,16 @@ class PresenceUpdates:
                 socket.gateway.live.presences.add(user_id=user_id, online=True, sockets=[socket.number])
                 socket.gateway.wake()
 
-    async def _leave(self, user_ids: list[bytes]) -> None:
+    async def _leave(self, user_ids: Sequence[bytes]) -> None:
         """Users have no socket here any more: they are offline unless another replica has one."""
-        for user_id in user_ids:
-            await self._presence.leave(self._replica, user_id)
-        present = await self._presence.present(user_ids)
-        for user_id in user_ids:
+        gone = [user_id for user_id in user_ids if user_id not in self._hub.online]
+        await self._presence.leave(self._replica, gone)
+        present = await self._presence.present(gone)
+        for user_id in gone:
             if user_id in self._hub.online:
                 continue
             if user_id not in present:
-                self._committer.submit_presence(user_id, False, now_us())
+                self._committers.submit_presence(user_id, False, now_us())
             else:
                 await self._subscriptions.remove_user(user_id)
 
@@ -142,8 +145,8 @@ class PresenceUpdates:
         is not stored came in a batch that failed, or another replica took them for lost."""
         stored = await self._database.read(read_online)
         for user_id in self._hub.online.keys() - stored:
-            self._committer.submit_presence(user_id, True, now_us())
+            self._committers.submit_presence(user_id, True, now_us())
         present = await self._presence.present(stored)
         for user_id in stored:
             if user_id not in present and user_id not in self._hub.online and user_id not in self._leaving:
-                self._committer.submit_presence(user_id, False, now_us())
+                self._committers.submit_presence(user_id, False, now_us())

@@ -47,6 +47,9 @@ class ReceiptWaiters:
     def answer(self, writes: Writes) -> None:
         """Answers those whose receipts a batch has written, or could not write."""
         for key, (received_seq, read_seq) in writes.receipts.items():
+            if key[0] in writes.busy:
+                # Not written yet, and part of a later batch
+                continue
             for one in self._waiting.pop(key, ()):
                 if one.received_seq > received_seq or one.read_seq > read_seq:
                     # It came while this batch was written, and is part of the next

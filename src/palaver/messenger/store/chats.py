@@ -13,9 +13,8 @@ from palaver.messenger.store.members import (
     Standing,
     check_group,
     check_member,
-    locked_standing,
+    lock_standing,
     read_standing,
-    standing_from,
 )
 from palaver.messenger.store.schema import DIRECT, GROUP, chats, members
 
@@ -105,7 +104,7 @@ def add_members(
 
     Raises `not_found`, `forbidden` for a direct chat, and `invalid` where the group would pass `most`.
     """
-    standing = check_member(standing_from(connection, locked_standing, chat_id, user_id))
+    standing = check_member(lock_standing(connection, chat_id, user_id))
     check_group(standing)
     query = select(members.c.user_id, members.c.left_seq).where(members.c.chat_id == chat_id)
     known = dict(connection.execute(query).all())
@@ -142,7 +141,7 @@ def remove_member(connection: Connection, chat_id: bytes, user_id: bytes, remove
 
     Raises `not_found`, and `forbidden` for a direct chat and for who is neither of the two.
     """
-    standing = check_member(standing_from(connection, locked_standing, chat_id, user_id))
+    standing = check_member(lock_standing(connection, chat_id, user_id))
     check_group(standing)
     if user_id not in (removed_id, standing.created_by):
         raise PalaverError(FORBIDDEN, "only the creator of a group removes others", field="user_id")

@@ -1,7 +1,8 @@
 """The commit log: one row a committed transaction, and what it has touched.
 
 A transaction writes its row itself, so that both are there or neither. SQLite lets one transaction write at
-a time: all that write to one file are one writer, and the newest row's number plus one is the next.
+a time: all that write to one file are one writer, and the newest row's number plus one is the next. On MySQL
+see `writer_mysql.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,10 +76,24 @@ def read_after(connection: Connection, followed: Mapping[int, int], limit: int) 
     Raises `LogTrimmedError` where rows behind a position are gone, and where a position lies beyond the
     newest row, as it does after a backup was restored.
     """
-    newest, oldest = read_newest(connection), read_numbers(connection, _oldest)
+    newest = read_newest(connection)
+    return read_behind(
+        connection, {writer: followed.get(writer, 0) for writer in {*newest, *followed}}, newest, limit
+    )
+
+
+def read_holes(connection: Connection, holes: Mapping[int, int], limit: int) -> list[Commit]:
+    """The same, of those writers alone that `holes` names."""
+    return read_behind(connection, holes, read_newest(connection), limit)
+
+
+def read_behind(
+    connection: Connection, positions: Mapping[int, int], newest: Mapping[int, int], limit: int
+) -> list[Commit]:
+    """What was committed behind the positions. Raises `LogTrimmedError`."""
+    oldest = read_numbers(connection, _oldest)
     found: list[Commit] = []
-    for writer in {*newest, *followed}:
-        after = followed.get(writer, 0)
+    for writer, after in positions.items():
         if after > newest.get(writer, 0) or after + 1 < oldest.get(writer, 1):
             raise LogTrimmedError
         for _, number, entries in connection.execute(_after, {"of": writer, "after": after, "limit": limit}):

@@ -26,8 +26,8 @@ class Writes:
     `receipts`: (chat id, user id) -> (received seq, read seq). `activity`: chat id -> time, for members'
     copies that lag. `presence`: user id -> (online, time last seen). Filled in by the journal: `position` of
     the transaction in the commit log, where it touched anything; its entries there, `appended` for messages
-    and `others`; `stored_receipts`, of those of `receipts` whose user is a member; `error`, where nothing is
-    known to be written.
+    and `others`; `stored_receipts`, of those of `receipts` whose user is a member; `busy`, chats that
+    somebody else holds, of which nothing was written; `error`, where nothing is known to be written.
     """
 
     sends: Sequence[PendingSend] = ()
@@ -39,7 +39,19 @@ class Writes:
     appended: Sequence[Event] = ()
     others: Sequence[Event] = ()
     stored_receipts: dict[ReceiptKey, StoredReceipt] = field(default_factory=dict)
+    busy: frozenset[bytes] = frozenset()
     error: PalaverError | None = None
+
+
+class KeyCollisionError(Exception):
+    """A client id was used before in a send that did not say `retry`."""
+
+
+def moved_receipt(stored: tuple[int, int], wanted: tuple[int, int], last_seq: int) -> StoredReceipt:
+    """A receipt (received seq, read seq) moved forward to what is wanted, and not beyond the chat's end."""
+    read = max(stored[1], min(wanted[1], last_seq))
+    received = max(stored[0], read, min(wanted[0], last_seq))
+    return StoredReceipt(received, read, (received, read) != stored)
 
 
 class Journal(Protocol):

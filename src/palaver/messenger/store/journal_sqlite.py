@@ -20,7 +20,13 @@ from palaver.messenger.sequencing import (
     suspect_keys,
 )
 from palaver.messenger.store.commit_log import WRITER
-from palaver.messenger.store.journal import ReceiptKey, StoredReceipt, Writes
+from palaver.messenger.store.journal import (
+    KeyCollisionError,
+    ReceiptKey,
+    StoredReceipt,
+    Writes,
+    moved_receipt,
+)
 from palaver.messenger.store.lone_append import append_lone, is_lone
 from palaver.messenger.store.sqlite_rows import chunks, run_rows
 from palaver.runtime.sql.database import Database, DatabaseUnavailableError
@@ -35,10 +41,6 @@ CREATED = Message._fields.index("created_at")
 SHORT_SENDS = 2
 SHORT_RECEIPTS = 10
 INSERT_MESSAGES = f"INSERT INTO messages ({', '.join(Message._fields[:NEW_FIELDS])}) VALUES {{}}"  # noqa: S608 - names of ours
-
-
-class KeyCollisionError(Exception):
-    """A client id was used before in a send that did not say `retry`."""
 
 
 class SqliteJournal:
@@ -208,11 +210,8 @@ def move_receipts(
             list(chain.from_iterable(keys[start : start + size])),
         )
         for chat_id, user_id, received_seq, read_seq, last_seq in rows.fetchall():
-            wanted_received, wanted_read = wanted[chat_id, user_id]
-            read = max(read_seq, min(wanted_read, last_seq))
-            received = max(received_seq, read, min(wanted_received, last_seq))
-            moved = (received, read) != (received_seq, read_seq)
-            found[chat_id, user_id] = StoredReceipt(received, read, moved)
+            key = (chat_id, user_id)
+            found[key] = moved_receipt((received_seq, read_seq), wanted[key], last_seq)
     write_receipts(raw, [(*key, one.received_seq, one.read_seq) for key, one in found.items() if one.moved])
     return found
 

@@ -24,8 +24,8 @@ _chats_query = select(chats.c.id, chats.c.kind, chats.c.members_version, chats.c
 _members_query = select(members.c.chat_id, members.c.user_id).where(
     members.c.chat_id.in_(bindparam("ids", expanding=True)), members.c.left_seq.is_(None)
 )
-_chats_of_query = select(members.c.chat_id).where(
-    members.c.user_id == bindparam("user_id"), members.c.left_seq.is_(None)
+_chats_of_query = select(members.c.user_id, members.c.chat_id).where(
+    members.c.user_id.in_(bindparam("user_ids", expanding=True)), members.c.left_seq.is_(None)
 )
 _companions_query = (
     select(members.c.user_id, func.coalesce(presence.c.online, False))
@@ -66,21 +66,22 @@ _standing = (
     .where(chats.c.id == bindparam("chat_id"), members.c.user_id == bindparam("user_id"))
 )
 _plain_standing = Query(_standing)
-# Where rows can be locked: two changes of one chat's members wait for each other
-locked_standing = Query(_standing.with_for_update())
+_lock = select(chats.c.id).where(chats.c.id == bindparam("chat_id")).with_for_update()
 
 
 def read_standing(connection: Connection, chat_id: bytes, user_id: bytes) -> Standing:
     """What a present or former member is to a chat. Raises `not_found` for anybody else."""
-    return standing_from(connection, _plain_standing, chat_id, user_id)
-
-
-def standing_from(connection: Connection, query: Query, chat_id: bytes, user_id: bytes) -> Standing:
-    """The standing that `query` finds. Raises `not_found`."""
-    rows = query.rows(connection, {"chat_id": chat_id, "user_id": user_id})
+    rows = _plain_standing.rows(connection, {"chat_id": chat_id, "user_id": user_id})
     if not rows:
         raise no_such_chat()
     return Standing._make(rows[0])
+
+
+def lock_standing(connection: Connection, chat_id: bytes, user_id: bytes) -> Standing:
+    """The same, once nobody else changes the chat or its members: where rows can be locked, the chat's is,
+    before any of its members'. Raises `not_found`."""
+    connection.execute(_lock, {"chat_id": chat_id}).close()
+    return read_standing(connection, chat_id, user_id)
 
 
 def check_member(standing: Standing) -> Standing:
@@ -132,9 +133,12 @@ def read_arriving(connection: Connection, followed: Mapping[int, int]) -> list[C
         return []
 
 
-def read_chats_of(connection: Connection, user_id: bytes) -> list[bytes]:
-    """All chats that a user is a member of."""
-    return [row[0] for row in connection.execute(_chats_of_query, {"user_id": user_id})]
+def read_chats_of(connection: Connection, user_ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+    """All chats that users are members of, by user."""
+    found: dict[bytes, list[bytes]] = {}
+    for user_id, chat_id in connection.execute(_chats_of_query, {"user_ids": list(user_ids)}):
+        found.setdefault(user_id, []).append(chat_id)
+    return found
 
 
 def read_companions(connection: Connection, user_id: bytes, most: int) -> dict[bytes, bool]:

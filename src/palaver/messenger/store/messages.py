@@ -14,7 +14,7 @@ from palaver.contracts.errors import CONFLICT, FORBIDDEN, NOT_FOUND, PalaverErro
 from palaver.messenger.domain import Message, Receipt
 from palaver.messenger.store.members import Standing, check_member, read_standing
 from palaver.messenger.store.receipts import read_receipts
-from palaver.messenger.store.schema import DIRECT, messages
+from palaver.messenger.store.schema import DIRECT, chats, members, messages
 from palaver.messenger.store.segments import claim_segment
 from palaver.runtime.sql.compiled_query import Query
 from palaver.runtime.sql.database import Database
@@ -34,6 +34,7 @@ PREVIEW_CHARACTERS = 256
 PREVIEW_BYTES = 1_024
 
 Place = tuple[bytes, int]
+Rows = Sequence[tuple[Any, ...]]
 
 
 class Page(NamedTuple):
@@ -44,7 +45,7 @@ class Page(NamedTuple):
     may read, `read_seq` how far the reader has read, `left` whether the reader is a former member.
     """
 
-    rows: Sequence[tuple[Any, ...]]
+    rows: Rows
     last_seq: int
     read_seq: int
     left: bool
@@ -93,6 +94,10 @@ class MessageReader(Protocol):
         """The same as far as a user may read, and the last seq of all that; None: the chat is not theirs."""
         ...
 
+    async def readable_ends(self, user_id: bytes, chat_ids: Sequence[bytes]) -> Mapping[bytes, int]:
+        """The last seq that a user may read, of each of the chats that are theirs."""
+        ...
+
     async def at(self, places: Sequence[Place]) -> Mapping[Place, Message]:
         """The messages at these places (chat id, seq), where there are such."""
         ...
@@ -129,6 +134,10 @@ class SqlMessageReader:
         """See `MessageReader.readable_after`."""
         return await self._database.read(read_readable_after, chat_id, user_id, after)
 
+    async def readable_ends(self, user_id: bytes, chat_ids: Sequence[bytes]) -> Mapping[bytes, int]:
+        """See `MessageReader.readable_ends`."""
+        return await self._database.read(read_readable_ends, user_id, chat_ids) if chat_ids else {}
+
     async def at(self, places: Sequence[Place]) -> Mapping[Place, Message]:
         """See `MessageReader.at`."""
         return await self._database.read_short(read_at, places) if places else {}
@@ -162,6 +171,15 @@ _is_at = tuple_(messages.c.chat_id, messages.c.seq).in_(bindparam("places", expa
 AT = select(*COLUMNS).where(_is_at)
 _preview = func.substr(messages.c.text, 1, PREVIEW_BYTES + 1)
 PREVIEWS_AT = select(*(_preview if column is messages.c.text else column for column in COLUMNS)).where(_is_at)
+# As `readable_seq` has it
+_readable_ends = (
+    select(members.c.chat_id, func.coalesce(members.c.left_seq, chats.c.last_seq))
+    .join(chats, chats.c.id == members.c.chat_id)
+    .where(
+        members.c.user_id == bindparam("user_id"),
+        members.c.chat_id.in_(bindparam("chat_ids", expanding=True)),
+    )
+)
 # Where rows can be locked: two changes of one message wait for each other
 _locked = _of_chat.where(messages.c.seq == bindparam("seq")).with_for_update()
 _change = (
@@ -216,6 +234,12 @@ def read_readable_after(
     except PalaverError:
         return None
     return read_after(connection, chat_id, min(after, until), until), until
+
+
+def read_readable_ends(connection: Connection, user_id: bytes, chat_ids: Sequence[bytes]) -> dict[bytes, int]:
+    """See `MessageReader.readable_ends`."""
+    given = {"user_id": user_id, "chat_ids": list(chat_ids)}
+    return {row[0]: row[1] for row in connection.execute(_readable_ends, given)}
 
 
 def read_at(

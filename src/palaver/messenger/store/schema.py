@@ -11,31 +11,31 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     SmallInteger,
     String,
     Table,
-    Text,
     event,
     text,
 )
+
+from palaver.runtime.sql.columns import INNODB, LongBinary, LongText, StringKey, binary, string
 
 metadata = MetaData()
 
 DIRECT = 1
 GROUP = 2
 
-Id = LargeBinary(16)
+Id = binary(16)
 
 chats = Table(
     "chats",
     metadata,
     Column("id", Id, primary_key=True),
     Column("kind", SmallInteger, nullable=False),
-    Column("title", String(200), nullable=False, default=""),
+    Column("title", string(200, 1024), nullable=False, default=""),
     # Both user ids of a direct chat, the lesser first: the one place that makes a pair's chat unique
-    Column("pair", LargeBinary(32), unique=True),
+    Column("pair", binary(32), unique=True),
     Column("created_at", BigInteger, nullable=False),
     Column("created_by", Id, nullable=False),
     Column("last_seq", BigInteger, nullable=False, default=0),
@@ -44,6 +44,7 @@ chats = Table(
     # Counts changes of members: a send that was checked against older members is checked again
     Column("members_version", Integer, nullable=False, default=1),
     sqlite_with_rowid=False,
+    **INNODB,
 )
 
 members = Table(
@@ -61,6 +62,7 @@ members = Table(
     Column("active_at", BigInteger, nullable=False),
     Index("members_by_activity", "user_id", "active_at", "chat_id"),
     sqlite_with_rowid=False,
+    **INNODB,
 )
 
 messages = Table(
@@ -72,7 +74,7 @@ messages = Table(
     Column("sender_id", Id, nullable=False),
     Column("client_id", Id, nullable=False),
     # Empty where deleted
-    Column("text", Text, nullable=False),
+    Column("text", LongText, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("edited_at", BigInteger),
     Column("deleted_at", BigInteger),
@@ -81,6 +83,7 @@ messages = Table(
     Column("changes", Integer, nullable=False, default=0, server_default="0"),
     # Rows lie in the order of their chat and seq: a page of history is one piece of the file
     sqlite_with_rowid=False,
+    **INNODB,
 )
 
 # Apart from the messages, because it stays when those move to an archive: a send that is repeated is
@@ -96,6 +99,7 @@ message_keys = Table(
     Column("id", Id, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+    **INNODB,
 )
 
 # One row a committed transaction: what it has touched (see `events.py`), in MessagePack
@@ -104,8 +108,9 @@ commit_log = Table(
     metadata,
     Column("writer", SmallInteger, primary_key=True, autoincrement=False),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("entries", LargeBinary, nullable=False),
+    Column("entries", LongBinary, nullable=False),
     sqlite_with_rowid=False,
+    **INNODB,
 )
 
 # A run of a chat's seqs that lies on one shard of the archive. Its rows are in the journal too until they are
@@ -124,6 +129,7 @@ segments = Table(
     Column("trim_at", BigInteger),
     Index("segments_by_trim", "trim_at"),
     sqlite_with_rowid=False,
+    **INNODB,
 )
 
 # The archive's shards. `host` and `port` are where a shard was found last
@@ -131,20 +137,22 @@ shards = Table(
     "shards",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("host", String(255), nullable=False),
+    Column("host", string(255, 255), nullable=False),
     Column("port", Integer, nullable=False),
     Column("weight", Integer, nullable=False),
-    Column("state", String(16), nullable=False),
+    Column("state", string(16, 16), nullable=False),
+    **INNODB,
 )
 
 # What one process at a time may do. The token grows with each holder; times are the database's
 leases = Table(
     "leases",
     metadata,
-    Column("name", String(32), primary_key=True),
+    Column("name", StringKey(32, 32), primary_key=True),
     Column("holder", Id, nullable=False),
     Column("token", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    **INNODB,
 )
 
 # How far the archiver has followed each writer of the commit log
@@ -153,6 +161,7 @@ archive_positions = Table(
     metadata,
     Column("writer", SmallInteger, primary_key=True, autoincrement=False),
     Column("number", BigInteger, nullable=False),
+    **INNODB,
 )
 
 presence = Table(
@@ -163,8 +172,25 @@ presence = Table(
     # is gone when it starts again is announced then
     Column("online", Boolean, nullable=False, default=False),
     Column("last_seen_at", BigInteger, nullable=False),
-    Index("presence_online", "user_id", sqlite_where=text("online")),
+    Index("presence_online", "user_id", sqlite_where=text("online")).ddl_if(dialect="sqlite"),
+    # MySQL has no index of some rows alone
+    Index("presence_online", "online", "user_id").ddl_if(dialect="mysql"),
     sqlite_with_rowid=False,
+    **INNODB,
+)
+
+# Who commits under which number, where several do (see `writer_mysql.py`). Empty on SQLite
+writers = Table(
+    "writers",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    # Raised by each claim: whoever comes with an older one commits nothing
+    Column("token", BigInteger, nullable=False),
+    # The last one that was committed
+    Column("number", BigInteger, nullable=False),
+    # When somebody else may claim it, by the database's clock, in microseconds
+    Column("expires_at", BigInteger, nullable=False),
+    **INNODB,
 )
 
 # One row: with its key messengers sign when a socket was opened
@@ -172,7 +198,8 @@ proof_key = Table(
     "proof_key",
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("key", LargeBinary(32), nullable=False),
+    Column("key", binary(32), nullable=False),
+    **INNODB,
 )
 
 

@@ -1,5 +1,6 @@
 """What a gateway missed while it had no stream, from the commit log."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from palaver.messenger.events import (
@@ -95,8 +96,10 @@ async def deliver_commits(
     missed = Missed(commits)
     for chat_id in missed.members:
         engine.memberships.invalidate(chat_id)
-    touched = (*missed.changed, *missed.receipts)
-    engine.read_members_anew({*missed.appended, *(chat_id for chat_id, _ in touched)})
+    touched = {*missed.appended, *(chat_id for chat_id, _ in (*missed.changed, *missed.receipts))}
+    engine.read_members_anew(touched)
+    # All in one read: a replica that a gateway has just come to has none of them in memory
+    await asyncio.gather(*map(engine.memberships.chat, touched))
     for chat_id, ranges in missed.appended.items():
         chat = await chat_of(gateway, chat_id, engine)
         if chat is not None:

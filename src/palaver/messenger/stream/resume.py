@@ -3,7 +3,7 @@
 import asyncio
 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
-from palaver.messenger.domain import no_such_chat
+from palaver.messenger.domain import Message, no_such_chat
 from palaver.messenger.realtime.followed import FollowedPositions
 from palaver.messenger.realtime.gateway_connection import Socket
 from palaver.messenger.realtime.hub import add_stored
@@ -40,8 +40,10 @@ async def resume(
     gateway = socket.gateway
     work_for(socket.user_id)
     try:
+        # In one read: a client that was away for a moment has many chats, and missed something in few
+        ends = await store.messages.readable_ends(socket.user_id, list(cursors))
         for chat_id, after in cursors.items():
-            await resume_chat(socket, chat_id, after, store.messages)
+            await resume_chat(socket, chat_id, after, store.messages, ends.get(chat_id))
     except Exception as error:
         log.exception("resume_failed")
         # Of the chats that are left the socket gets messages live again, behind a hole that its client sees
@@ -68,20 +70,29 @@ async def forget_floors(socket: Socket, store: Store, followed: FollowedPosition
         socket.floors = None
 
 
-async def resume_chat(socket: Socket, chat_id: bytes, after: int, reader: MessageReader) -> None:
-    """Delivers what came behind `after` in one chat, until the socket has caught up with live messages."""
+async def resume_chat(
+    socket: Socket, chat_id: bytes, after: int, reader: MessageReader, end: int | None
+) -> None:
+    """Delivers what came behind `after` in one chat, until the socket has caught up with live messages.
+
+    `end`: the last seq that could be read when the resume began; None: the chat was not the user's.
+    """
     assert socket.floors is not None
     gateway = socket.gateway
+    # Nothing had been missed then; what has been held back since is found below
+    found: tuple[list[Message], int] | None = ([], end) if end is not None and after >= end else None
+    held_before = 0
     while socket.number in gateway.sockets:
         # Many who come back at once would fill the outbox
         await gateway.room()
-        held_before = socket.held_back.get(chat_id, 0)
-        found = await reader.readable_after(chat_id, socket.user_id, after)
+        if found is None:
+            held_before = socket.held_back.get(chat_id, 0)
+            found = await reader.readable_after(chat_id, socket.user_id, after)
         if found is None:
             gateway.refuse_frame(socket.number, chat_id, no_such_chat())
             del socket.floors[chat_id]
             return
-        page, until = found
+        (page, until), found = found, None
         # A cursor beyond the end would keep live messages back
         after = min(after, until)
         for message in page:

@@ -3,44 +3,39 @@
 import asyncio
 import time
 
-from palaver.contracts.errors import INVALID, MALFORMED, OVERLOADED, UNAUTHENTICATED, PalaverError
+from palaver.contracts.errors import INVALID, MALFORMED, UNAUTHENTICATED, PalaverError
 from palaver.contracts.messenger_pb2 import (
     GatewayBatch,
     ReceiptUpdate,
     ResumeRequest,
     Send,
-    SocketOpen,
     TypingUpdate,
 )
-from palaver.contracts.times import now_us
 from palaver.messenger import metrics
-from palaver.messenger.authentication import TOKEN_CHARACTERS
 from palaver.messenger.pending_send import PendingSend
 from palaver.messenger.realtime.engine import Engine
 from palaver.messenger.realtime.gateway_connection import GatewayConnection, GatewayReply, Socket
 from palaver.messenger.realtime.memberships import CachedChat, Found
 from palaver.messenger.realtime.receipt_waiters import ReceiptOrigin
 from palaver.messenger.store.opening import Store
-from palaver.messenger.store.proof_key import read_proof_key
 from palaver.messenger.stream.batch_receiver import BatchReceiver, start
 from palaver.messenger.stream.catch_up import catch_up, reach
 from palaver.messenger.stream.checks import (
     ID_BYTES,
-    MOST_SOCKETS,
     check_chat,
     check_receipt,
     check_resume,
     trace_of,
 )
-from palaver.messenger.stream.opening_proofs import OpeningProofs
-from palaver.messenger.stream.reads import Reads
+from palaver.messenger.stream.reads import Reads, together
 from palaver.messenger.stream.resume import hold_back, resume
 from palaver.messenger.stream.send_checks import SendChecks
+from palaver.messenger.stream.socket_openings import SocketOpenings
 from palaver.runtime.grpc.message_stream import MessageStream
 from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.telemetry.configuration import log
 from palaver.runtime.telemetry.error_texts import error_text
-from palaver.runtime.tokens import Claims, TokenVerifier
+from palaver.runtime.tokens import TokenVerifier
 
 # The setting's default
 SESSION_SECONDS = 30 * 24 * 3600.0
@@ -62,11 +57,9 @@ class StreamServer:
     ) -> None:
         self._engine = engine
         self._store = store
-        self._verifier = verifier
         self._reads = reads
         self._checks = SendChecks(settings)
-        self._session_seconds = session_seconds
-        self._proofs: OpeningProofs | None = None
+        self._openings = SocketOpenings(engine, store.database, verifier, session_seconds)
         self._streams: dict[GatewayConnection, asyncio.Task[None]] = {}
         self._stopping = False
 
@@ -127,16 +120,14 @@ class StreamServer:
 
     async def open_sockets(self, gateway: GatewayConnection, batch: GatewayBatch) -> None:
         """Does what a batch begins with: its sockets, and what the gateway missed."""
-        if self._proofs is None:
-            key = await self._store.database.read(read_proof_key)
-            self._proofs = OpeningProofs(key, self._session_seconds)
+        if batch.HasField("hello"):
+            gateway.takes_shared_pages = batch.hello.takes_shared_pages
         followed = {position.writer: position.number for position in batch.hello.followed}
         if followed:
             gateway.missed_since = followed
             gateway.hold_deliveries()
             await reach(followed, self._store, self._engine)
-        for opening in batch.opens:
-            await self._open(gateway, opening)
+        await self._openings.open(gateway, batch.opens)
         if batch.reopened and gateway.missed_since:
             missed_since, gateway.missed_since = gateway.missed_since, {}
             # Before its sends: those that were stored already are delivered to the others by this, and
@@ -172,49 +163,10 @@ class StreamServer:
     ) -> None:
         """Begins one page a turn of the event loop. All in one turn, the gateway would wait for the last of
         them, then the messenger for the gateway; and so would every message that comes meanwhile."""
-        for request in batch.reads:
-            start(self._reads.answer(gateway, request), tasks)
+        for requests, shared in together(batch.reads):
+            for request in requests:
+                start(self._reads.answer(gateway, request, shared), tasks)
             await asyncio.sleep(0)
-
-    async def _open(self, gateway: GatewayConnection, opening: SocketOpen) -> None:
-        if opening.socket in gateway.sockets:
-            # Its first one would stay open for ever: nobody could close it any more
-            raise PalaverError(INVALID, f"socket {opening.socket} is open", field="opens")
-        try:
-            claims, opened_at = await self._verify(gateway, opening)
-        except PalaverError as error:
-            gateway.outbox.opened.add(socket=opening.socket, error=error.kind.code)
-            gateway.wake()
-            return
-        socket = Socket(
-            opening.socket,
-            gateway,
-            claims.user_id,
-            claims.session_id,
-            opened_at,
-            opening.implicit_receipts,
-        )
-        await self._engine.open_socket(socket, new=not opening.opened_at)
-        assert self._proofs is not None
-        proof = self._proofs.prove(opening.token, opened_at)
-        opened = gateway.outbox.opened.add(socket=opening.socket, opened_at=opened_at, proof=proof)
-        for writer, number in self._engine.followed.known.items():
-            opened.opened_after.add(writer=writer, number=number)
-        gateway.wake()
-
-    async def _verify(self, gateway: GatewayConnection, opening: SocketOpen) -> tuple[Claims, int]:
-        """Whose socket it is, and since when. Raises what the verifier raises, and `overloaded`."""
-        if len(gateway.sockets) >= MOST_SOCKETS:
-            raise PalaverError(OVERLOADED)
-        if len(opening.token) > TOKEN_CHARACTERS:
-            raise PalaverError(UNAUTHENTICATED)
-        assert self._proofs is not None
-        now = now_us()
-        if self._proofs.is_proven(opening.token, opening.opened_at, opening.proof, now):
-            # Its token may have expired meanwhile; it was good when the socket was opened, and ended sessions
-            # lose their sockets at the gateway
-            return await self._verifier.verify(opening.token, opening.opened_at / 1e6), opening.opened_at
-        return await self._verifier.verify(opening.token), now
 
     def _close(self, gateway: GatewayConnection, number: int) -> None:
         socket = gateway.sockets.get(number)

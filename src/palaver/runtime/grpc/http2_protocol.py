@@ -1,7 +1,8 @@
 """What both ends of an HTTP/2 connection of ours do on the event loop: bytes, keep-alive, back-pressure."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from palaver.runtime.grpc.call_stream import CallStream
 from palaver.runtime.grpc.http2.connection import Connection
@@ -9,23 +10,41 @@ from palaver.runtime.grpc.http2.events import DataReceived, Event
 from palaver.runtime.grpc.http2.frames import ErrorCode, Http2Error
 from palaver.runtime.telemetry.configuration import log
 
-# A peer that has vanished is noticed after five ticks. Ticks are counted, and not time: of one that passes
-# while this process was stopped nobody knows whether the peer was silent.
-TICK_SECONDS = 5.0
-PING_TICKS = 3
-DEAD_TICKS = 5
 # What the network may lag behind before nothing more is written
 BUFFER_BYTES = 256 * 1024
 
 
-class Http2Protocol(asyncio.Protocol):
-    """One connection. It is the `Carrier` of its calls."""
+class KeepAlive(NamedTuple):
+    """How a peer that has vanished is noticed: of so many ticks without a byte of its, each `ping_ticks`-th
+    pings it, and the `dead_ticks`-th gives it up.
 
-    def __init__(self, *, is_client: bool) -> None:
+    Ticks are counted, and not time: while this process was stopped or late, nobody knows whether the peer was
+    silent.
+    """
+
+    tick_seconds: float
+    ping_ticks: int
+    dead_ticks: int
+
+
+# A peer that nobody can take the place of is given the time to come back
+PATIENT = KeepAlive(5.0, 3, 5)
+
+
+def be_patient() -> KeepAlive:
+    """Gives a peer up after half a minute."""
+    return PATIENT
+
+
+class Http2Protocol(asyncio.Protocol):
+    """One connection. It is the `Carrier` of its calls. `keep_alive` is asked at each tick."""
+
+    def __init__(self, *, is_client: bool, keep_alive: Callable[[], KeepAlive] = be_patient) -> None:
         self.is_full = False
         self.calls: dict[int, CallStream] = {}
         self.closed = asyncio.Event()
         self._http2 = Connection(is_client=is_client)
+        self._keep_alive = keep_alive
         self._silent_ticks = 0
 
     def connection_made(self, transport: Any) -> None:
@@ -33,7 +52,7 @@ class Http2Protocol(asyncio.Protocol):
         self._transport = transport
         transport.set_write_buffer_limits(BUFFER_BYTES)
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+        self._timer = self._loop.call_later(self._keep_alive().tick_seconds, self._tick)
         self.flush()
 
     def data_received(self, data: bytes) -> None:
@@ -120,7 +139,7 @@ class Http2Protocol(asyncio.Protocol):
         self._transport.abort()
 
     def tick(self) -> None:
-        """Every few seconds."""
+        """Once a tick."""
 
     def _receive_data(self, event: DataReceived) -> None:
         call = self.calls.get(event.stream_id)
@@ -136,13 +155,14 @@ class Http2Protocol(asyncio.Protocol):
             call.resume_if_blocked()
 
     def _tick(self) -> None:
-        self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+        keep_alive = self._keep_alive()
+        self._timer = self._loop.call_later(keep_alive.tick_seconds, self._tick)
         self._http2.forgive()
         self._silent_ticks += 1
-        if self._silent_ticks == PING_TICKS:
-            self._http2.ping()
-            self.flush()
-        elif self._silent_ticks >= DEAD_TICKS:
+        if self._silent_ticks >= keep_alive.dead_ticks:
             self.finish_calls(Http2Error(ErrorCode.NO_ERROR, "the peer does not answer"))
             self.abort()
+        elif self._silent_ticks % keep_alive.ping_ticks == 0:
+            self._http2.ping()
+            self.flush()
         self.tick()

@@ -1,7 +1,8 @@
 """The client's end of one bidirectional gRPC method, read and written in the event loop's own turn."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -17,11 +18,13 @@ from palaver.runtime.grpc.http2.events import (
     StreamReset,
 )
 from palaver.runtime.grpc.http2.header_blocks import Headers
-from palaver.runtime.grpc.http2_protocol import Http2Protocol
+from palaver.runtime.grpc.http2_protocol import Http2Protocol, KeepAlive, be_patient
 from palaver.runtime.grpc.statuses import error_of_http, error_of_reset, error_of_trailers, rpc_error
 from palaver.runtime.unix_sockets import SCHEME
 
 CONNECT_SECONDS = 5.0
+# What a server that goes away may still say on a call
+LEAVE_SECONDS = 0.5
 CONTENT_TYPE = b"application/grpc"
 
 
@@ -47,8 +50,8 @@ class ClientStream(CallStream):
 class ClientConnection(Http2Protocol):
     """A connection with one call."""
 
-    def __init__(self) -> None:
-        super().__init__(is_client=True)
+    def __init__(self, keep_alive: Callable[[], KeepAlive]) -> None:
+        super().__init__(is_client=True, keep_alive=keep_alive)
         self._ready = asyncio.Event()
         self._head_came = False
 
@@ -103,9 +106,13 @@ class ClientConnection(Http2Protocol):
         self._head_came = True
 
     def _receive_leave(self, event: PeerLeaving) -> None:
+        leaving = rpc_error(grpc.StatusCode.UNAVAILABLE, "the server goes away")
         for stream_id in list(self.calls):
             if stream_id > event.last_stream_id:
-                self._finish(stream_id, rpc_error(grpc.StatusCode.UNAVAILABLE, "the server goes away"))
+                self._finish(stream_id, leaving)
+            else:
+                # A stream has no end of its own: it would hold the server up until that is killed
+                self._loop.call_later(LEAVE_SECONDS, self._finish, stream_id, leaving)
 
     def _finish(self, stream_id: int, error: Exception | None) -> None:
         call = self.calls.pop(stream_id, None)
@@ -116,7 +123,8 @@ class ClientConnection(Http2Protocol):
 class StreamClient:
     """Opens streams to one method of a server.
 
-    `target` is `host:port`, or `unix:` and a path. `metadata` is sent with each call.
+    `target` is `host:port`, or `unix:` and a path. `metadata` is sent with each call. `authority`: what a
+    proxy in between knows the server by; empty: the target. `keep_alive` is asked while a stream stands.
     """
 
     def __init__(
@@ -126,15 +134,19 @@ class StreamClient:
         decode: Decode,
         most_bytes: int,
         metadata: Sequence[tuple[str, str]] = (),
+        *,
+        authority: str = "",
+        keep_alive: Callable[[], KeepAlive] = be_patient,
     ) -> None:
-        self._target = target
+        self.target = target
+        self._keep_alive = keep_alive
         self._decode = decode
         self._most_bytes = most_bytes
         self._headers: Headers = [
             (b":method", b"POST"),
             (b":scheme", b"http"),
             (b":path", path.encode()),
-            (b":authority", b"localhost" if target.startswith(SCHEME) else target.encode()),
+            (b":authority", b"localhost" if target.startswith(SCHEME) else (authority or target).encode()),
             (b"te", b"trailers"),
             (b"content-type", CONTENT_TYPE),
             # Never in a table that a proxy keeps: one of them is a secret
@@ -145,29 +157,28 @@ class StreamClient:
         """Connects, and begins a call. Raises `AioRpcError`."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, connection = await connect(self._target)
+                _, connection = await connect(self.target, self._keep_alive)
         except TimeoutError:
-            raise rpc_error(grpc.StatusCode.UNAVAILABLE, f"no connection to {self._target}") from None
+            raise rpc_error(grpc.StatusCode.UNAVAILABLE, f"no connection to {self.target}") from None
         except OSError as error:
-            raise rpc_error(
-                grpc.StatusCode.UNAVAILABLE, f"no connection to {self._target}: {error}"
-            ) from None
+            raise rpc_error(grpc.StatusCode.UNAVAILABLE, f"no connection to {self.target}: {error}") from None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.ready()
             return connection.call(self._headers, self._decode, self._most_bytes)
         except TimeoutError:
             connection.abort()
-            raise rpc_error(grpc.StatusCode.UNAVAILABLE, f"{self._target} does not answer") from None
+            raise rpc_error(grpc.StatusCode.UNAVAILABLE, f"{self.target} does not answer") from None
         except BaseException:
             connection.abort()
             raise
 
 
-async def connect(target: str) -> tuple[Any, ClientConnection]:
+async def connect(target: str, keep_alive: Callable[[], KeepAlive]) -> tuple[Any, ClientConnection]:
     """A connection to `host:port`, or to `unix:path`. Raises `OSError`."""
     loop = asyncio.get_running_loop()
+    make = partial(ClientConnection, keep_alive)
     if target.startswith(SCHEME):
-        return await loop.create_unix_connection(ClientConnection, target.removeprefix(SCHEME))
+        return await loop.create_unix_connection(make, target.removeprefix(SCHEME))
     host, _, port = target.removeprefix("dns:///").rpartition(":")
-    return await loop.create_connection(ClientConnection, host.strip("[]"), int(port))
+    return await loop.create_connection(make, host.strip("[]"), int(port))

@@ -20,12 +20,13 @@ from palaver.runtime.http.middleware import BodyLimit, ErrorBoundary
 BODY_BYTES = 1_024
 
 Check = Callable[[], Awaitable[bool]]
+NO_CHECKS: Mapping[str, Check] = {}
 
 
-def health_app(checks: Mapping[str, Check]) -> Starlette:
+def health_app(checks: Mapping[str, Check], dispensable: Mapping[str, Check] = NO_CHECKS) -> Starlette:
     """`/healthz`, `/metrics`, and `/readyz`, which names those of `checks` that fail; and nothing else."""
     return Starlette(
-        routes=health_routes(checks),
+        routes=health_routes(checks, dispensable),
         middleware=[
             Middleware(ErrorBoundary, render=render_wire_error),
             Middleware(BodyLimit, most=BODY_BYTES),
@@ -33,11 +34,16 @@ def health_app(checks: Mapping[str, Check]) -> Starlette:
     )
 
 
-def health_routes(checks: Mapping[str, Check]) -> list[BaseRoute]:
-    """The three routes. `/readyz` runs `checks` in their order, and names those that fail."""
+def health_routes(
+    checks: Mapping[str, Check], dispensable: Mapping[str, Check] = NO_CHECKS
+) -> list[BaseRoute]:
+    """The three routes. `/readyz` runs `checks` in their order, and names those that fail. `dispensable`:
+    what is named too, and serves on without."""
 
     async def show_readiness(_request: Request) -> Response:
-        return readiness([name for name, check in checks.items() if not await check()])
+        failing = [name for name, check in checks.items() if not await check()]
+        missing = [name for name, check in dispensable.items() if not await check()]
+        return readiness(failing, missing)
 
     return [
         route("/healthz", show_alive),
@@ -66,9 +72,10 @@ async def show_metrics(_request: Request) -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-def readiness(failing: Sequence[str]) -> Response:
-    """200, or 503 with the failing checks, which is a `WireError` too: `RestClient` raises it as one."""
-    body: dict[str, Any] = {"ready": not failing, "failing": failing}
+def readiness(failing: Sequence[str], missing: Sequence[str] = ()) -> Response:
+    """200, or 503 with the failing checks, which is a `WireError` too: `RestClient` raises it as one.
+    `missing`: fails as well, and keeps nobody from being served."""
+    body: dict[str, Any] = {"ready": not failing, "failing": [*failing, *missing]}
     if not failing:
         return json_response(200, body)
     error = {"code": UNAVAILABLE.code, "message": f"failing: {', '.join(failing)}"}

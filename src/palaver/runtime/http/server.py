@@ -13,6 +13,8 @@ from palaver.runtime.http.listener import Bounds, Listener
 from palaver.runtime.http.protocol import HttpProtocol
 from palaver.runtime.unix_sockets import listen_on_path, remove_socket
 
+TICK_SECONDS = 1.0
+
 
 class Server(uvicorn.Server):
     """uvicorn that accepts connections by a `Listener`, and sweeps them once a second.
@@ -22,6 +24,10 @@ class Server(uvicorn.Server):
 
     port = 0
     bounds = Bounds()
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._leaving = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens on the one socket."""
@@ -37,12 +43,24 @@ class Server(uvicorn.Server):
     def _make_protocol(self) -> HttpProtocol:
         return HttpProtocol(self.config, self.server_state, self.lifespan.state)
 
+    def leave(self) -> None:
+        """Ends `serve`, which drains before it returns."""
+        self.should_exit = True
+        self._leaving.set()
+
+    async def main_loop(self) -> None:
+        """Ticks once a second. uvicorn's own ticks are ten times as many, and an idle service would do little
+        else."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._leaving.wait()
+
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second."""
-        if counter % 10 == 0:
-            for connection in list(self.server_state.connections):
-                cast(HttpProtocol, connection).sweep()
-            self._listener.sweep()
+        """Called once a second. uvicorn dates responses with a `counter` of whole tens."""
+        for connection in list(self.server_state.connections):
+            cast(HttpProtocol, connection).sweep()
+        self._listener.sweep()
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
@@ -84,7 +102,7 @@ async def serving_http(
             await asyncio.sleep(0.005)
         yield server
     finally:
-        server.should_exit = True
+        server.leave()
         await task
         if path:
             remove_socket(path)

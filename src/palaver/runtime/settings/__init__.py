@@ -19,8 +19,10 @@ from pydantic_core import PydanticCustomError
 from palaver.runtime.settings.archive import ArchiveSettings
 from palaver.runtime.settings.auth import AuthSettings
 from palaver.runtime.settings.gateway import GatewaySettings
+from palaver.runtime.settings.infra import InfraSettings
 from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.settings.section import Section
+from palaver.runtime.settings.service import ServiceSettings
 from palaver.runtime.settings.telemetry import TelemetrySettings
 from palaver.runtime.startup import StartError
 
@@ -47,6 +49,8 @@ class Settings(Section):
     messenger: MessengerSettings = Field(default_factory=MessengerSettings)
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    service: ServiceSettings = Field(default_factory=ServiceSettings)
+    infra: InfraSettings = Field(default_factory=InfraSettings)
 
     @field_validator("secret", mode="before")
     @classmethod
@@ -164,5 +168,8 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     variables = {}
     for setting in all_settings():
         value = values[setting.section][setting.key] if setting.section else values[setting.key]
+        given = getattr(getattr(settings, setting.section), setting.key) if setting.section else value
+        if isinstance(given, SecretStr):
+            value = given.get_secret_value()
         variables[setting.variable] = value if isinstance(value, str) else json.dumps(value)
     return variables

@@ -1,6 +1,6 @@
 """Auth's settings."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from palaver.runtime.settings.section import Section
 
@@ -16,7 +16,19 @@ class AuthSettings(Section):
         description="Private port: REST, health and metrics; health and metrics alone where `socket` is set.",
     )
     socket: str = Field("", description="Path of a Unix socket that serves REST in the port's place.")
-    database_url: str = Field("", description="Where accounts are. Empty: `auth.db` in the data directory.")
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="Where Redis is, by which several auths share the rates, in the form of "
+        "`messenger.redis_url`. Empty: each counts for itself.",
+    )
+    database_url: str = Field(
+        "",
+        description="Where accounts are: `mysql://USER:PASSWORD@HOST:PORT/SCHEMA` or `sqlite:///PATH`. "
+        "Empty: `auth.db` in the data directory.",
+    )
+    database_connections: int = Field(
+        8, ge=2, le=100, description="Most connections to a MySQL server, half for reads, half for writes."
+    )
     rates: bool = Field(
         True,
         description="Whether rates of sign-ups, wrong passwords, searches and profiles are limited.",

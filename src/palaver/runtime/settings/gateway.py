@@ -3,8 +3,9 @@
 import ipaddress
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 
+from palaver.runtime.settings.addresses import SEVERAL, Targets, Urls
 from palaver.runtime.settings.section import Section
 
 
@@ -20,20 +21,24 @@ class GatewaySettings(Section):
 
     host: str = Field("0.0.0.0", description="Address to listen on for the public.")  # noqa: S104 - the service is public
     port: int = Field(10000, ge=0, le=65535, description="Public HTTP and WebSocket port.")
-    auth_url: str = Field(
+    auth_url: Urls = Field(
         "http://127.0.0.1:10001",
-        description="Where auth's REST is: a URL, or `unix:` and the path of its socket.",
+        description=f"Where auth's REST is: a URL, or `unix:` and the path of its socket. {SEVERAL}",
     )
-    messenger_target: str = Field(
+    messenger_target: Targets = Field(
         "127.0.0.1:10004",
-        description="Where the messenger's gRPC is: host and port, or `unix:` and the path of its socket.",
+        description="Where the messenger's gRPC is: host and port, or `unix:` and the path of its socket. "
+        f"{SEVERAL}",
     )
-    messenger_stream: str = Field(
+    messenger_stream: Targets = Field(
         "",
         description="Where the messenger serves streams alone, in the same form. Empty: at "
         "`messenger_target`, where a message costs more.",
     )
-    messenger_url: str = Field("http://127.0.0.1:10003", description="Where the messenger's health is.")
+    messenger_url: Urls = Field(
+        "http://127.0.0.1:10003",
+        description="Where the messenger's health is, of each replica, in the form of `auth_url`.",
+    )
     cors_origins: list[str] = Field(
         [],
         description="Origins whose pages may call the API and open sockets; `*` allows any. Empty: none may "
@@ -78,6 +83,11 @@ class GatewaySettings(Section):
         65_536, ge=4, le=1_048_576, description="Longest message text, in bytes of UTF-8."
     )
     messages_per_request: int = Field(100, ge=1, description="Most messages in one request or frame.")
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="Where Redis is, by which several gateways share the rates, in the form of "
+        "`messenger.redis_url`. Empty: each counts for itself.",
+    )
     rates: bool = Field(True, description="Whether the rates of addresses and of new sockets are limited.")
     requests_per_second: float = Field(
         500.0,

@@ -2,8 +2,9 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
+from palaver.runtime.settings.addresses import SEVERAL, Urls
 from palaver.runtime.settings.section import Section
 
 # Half of the largest gRPC message
@@ -23,12 +24,30 @@ class MessengerSettings(Section):
         0, ge=0, le=65535, description="Private port that serves the gateways' streams alone. 0: none."
     )
     stream_socket: str = Field("", description="Path of a Unix socket that serves them in the port's place.")
-    auth_url: str = Field(
+    auth_url: Urls = Field(
         "http://127.0.0.1:10001",
-        description="Where auth's REST is: a URL, or `unix:` and the path of its socket.",
+        description=f"Where auth's REST is: a URL, or `unix:` and the path of its socket. {SEVERAL}",
     )
     database_url: str = Field(
-        "", description="Where the journal is. Empty: `messenger.db` in the data directory."
+        "",
+        description="Where the journal is: `sqlite:///PATH` or `mysql://USER:PASSWORD@HOST:PORT/SCHEMA`. "
+        "Empty: `messenger.db` in the data directory.",
+    )
+    database_connections: int = Field(
+        6, ge=3, le=100, description="Most connections to a MySQL server, besides one a writer."
+    )
+    writers: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Transactions that one messenger commits to MySQL at once, each for some of the chats. "
+        "SQLite has one writer.",
+    )
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="Where Redis is, by which several messengers know of each other's messages, of who is "
+        "online, and of users' rates: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for "
+        "TLS. Empty: this messenger is the only one.",
     )
     rates: bool = Field(True, description="Whether the rates of what a user does are limited.")
     messages_per_second: float = Field(100.0, gt=0, description="Messages a second that a user may sustain.")

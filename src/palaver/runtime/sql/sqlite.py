@@ -14,8 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from palaver.runtime.fair_turns import FairTurns, run_in_turn
-from palaver.runtime.requester import SERVICE, requester
+from palaver.runtime.fair_turns import FairTurns, lane_of_task, run_in_turn
 from palaver.runtime.sql.database import BusyError, P, T, Work
 from palaver.runtime.sql.database_file import make_private
 from palaver.runtime.sql.errors import raise_unavailable, sqlite_error, sqlite_name
@@ -37,10 +36,6 @@ READ_SECONDS = 30.0
 STEPS = 1_000_000
 # A longer wait for the write lock is logged: all users wait with it.
 LONG_LOCK_SECONDS = 0.5
-
-# Turns alternate between what users ask for and what the service does by itself: the journal's batches, in
-# which everybody's messages are, wait for one change at most
-USERS, OWN = "users", "own"
 
 _UNTRACED = nullcontext()
 
@@ -136,11 +131,11 @@ class SqliteDatabase:
             if connection is None:
                 connection = self._own.connection = self._connect_reader()
             self._own.until = time.monotonic() + READ_SECONDS
-            with connection.begin():
-                # The driver's own transaction control is off (see below): SQLAlchemy's begin() sends nothing
-                # yet
-                begin(connection, "BEGIN")
+            begin(connection, "BEGIN")
+            try:
                 return work(connection, *args, **kwargs)
+            finally:
+                end_reading(connection)
         except (sqlite3.Error, DBAPIError, BusyError) as error:
             # Whoever writes where he may only read has made a mistake
             if sqlite_name(error) != "SQLITE_READONLY":
@@ -201,11 +196,6 @@ class SqliteDatabase:
         return connection
 
 
-def lane_of_task() -> str:
-    """The lane in which this task waits for its turn."""
-    return OWN if requester() == SERVICE else USERS
-
-
 def begin(connection: Connection, how: str) -> None:
     """Begins a transaction, on the driver's own connection: SQLAlchemy would take longer than SQLite.
 
@@ -217,6 +207,15 @@ def begin(connection: Connection, how: str) -> None:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
             raise BusyError from error
         raise
+
+
+def end_reading(connection: Connection) -> None:
+    """Ends a transaction that has written nothing. Like `begin`, past SQLAlchemy, whose own way takes as long
+    as a look-up by key; but where it has run statements itself it has to know."""
+    if connection.in_transaction():
+        connection.rollback()
+    else:
+        driver_connection(connection).rollback()
 
 
 def driver_connection(connection: Connection) -> sqlite3.Connection:

@@ -246,9 +246,13 @@ async def test_a_program_that_opens_sockets_is_shown_without_commands(
     assert "\x9b" not in line
 
 
-@pytest.mark.parametrize("target", ["http://a/v2/ws?token=t", "HTTPS://a:8/v2/ws?token=t", "/v2/ws?token=t"])
-def test_a_target_may_be_a_whole_address(target: str) -> None:
-    """Clients that send one, which servers must take (RFC 9112 §3.2.2), would find no sockets here."""
+@pytest.mark.parametrize(
+    "target",
+    ["http://a/v2/ws?token=t", "HTTPS://a:8/v2/ws?token=t", "/v2/ws?token=t", "/v2/%77s?token=t"],
+)
+def test_a_target_has_several_forms(target: str) -> None:
+    """Clients that send a whole address, or a letter encoded, which servers must take (RFC 9112 §3.2.2,
+    RFC 3986 §6.2.2.2), would find no sockets here."""
     head = f"GET {target} HTTP/1.1\r\nhost: a\r\n\r\n".encode()
     request = read_request(head, asyncio.Transport())
     assert (request.path, request.query) == ("/v2/ws", {"token": "t"})

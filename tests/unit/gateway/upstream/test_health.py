@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from palaver.contracts.errors import UNAVAILABLE, PalaverError
+from palaver.gateway.upstream.health import Health, UpstreamHealth
+from palaver.runtime.http.rest_client import RestClient
 from tests.harness.scripted_upstreams import GatewayClient
 from tests.harness.waiting import eventually
 
@@ -30,7 +32,7 @@ async def test_what_fails_in_a_service_is_named(
     """Whoever is woken up would not see which service to look at, or see it ready while it is not."""
     gateway.auth.answers["GET /readyz"] = answer
     (auth,) = gateway.services.upstreams
-    assert await auth.failing() == failing
+    assert await auth.look() == Health(not failing, failing)
 
     async def is_shown() -> bool:
         ready = await gateway.call("GET", "/readyz")
@@ -38,3 +40,22 @@ async def test_what_fails_in_a_service_is_named(
 
     # The door's loop stands still while other files' tests run: its stream may have to attach again
     await eventually(is_shown, f"{failing} at /readyz")
+
+
+async def test_one_replica_is_enough_and_the_others_are_named(gateway: GatewayClient) -> None:
+    """A load balancer would take all gateways out of service for one auth of many; or nobody see that it is
+    away."""
+    rest = RestClient(f"http://127.0.0.1:9,{gateway.auth.url}", 2.0)
+    auth = UpstreamHealth("auth", rest)
+    assert await auth.look() == Health(True, ["auth 127.0.0.1:9"])
+    gateway.auth.answers["GET /readyz"] = (503, {"ready": False, "failing": ["database"]})
+    place = gateway.auth.url.removeprefix("http://")
+    assert await auth.look() == Health(False, ["auth 127.0.0.1:9", f"auth {place}: database"])
+    await rest.close()
+
+
+async def test_a_service_without_an_address_is_not_ready() -> None:
+    """A gateway whose DNS knows no auth would be sent clients."""
+    rest = RestClient("http://no-such-host.invalid:1", 2.0)
+    assert await UpstreamHealth("auth", rest).look() == Health(False, ["auth"])
+    await rest.close()

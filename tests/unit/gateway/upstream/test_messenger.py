@@ -1,14 +1,29 @@
 """The messenger's client: what is repeated, what is not, and what errors become."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import grpc
+import grpc.aio
 import pytest
 
 from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, RESTARTING, UNAVAILABLE, PalaverError
+from palaver.contracts.messenger_pb2_grpc import add_MessengerServicer_to_server
+from palaver.gateway.upstream.messenger import MessengerClient, messenger_channels
+from palaver.gateway.upstream.outbox import Outbox
+from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.runtime.grpc.instrumentation import RETRIES
-from tests.harness.scripted_upstreams import ALICE, CHAT, GatewayClient, message, running_http_gateway
+from palaver.runtime.replicas.replicas import Replicas
+from tests.harness.scripted_upstreams import (
+    ALICE,
+    CHAT,
+    GatewayClient,
+    ScriptedMessenger,
+    message,
+    running_http_gateway,
+)
 from tests.harness.tracing import SAMPLED, recording
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -104,3 +119,41 @@ async def test_without_a_messenger_the_answer_is_503_in_time() -> None:
         assert (answer.status, answer.json["code"]) == (503, "unavailable")
         assert answer.headers["retry-after"] == "1"
         assert (old.status, old.json["code"]) == (503, 0)
+
+
+# ---- several messengers ----
+
+
+@contextlib.asynccontextmanager
+async def two_messengers() -> AsyncIterator[tuple[MessengerClient, list[ScriptedMessenger]]]:
+    """A client before two messengers."""
+    async with contextlib.AsyncExitStack() as stack:
+        messengers, targets = [ScriptedMessenger(), ScriptedMessenger()], []
+        for messenger in messengers:
+            server = grpc.aio.server()
+            add_MessengerServicer_to_server(messenger, server)  # type: ignore[no-untyped-call] # generated
+            targets.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+            await server.start()
+            stack.push_async_callback(server.stop, None)
+        channels = await stack.enter_async_context(messenger_channels(Replicas(",".join(targets))))
+        yield MessengerClient(channels, PendingReads(Outbox())), messengers
+
+
+async def test_a_call_is_repeated_at_another_messenger() -> None:
+    """Half of all requests would fail while one of two messengers restarts."""
+    async with two_messengers() as (client, (one, other)):
+        one.answers["GetChat"] = grpc.StatusCode.UNAVAILABLE
+        other.answers["GetChat"] = pb.Chat(id=CHAT.bytes)
+        for _ in range(10):
+            assert (await client.get_chat("a.b.c", CHAT.bytes)).id == CHAT.bytes
+        assert len(other.requests("GetChat")) == 10
+
+
+async def test_what_may_have_been_executed_is_repeated_at_no_other_messenger() -> None:
+    """A member that the first call removed would be `not found` for the second, and the client told so."""
+    async with two_messengers() as (client, messengers):
+        for messenger in messengers:
+            messenger.answers["RemoveMember"] = grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(PalaverError):
+            await client.remove_member("a.b.c", CHAT.bytes, ALICE.bytes)
+        assert sum(len(messenger.requests("RemoveMember")) for messenger in messengers) == 1

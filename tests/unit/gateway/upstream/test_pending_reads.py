@@ -8,7 +8,7 @@ from palaver.contracts import messenger_pb2 as pb
 from palaver.contracts.errors import NOT_FOUND, OVERLOADED, RATE_LIMITED, UNAVAILABLE, PalaverError
 from palaver.gateway.upstream import pending_reads as module
 from palaver.gateway.upstream.outbox import Outbox
-from palaver.gateway.upstream.pending_reads import PendingReads
+from palaver.gateway.upstream.pending_reads import HistoryPage, PendingReads
 from palaver.runtime.fair_turns import MOST_OF_ONE
 from palaver.runtime.requester import work_for
 from tests.harness.stream_peers import NotedStream
@@ -20,7 +20,7 @@ __all__ = ["place"]
 REQUEST = pb.ListMessagesRequest(chat_id=CHAT, limit=50)
 
 
-def read(place: Place, request: pb.ListMessagesRequest = REQUEST) -> asyncio.Task[pb.MessagePage]:
+def read(place: Place, request: pb.ListMessagesRequest = REQUEST) -> asyncio.Task[HistoryPage]:
     """Reads a page."""
     return asyncio.create_task(place.reads.list_messages("the token", request))
 
@@ -40,8 +40,33 @@ async def test_reads_of_one_turn_leave_together_and_each_gets_its_own_reply(plac
     assert {one.token for one in reads} == {"the token"}
     answers = [{"number": one.number, "page": {"last_seq": one.list_messages.limit}} for one in reads]
     await stream.send(read_replies=reversed(answers))
-    assert [page.last_seq for page in await asyncio.gather(*waiting)] == [1, 2, 3, 4, 5]
+    assert [page.messages.last_seq for page in await asyncio.gather(*waiting)] == [1, 2, 3, 4, 5]
     assert len(place.reads) == 0
+
+
+async def test_one_reply_answers_all_who_asked_for_the_same_page(place: Place) -> None:
+    """All but one of those who open a chat in the same moment would wait for ten seconds and get an error."""
+    stream = await place.gateway_stream()
+    waiting = [read(place) for _ in range(3)]
+    first, *more = [one.number for one in await sent(stream, 3)]
+    await stream.send(read_replies=[{"number": first, "more_numbers": more, "page": {"last_seq": 7}}])
+    pages = await asyncio.gather(*waiting)
+    assert [page.messages.last_seq for page in pages] == [7, 7, 7]
+    assert len(place.reads) == 0
+
+
+def test_a_shared_page_is_rendered_once_for_each_way_of_asking() -> None:
+    """A page would be encoded for each of its readers; or one of them would get what another asked for."""
+    rendered: list[str] = []
+
+    def render(page: pb.MessagePage, name: str) -> bytes:
+        rendered.append(name)
+        return f"{page.last_seq} {name}".encode()
+
+    page = HistoryPage(pb.MessagePage(last_seq=7))
+    bodies = [page.rendered(render, name) for name in ("v1", "v2", "v1")]
+    assert bodies == [b"7 v1", b"7 v2", b"7 v1"]
+    assert rendered == ["v1", "v2"]
 
 
 async def test_an_empty_page_is_an_answer(place: Place) -> None:
@@ -49,7 +74,7 @@ async def test_an_empty_page_is_an_answer(place: Place) -> None:
     stream = await place.gateway_stream()
     waiting = read(place)
     await stream.send(read_replies=[{"number": (await sent(stream))[0].number}])
-    assert await waiting == pb.MessagePage()
+    assert (await waiting).messages == pb.MessagePage()
 
 
 async def test_a_refusal_arrives_as_the_messenger_meant_it(place: Place) -> None:
@@ -76,7 +101,7 @@ async def test_what_has_no_reply_is_sent_again_on_the_next_stream(place: Place) 
     assert [one.number for one in reads] == [1, 2, 3]
     assert all((one.token, one.list_messages) == ("the token", REQUEST) for one in reads)
     await again.send(read_replies=[{"number": one.number, "page": {"last_seq": 7}} for one in reads])
-    assert [page.last_seq for page in await asyncio.gather(lost, stopped, away)] == [7, 7, 7]
+    assert [page.messages.last_seq for page in await asyncio.gather(lost, stopped, away)] == [7, 7, 7]
 
 
 async def test_a_read_that_was_given_up_is_not_sent_again(place: Place) -> None:
@@ -136,14 +161,14 @@ async def test_a_read_outlives_a_short_break(monkeypatch: pytest.MonkeyPatch) ->
     (pending,) = reads.resend()
     await asyncio.sleep(0.2)
     reads.handle_replies([pb.ReadReply(number=pending.number, page=pb.MessagePage(last_seq=7))])
-    assert (await waiting).last_seq == 7
+    assert (await waiting).messages.last_seq == 7
 
 
 async def test_too_many_reads_of_one_reader_are_refused_to_that_reader(place: Place) -> None:
     """One reader would have everybody refused while the messenger is away, or slow."""
     await place.gateway_stream()
 
-    async def read_as(name: str) -> pb.MessagePage:
+    async def read_as(name: str) -> HistoryPage:
         work_for(name)
         return await place.reads.list_messages("the token", REQUEST)
 

@@ -25,6 +25,7 @@ from palaver.gateway.upstream.batches import BATCH_BYTES, split_batch
 from palaver.gateway.upstream.outbox import Outbox
 from palaver.gateway.upstream.pending_reads import PendingReads
 from palaver.gateway.upstream.pending_sends import PendingSend, PendingSends
+from palaver.gateway.upstream.reopening import OPENS_AT_ONCE
 from palaver.gateway.upstream.stream import MessengerStream
 from palaver.runtime.grpc.server import serving_grpc
 from tests.harness.realtime import HOST, client_to
@@ -295,6 +296,19 @@ async def test_a_messenger_that_stops_gives_sends_to_the_next_one(place: Place) 
     assert [list(one.client_ids) for one in again.received[0].sends] == [sent.client_ids]
 
 
+async def test_a_messenger_that_stops_and_does_not_end_is_left(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sends would wait for as long as a stopping messenger waits for its database, with another one there."""
+    monkeypatch.setattr(module, "LEAVE_SECONDS", 0.01)
+    stream = await place.gateway_stream()
+    place.stream.send(sent := message())
+    await eventually(lambda: stream.all("sends"), "the send")
+    await stream.send(sent=[{"request": stream.all("sends")[0].request, "error": {"code": "restarting"}}])
+    again = (await place.gateway_stream(1)).received[0]
+    assert [list(one.client_ids) for one in again.sends] == [sent.client_ids]
+
+
 async def test_too_many_sends_are_refused(place: Place) -> None:
     """A messenger that is away would fill the gateway's memory (promise P9)."""
     await place.gateway_stream()
@@ -410,7 +424,7 @@ async def test_a_new_stream_begins_with_who_was_there(place: Place) -> None:
     await eventually(lambda: len(again.all("opens")) == 1_200, "all sockets")
     assert followed(again) == {1: 7}
     assert [batch.reopened for batch in again.received] == [False, False, True]
-    assert max(len(batch.opens) for batch in again.received) == module.OPENS_AT_ONCE
+    assert max(len(batch.opens) for batch in again.received) == OPENS_AT_ONCE
     assert again.received[0].hello.gateway_id == first.hello.gateway_id
 
 

@@ -32,10 +32,24 @@ def chdb(tmp_path_factory: pytest.TempPathFactory) -> ChdbNodes:
     return ChdbNodes(tmp_path_factory.mktemp("chdb"))
 
 
-@pytest_asyncio.fixture(params=["18.16", "current"])
-async def both(request: pytest.FixtureRequest, messenger_db: MessengerDatabase) -> AsyncIterator[Archive]:
+@pytest.fixture
+def engines() -> tuple[str, str]:
+    """What journal and archive are on, for tests that do not hold for each."""
+    return "sqlite", "18.16"
+
+
+@pytest.fixture
+def sql_engine(engines: tuple[str, str]) -> str:
+    """What the journal is a database of."""
+    return engines[0]
+
+
+@pytest_asyncio.fixture
+async def both(
+    request: pytest.FixtureRequest, engines: tuple[str, str], messenger_db: MessengerDatabase
+) -> AsyncIterator[Archive]:
     """An archive on each engine."""
-    if request.param == "18.16":
+    if engines[1] == "18.16":
         async with running_archive(messenger_db, request.getfixturevalue("clickhouse")) as archive:
             yield archive
         return
@@ -45,6 +59,12 @@ async def both(request: pytest.FixtureRequest, messenger_db: MessengerDatabase) 
         yield archive
 
 
+each_engine = pytest.mark.parametrize(
+    "engines", [("sqlite", "18.16"), ("sqlite", "current"), ("mariadb", "18.16")], ids="-".join
+)
+
+
+@each_engine
 async def test_messages_leave_the_journal_and_are_read_as_before(both: Archive) -> None:
     """Users would lose their history once it is archived."""
     chats = [both.messenger_db.direct(ALICE, new_id()) for _ in range(10)]
@@ -68,6 +88,7 @@ async def test_messages_leave_the_journal_and_are_read_as_before(both: Archive) 
     assert [previews[chat_id, 1].text for chat_id in chats] == [before[chats[0]][0].text] * 10
 
 
+@each_engine
 async def test_changes_reach_archived_messages(both: Archive) -> None:
     """An edit would be forgotten, or a deleted text come back, with what is archived."""
     chat_id = both.messenger_db.direct(ALICE, BOB)
@@ -88,6 +109,7 @@ async def test_changes_reach_archived_messages(both: Archive) -> None:
     assert await states() == expected
 
 
+@each_engine
 async def test_all_statements_are_understood(both: Archive) -> None:
     """A newer ClickHouse would refuse what the archiver or a reader asks of it."""
     await both.archive_all()

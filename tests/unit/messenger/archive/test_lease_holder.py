@@ -7,7 +7,7 @@ import pytest
 from palaver.messenger.archive import lease_holder
 from palaver.messenger.archive.lease_holder import hold_lease
 from palaver.messenger.store.leases import Lease
-from palaver.runtime.sql.sqlite import SqliteDatabase
+from palaver.runtime.sql.database import Database
 from tests.harness.archive import expire_leases
 from tests.harness.waiting import eventually
 
@@ -17,6 +17,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for long."""
     monkeypatch.setattr(lease_holder, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(lease_holder, "RENEW_SECONDS", 0.05)
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def sql_engine(request: pytest.FixtureRequest) -> str:
+    """Each test on both."""
+    return str(request.param)
 
 
 class Work:
@@ -42,7 +48,7 @@ async def stop(task: "asyncio.Task[None]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_the_next_takes_over_when_one_stops(database: SqliteDatabase) -> None:
+async def test_the_next_takes_over_when_one_stops(database: Database) -> None:
     """After an update of one archiver nothing would be archived for some time, or by two."""
     works = [Work(), Work()]
     tasks = [asyncio.create_task(hold_lease(database, work.run)) for work in works]
@@ -56,7 +62,7 @@ async def test_the_next_takes_over_when_one_stops(database: SqliteDatabase) -> N
     await stop(tasks[1 - first])
 
 
-async def test_who_lost_the_lease_stops_and_waits(database: SqliteDatabase) -> None:
+async def test_who_lost_the_lease_stops_and_waits(database: Database) -> None:
     """An archiver that was paused for long would go on beside its successor."""
     work = Work()
     task = asyncio.create_task(hold_lease(database, work.run))
@@ -71,7 +77,7 @@ async def test_who_lost_the_lease_stops_and_waits(database: SqliteDatabase) -> N
     await stop(task)
 
 
-async def test_an_error_of_the_work_is_raised(database: SqliteDatabase) -> None:
+async def test_an_error_of_the_work_is_raised(database: Database) -> None:
     """A wrong setting would be tried for ever, and nobody would be told."""
 
     async def fail(_lease: Lease) -> None:

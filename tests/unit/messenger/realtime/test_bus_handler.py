@@ -11,6 +11,7 @@ from palaver.contracts.ids import new_id
 from palaver.messenger.store.journal_sqlite import SqliteJournal
 from palaver.messenger.store.messages import SqlMessageReader
 from palaver.messenger.store.opening import Store
+from palaver.messenger.store.writer import SqliteWriter
 from palaver.messenger.use_cases import add_members
 from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql.sqlite import SqliteDatabase
@@ -61,7 +62,7 @@ async def counted_replica(
 ) -> AsyncIterator[tuple[Replica, CountedDatabase]]:
     """A replica, and what it asks its database."""
     database = CountedDatabase(SqliteDatabase(messenger_db.file))
-    store = Store(database, SqliteJournal(database), SqlMessageReader(database))
+    store = Store(database, [SqliteJournal(database)], SqliteWriter(database), SqlMessageReader(database))
     settings = MessengerSettings(rates=False)
     replica = Replica(store, messenger_db.keys.verifier(), cluster.bus, cluster.presence, settings)
     await replica.start()
@@ -182,7 +183,7 @@ async def test_what_cannot_be_read_in_a_bad_moment_is_delivered_later(
     messenger_db: MessengerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A moment without the disk would cost the other replicas' users their messages."""
-    monkeypatch.setattr("palaver.messenger.realtime.log_follower.HOLE_SECONDS", 0.02)
+    monkeypatch.setattr("palaver.messenger.realtime.bus.InProcessBus.look_seconds", 0.02)
     chat_id = messenger_db.direct(ALICE, BOB)
     cluster = Cluster()
     async with (

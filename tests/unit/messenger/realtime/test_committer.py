@@ -38,7 +38,7 @@ def written() -> list[Writes]:
 @pytest_asyncio.fixture
 async def committer(database: SqliteDatabase, written: list[Writes]) -> AsyncIterator[Committer]:
     """A committer with room for 50 messages."""
-    committer = Committer(SqliteJournal(database), written.append, MessengerSettings(queue_messages=50))
+    committer = Committer(SqliteJournal(database), written.append, MessengerSettings(), 50)
     async with running(committer):
         yield committer
 
@@ -123,7 +123,7 @@ async def test_a_stop_writes_what_waits_and_takes_no_more(
     messenger_db: MessengerDatabase, database: SqliteDatabase, membership: Membership, written: list[Writes]
 ) -> None:
     """An update would lose the messages of its last moment."""
-    committer = Committer(SqliteJournal(database), written.append, MessengerSettings())
+    committer = Committer(SqliteJournal(database), written.append, MessengerSettings(), 50_000)
     async with running(committer):
         for _ in range(5):
             committer.submit(request(membership, "a", "b"))
@@ -164,7 +164,7 @@ async def test_a_commit_that_fails_leaves_no_outcome(
             await SqliteJournal(database).write(writes)
             raise OSError("the disk was full when the transaction was committed")
 
-    committer = Committer(FullDisk(), written.append, MessengerSettings())
+    committer = Committer(FullDisk(), written.append, MessengerSettings(), 50_000)
     async with running(committer):
         committer.submit(request(membership, "a"))
         committer.submit_receipt((membership.chat_id, BOB), 1, 1)
@@ -217,7 +217,7 @@ async def test_an_outcome_that_cannot_be_used_does_not_end_the_writing(
         if len(outcomes) == 1:
             raise RuntimeError("a fault")
 
-    committer = Committer(SqliteJournal(database), fail_once, MessengerSettings())
+    committer = Committer(SqliteJournal(database), fail_once, MessengerSettings(), 50_000)
     async with running(committer):
         committer.submit(request(membership, "a"))
         await eventually(lambda: outcomes, "the fault")

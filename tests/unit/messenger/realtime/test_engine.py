@@ -470,7 +470,8 @@ async def test_a_batch_that_cannot_be_published_is_delivered_from_the_log(
 ) -> None:
     """Positions would stand still from then on: each gateway that comes back would be sent everything since,
     and once the log is trimmed, all of its sockets would be closed."""
-    monkeypatch.setattr("palaver.messenger.realtime.log_follower.HOLE_SECONDS", 0.02)
+    monkeypatch.setattr("palaver.messenger.realtime.bus.LocalBus.look_seconds", 0.02)
+    monkeypatch.setattr("palaver.messenger.realtime.bus.InProcessBus.look_seconds", 0.02)
     cluster = Cluster()
     publish = cluster.bus.publish
     async with (

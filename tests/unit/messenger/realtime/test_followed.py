@@ -54,7 +54,7 @@ def test_the_vector_is_the_longest_prefix_that_is_finished(order: list[int], cou
         assert followed.vector == {1: prefix}
         assert followed.settled == (prefix == 12)
         assert all(followed.is_finished(Position(1, one)) == (one in finished) for one in range(1, 13))
-        assert not followed.has_hole()
+        assert not followed.holes()
 
 
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(1, 6), st.booleans()), max_size=30))
@@ -99,19 +99,19 @@ def test_a_snapshot_stays_what_it_was() -> None:
 def test_a_hole_is_what_nobody_is_delivering() -> None:
     """What the bus has lost would never be read from the log, or all that is slow be read once more."""
     followed = followed_from(0)
-    assert not followed.has_hole()
+    assert not followed.holes()
     note(followed, 2)
-    assert followed.has_hole()
+    assert followed.holes()
     note(followed, 1)
-    assert not followed.has_hole()
+    assert not followed.holes()
     followed.abandon(Position(1, 1))
-    assert followed.has_hole()
+    assert followed.holes()
     note(followed, 1)
     finish(followed, 1, 2)
-    assert not followed.has_hole()
+    assert not followed.holes()
     # A writer of whom only a later transaction is known
     followed.note(Position(2, 3))
-    assert followed.has_hole()
+    assert followed.holes()
 
 
 async def test_one_can_wait_until_a_position_is_reached() -> None:
@@ -166,7 +166,7 @@ def test_a_delivery_of_which_a_part_failed_is_not_delivered() -> None:
     delivery.finish_part()
     delivery.finish_part()
     assert followed.vector == {1: 0}
-    assert followed.has_hole()
+    assert followed.holes()
 
 
 def test_what_is_not_committed_has_no_position() -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from palaver.contracts.ids import new_id
 from palaver.messenger.events import MessageChanged, Position
 from palaver.messenger.realtime import log_follower as module
-from palaver.messenger.realtime.bus import InProcessBus, Published
+from palaver.messenger.realtime.bus import InProcessBus, LocalBus, Published
 from palaver.messenger.realtime.log_follower import LogFollower
 from palaver.messenger.store.commit_log import append_commit, read_after, read_newest, trim_log
 from palaver.messenger.store.schema import commit_log
@@ -25,7 +25,8 @@ ALICE, BOB = new_id(), new_id()
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Holes are looked for, and rows are trimmed, at once."""
-    monkeypatch.setattr(module, "HOLE_SECONDS", 0.02)
+    for bus in (LocalBus, InProcessBus):
+        monkeypatch.setattr(bus, "look_seconds", 0.02)
     monkeypatch.setattr(module, "TRIM_SECONDS", 0.02)
     monkeypatch.setattr(module, "TRIM_PAUSE_SECONDS", 0.001)
 
@@ -92,7 +93,7 @@ async def test_a_log_that_was_trimmed_too_early_stops_nobody(messenger_db: Messe
         running_replica(messenger_db) as replica,
         gateway_stream(replica, messenger_db.keys) as gateway,
     ):
-        bob = await gateway.open(BOB)
+        await gateway.open(BOB)
         await eventually(lambda: replica.engine.followed.settled, "settled")
         for seq in range(5):
             position = messenger_db.write(append_commit, [MessageChanged(chat_id, seq)])
@@ -100,8 +101,14 @@ async def test_a_log_that_was_trimmed_too_early_stops_nobody(messenger_db: Messe
         replica.engine.followed.note(position)
         replica.engine.followed.abandon(position)
         await eventually(lambda: replica.engine.followed.vector == {1: position.number}, "gone on")
-        await replica.engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False)
-        await eventually(lambda: gateway.seqs(bob) == [1], "delivered")
+        # The gateway comes back with what it has followed, and is told that there is more
+        await eventually(lambda: gateway.ended, "cut")
+        assert all(one.number == 0 for batch in gateway.batches for one in batch.followed)
+        async with gateway_stream(replica, messenger_db.keys, followed={1: 0}) as again:
+            await eventually(lambda: any(batch.log_trimmed for batch in again.batches), "told so")
+            bob = await again.open(BOB)
+            await replica.engine.send(chat_id, ALICE, [new_id()], ["a"], retry=False)
+            await eventually(lambda: again.seqs(bob) == [1], "delivered")
 
 
 def rows(messenger_db: MessengerDatabase) -> int:
@@ -116,7 +123,15 @@ def rows(messenger_db: MessengerDatabase) -> int:
 async def trimming(replica: Replica, keep_seconds: float) -> AsyncIterator[None]:
     """Trims the log during the block, keeping rows for less than the settings allow."""
     engine = replica.engine
-    follower = LogFollower(replica.store.database, engine.followed, engine._handler, keep_seconds)
+    follower = LogFollower(
+        replica.store.database,
+        engine.followed,
+        engine._handler,
+        engine._bus,
+        lambda: True,
+        engine.hub.cut_gateways,
+        keep_seconds,
+    )
     task = asyncio.create_task(follower.trim())
     try:
         yield

@@ -190,7 +190,7 @@ async def test_a_hole_that_cannot_be_read_is_tried_again(chat: Chat) -> None:
     chat.messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO messages")))
     assert chat.delivered == []
     # The transaction is read from the log again; own sends do not wait for that
-    assert chat.followed.has_hole()
+    assert chat.followed.holes()
     chat.deliver(chat.write("mine"))
     await eventually(lambda: chat.delivered == [1, 2], "delivered")
     assert chat.unfinished == 2

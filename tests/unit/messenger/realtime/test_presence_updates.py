@@ -214,3 +214,18 @@ async def test_who_came_while_the_disk_was_away_is_online_soon(
         await asyncio.sleep(0.1)
         messenger_db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO presence")))
         await eventually(lambda: states(gateway, alice, BOB) == [True], "online", seconds=5)
+
+
+async def test_who_is_announced_by_a_replica_where_they_are_not(messenger_db: MessengerDatabase) -> None:
+    """Users of a killed replica would stay online for all who are not at the one that noticed."""
+    messenger_db.direct(ALICE, BOB)
+    cluster = Cluster()
+    async with (
+        running_replica(messenger_db, cluster) as one,
+        running_replica(messenger_db, cluster) as two,
+        gateway_stream(two, messenger_db.keys) as gateway,
+    ):
+        alice = await gateway.open(ALICE)
+        for online in (True, False):
+            one.engine.committer.submit_presence(BOB, online, 1)
+            await eventually(lambda online=online: states(gateway, alice, BOB)[-1:] == [online], "announced")

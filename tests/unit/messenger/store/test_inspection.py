@@ -7,7 +7,7 @@ from palaver.contracts.ids import new_id
 from palaver.messenger.store.chats import remove_member
 from palaver.messenger.store.inspection import inspect_message
 from palaver.messenger.store.messages import SqlMessageReader, delete_message, edit_message
-from palaver.runtime.sql.sqlite import SqliteDatabase
+from palaver.runtime.sql.database import Database
 from tests.harness.journal_rows import move_receipt, write_messages
 from tests.harness.messenger_database import MessengerDatabase
 
@@ -15,7 +15,7 @@ ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
 
 async def test_a_message_is_found_without_its_text(
-    messenger_db: MessengerDatabase, database: SqliteDatabase
+    messenger_db: MessengerDatabase, database: Database
 ) -> None:
     """An operator could not say who sent a message, or would read it."""
     chat_id = messenger_db.group([ALICE, BOB, CAROL])
@@ -33,7 +33,7 @@ async def test_a_message_is_found_without_its_text(
     assert "another" not in repr(found)
 
 
-async def test_changes_are_told(messenger_db: MessengerDatabase, database: SqliteDatabase) -> None:
+async def test_changes_are_told(messenger_db: MessengerDatabase, database: Database) -> None:
     """An operator would wonder why a client shows nothing."""
     chat_id = messenger_db.direct(ALICE, BOB)
     messenger_db.write(write_messages, chat_id, ALICE, ["one"], 100)
@@ -43,7 +43,7 @@ async def test_changes_are_told(messenger_db: MessengerDatabase, database: Sqlit
     assert (found.message.edited_at, found.message.deleted_at, found.is_group) == (200, 300, False)
 
 
-async def test_what_is_not_there_is_named(messenger_db: MessengerDatabase, database: SqliteDatabase) -> None:
+async def test_what_is_not_there_is_named(messenger_db: MessengerDatabase, database: Database) -> None:
     """An operator would not know whether the chat or the seq is wrong."""
     chat_id = messenger_db.direct(ALICE, BOB)
     messenger_db.write(write_messages, chat_id, ALICE, ["one"])

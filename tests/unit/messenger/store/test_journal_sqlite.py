@@ -17,6 +17,12 @@ from tests.harness.noted_replies import NotedReply
 ALICE, BOB = new_id(), new_id()
 
 
+@pytest.fixture
+def sql_engine() -> str:
+    """SQLite alone."""
+    return "sqlite"
+
+
 def request(chat_id: bytes, *texts: str) -> PendingSend:
     """A request of Alice's, as it waits for the committer."""
     membership = Membership(chat_id, False, 1, frozenset([ALICE, BOB]))

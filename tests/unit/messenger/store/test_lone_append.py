@@ -22,6 +22,12 @@ from tests.harness.noted_replies import NotedReply
 USERS = [new_id() for _ in range(3)]
 
 
+@pytest.fixture
+def sql_engine() -> str:
+    """SQLite alone."""
+    return "sqlite"
+
+
 def send_of(chat_id: bytes, sender: bytes, text: str, client_id: bytes, version: int = 1) -> PendingSend:
     """A request to send one message."""
     membership = Membership(chat_id, True, version, frozenset(USERS))

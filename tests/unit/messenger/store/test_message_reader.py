@@ -14,9 +14,8 @@ from palaver.messenger.domain import Message
 from palaver.messenger.store import messages as module
 from palaver.messenger.store.chats import remove_member
 from palaver.messenger.store.messages import MessageReader, SqlMessageReader, delete_message, edit_message
-from palaver.runtime.sql.sqlite import SqliteDatabase
+from palaver.runtime.sql.database import Database
 from tests.harness.archive import Archive, running_archive
-from tests.harness.clickhouse import ClickHouseCluster
 from tests.harness.journal_rows import write_messages
 from tests.harness.messenger_database import MessengerDatabase
 
@@ -45,19 +44,36 @@ class ArchivingReader:
         return read
 
 
-@pytest_asyncio.fixture(params=PLACES)
+# On a server, what is read from both has read from each
+@pytest.fixture(
+    params=[*(("sqlite", place) for place in PLACES), ("mariadb", "sql"), ("mariadb", "both")], ids="-".join
+)
+def engine_and_place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """What the journal is a database of, and where messages are."""
+    found: tuple[str, str] = request.param
+    return found
+
+
+@pytest.fixture
+def sql_engine(engine_and_place: tuple[str, str]) -> str:
+    """What the journal is a database of."""
+    return engine_and_place[0]
+
+
+@pytest_asyncio.fixture
 async def reader(
     request: pytest.FixtureRequest,
-    database: SqliteDatabase,
+    engine_and_place: tuple[str, str],
+    database: Database,
     messenger_db: MessengerDatabase,
-    clickhouse: ClickHouseCluster,
 ) -> AsyncIterator[MessageReader]:
     """A reader of messages that are in the journal, in the archive, or some in each."""
-    if request.param == "sql":
+    place = engine_and_place[1]
+    if place == "sql":
         yield SqlMessageReader(database)
         return
-    async with running_archive(messenger_db, clickhouse) as archive:
-        margin = PLACES[request.param]
+    async with running_archive(messenger_db, request.getfixturevalue("clickhouse")) as archive:
+        margin = PLACES[place]
         yield archive.reader if margin is None else ArchivingReader(archive, margin)  # type: ignore[misc] # it has its methods
 
 
@@ -133,6 +149,22 @@ async def test_who_left_reads_up_to_their_leaving(
     page_of_history = await reader.page(chat_id, BOB, 10, before=0, after=None)
     assert [row[module.SEQ] for row in page_of_history.rows] == [1]
     assert (page_of_history.last_seq, page_of_history.left) == (1, True)
+
+
+async def test_the_ends_of_a_users_chats_are_read_together(
+    messenger_db: MessengerDatabase, reader: MessageReader, chat_id: bytes
+) -> None:
+    """A resume would read each chat, or stop before the end; former members and strangers would learn how
+    much is said (promise P5)."""
+    left, foreign = messenger_db.group([ALICE, BOB]), messenger_db.group([ALICE, new_id()])
+    for chat in (chat_id, left, foreign):
+        messenger_db.write(write_messages, chat, ALICE, ["a"])
+    messenger_db.write(remove_member, left, ALICE, BOB)
+    for chat in (chat_id, left):
+        messenger_db.write(write_messages, chat, ALICE, ["b"])
+    ends = await reader.readable_ends(BOB, [chat_id, left, foreign, new_id()])
+    assert ends == {chat_id: 2, left: 1}
+    assert await reader.readable_ends(BOB, []) == {}
 
 
 async def test_a_stranger_finds_nothing_there_or_not(

@@ -393,7 +393,8 @@ async def test_what_the_bus_has_lost_keeps_no_gateway_waiting(
     messenger_db: MessengerDatabase, chat_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sockets of a gateway that knows more than its new replica would stand still for ever."""
-    monkeypatch.setattr("palaver.messenger.realtime.log_follower.HOLE_SECONDS", 0.02)
+    monkeypatch.setattr("palaver.messenger.realtime.bus.LocalBus.look_seconds", 0.02)
+    monkeypatch.setattr("palaver.messenger.realtime.bus.InProcessBus.look_seconds", 0.02)
     async with (
         running_replica(messenger_db, Cluster()) as one,
         running_replica(messenger_db, Cluster()) as two,

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -112,20 +112,30 @@ async def test_what_is_said_meanwhile_comes_once_and_in_its_place(
         assert gateway.seqs(bob)[live:] == list(range(1, 501))
 
 
+@pytest.mark.parametrize("before", [0, 1])
 async def test_what_is_said_between_the_read_and_its_end_is_told(
-    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes
+    messenger_db: MessengerDatabase, replica: Replica, chat_id: bytes, before: int
 ) -> None:
-    """A message that is held back just after an empty page was read would be told to nobody (promise P3)."""
+    """A message that is held back just after it was read that there is none would be told to nobody (promise
+    P3)."""
     reader = replica.store.messages
+    for _ in range(before):
+        await say(replica, chat_id, "before")
 
     class Late(SqlMessageReader):
-        """Reads, and lets Alice speak before it says what it read."""
+        """Reads, and lets Alice speak before it says what it read: the ends of chats, or the first page."""
+
+        async def readable_ends(self, user_id: bytes, chat_ids: Sequence[bytes]) -> Mapping[bytes, int]:
+            ends = await reader.readable_ends(user_id, chat_ids)
+            if not before:
+                await say(replica, chat_id, "a", "b")
+            return ends
 
         async def readable_after(
             self, chat_id: bytes, user_id: bytes, after: int
         ) -> tuple[list[Message], int] | None:
             found = await reader.readable_after(chat_id, user_id, after)
-            if not messenger_db.history(chat_id):
+            if len(messenger_db.history(chat_id)) == before:
                 await say(replica, chat_id, "a", "b")
             return found
 
@@ -137,7 +147,7 @@ async def test_what_is_said_between_the_read_and_its_end_is_told(
     async with gateway_stream(replica, messenger_db.keys) as gateway:
         bob = await gateway.open(BOB)
         await resume(gateway, bob, {chat_id: 0})
-        assert gateway.seqs(bob) == [1, 2]
+        assert gateway.seqs(bob) == list(range(1, before + 3))
 
 
 async def test_a_chat_that_is_not_the_users_is_refused_and_the_others_are_told(

@@ -25,6 +25,7 @@ from palaver.runtime.grpc.http2.frames import (
     FrameReader,
     encode_frame,
 )
+from palaver.runtime.grpc.http2_protocol import KeepAlive
 from palaver.runtime.grpc.stream_server import Methods, serving_streams
 from tests.harness.stream_peers import HOST, PATH, Collector, grpcio_client, our_call, our_server
 from tests.harness.waiting import eventually
@@ -59,7 +60,7 @@ def all_frames(data: bytes) -> list[Frame]:
 
 async def test_a_peer_that_vanished_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its sockets would stay open for ever, and their users online."""
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "PATIENT", KeepAlive(0.05, 3, 5))
     block = Encoder().encode(HEAD)
     async with our_server() as server, raw_connection(server.port) as (reader, writer):
         # It never answers a ping
@@ -75,7 +76,7 @@ async def test_a_peer_that_vanished_is_noticed(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_a_peer_that_answers_pings_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway with nothing to say would lose its stream every half minute."""
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(module, "PATIENT", KeepAlive(0.02, 3, 5))
     async with (
         our_server() as server,
         our_call(f"{HOST}:{server.port}") as ours,
@@ -84,7 +85,7 @@ async def test_a_peer_that_answers_pings_is_kept(monkeypatch: pytest.MonkeyPatch
         theirs = call()
         await theirs.wait_for_connection()
         await eventually(lambda: len(server.calls) == 2, "both calls")
-        await asyncio.sleep(0.02 * module.DEAD_TICKS * 5)
+        await asyncio.sleep(0.02 * 5 * 5)
         peer = Collector(ours)
         peer.send(b"a")
         await eventually(lambda: peer.received == [b"a"], "the echo")
@@ -94,8 +95,7 @@ async def test_a_peer_that_answers_pings_is_kept(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_connection_without_a_call_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever connects would keep a file of the messenger's for ever."""
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.02)
-    monkeypatch.setattr(module, "PING_TICKS", 1)
+    monkeypatch.setattr(module, "PATIENT", KeepAlive(0.02, 1, 5))
     async with our_server() as server, raw_connection(server.port) as (reader, writer):
         writer.write(PREFACE + encode_frame(SETTINGS, 0, 0))
         seen = b""

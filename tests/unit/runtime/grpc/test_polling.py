@@ -11,7 +11,7 @@ from palaver.runtime.grpc.polling import EXPERIMENTS
 
 OPEN_CHANNEL = """
 import sys
-from palaver.cli import services
+from palaver import service_process
 from palaver.runtime.grpc.polling import poll_in_one_thread
 assert "grpc" not in sys.modules, "gRPC was imported before it could be told"
 poll_in_one_thread()
@@ -21,14 +21,14 @@ grpc.insecure_channel("127.0.0.1:1").close()
 
 START_SERVICE = """
 import os, sys
-from palaver.cli import services
+from palaver import service_process
 
 def serve_of(name):
     print(name, os.environ["GRPC_EXPERIMENTS"], "grpc" in sys.modules, file=sys.stderr)
     sys.exit(0)
 
-services.serve_of = serve_of
-services.start_service(sys.argv[1], None, None)
+service_process.serve_of = serve_of
+service_process.run(sys.argv[1], None)
 """
 
 CALL_IN_LONG_TURNS = """
@@ -36,7 +36,8 @@ import asyncio, concurrent.futures, sys, time
 from palaver.runtime.grpc.polling import poll_in_one_thread
 poll_in_one_thread()
 import grpc
-from palaver.gateway.upstream.messenger import open_channel
+from palaver.runtime.grpc.channels import open_channel
+from palaver.runtime.replicas.addresses import address_at, read_entry
 
 CALLS, AT_ONCE = 1_500, 60
 echo = grpc.unary_unary_rpc_method_handler(lambda request, _context: request)
@@ -54,7 +55,7 @@ async def measure():
         time.sleep(0.01)
         asyncio.get_running_loop().call_soon(take_long)
 
-    channel = open_channel(f"127.0.0.1:{port}")
+    channel = open_channel(address_at(read_entry(f"127.0.0.1:{port}"), "127.0.0.1"))
     call = channel.unary_unary("/echo/call")
     await call(b"")
 

@@ -5,14 +5,15 @@ from typing import Any
 import aiohttp
 from starlette.applications import Starlette
 
-from palaver.runtime.http.health import health_routes
+from palaver.runtime.http.health import NO_CHECKS, health_routes
 from palaver.runtime.http.instrumentation import RequestInstrumentation
 from palaver.runtime.http.server import serving_http
 
 
-async def get(checks: Any, path: str) -> tuple[int, Any]:
+async def get(checks: Any, path: str, dispensable: Any = NO_CHECKS) -> tuple[int, Any]:
     """Status and body of one request."""
-    app = RequestInstrumentation(Starlette(routes=health_routes(checks)), is_edge=False, access_log=False)
+    routes = health_routes(checks, dispensable)
+    app = RequestInstrumentation(Starlette(routes=routes), is_edge=False, access_log=False)
     async with (
         serving_http(app, "127.0.0.1", 0) as server,
         aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client,
@@ -43,6 +44,16 @@ async def test_failing_checks_are_named() -> None:
         },
     )
     assert await get({"auth": passes}, "/readyz") == (200, {"ready": True, "failing": []})
+
+
+async def test_what_a_service_can_do_without_is_named_too() -> None:
+    """All replicas would be taken out of service for a Redis that is away, or nobody would see that it is."""
+    assert await get({"journal": passes}, "/readyz", {"redis": fails}) == (
+        200,
+        {"ready": True, "failing": ["redis"]},
+    )
+    status, body = await get({"journal": fails}, "/readyz", {"redis": fails})
+    assert (status, body["failing"]) == (503, ["journal", "redis"])
 
 
 async def test_alive_whatever_fails() -> None:

@@ -1,6 +1,8 @@
 """REST between services, as traces tell of it."""
 
 import asyncio
+import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -115,3 +117,38 @@ async def test_one_requester_cannot_have_all_connections() -> None:
         # Whoever was answered may call again
         await asyncio.create_task(call_for("greedy", "/things/7"))
         await client.close()
+
+
+# ---- several replicas ----
+
+
+def naming(name: str) -> Starlette:
+    """A service that answers with a name."""
+
+    async def answer(_: Request) -> JSONResponse:
+        return JSONResponse(name)
+
+    return Starlette(routes=[Route("/name", answer, methods=["GET", "POST"])])
+
+
+async def test_calls_spread_over_the_replicas_that_are_there() -> None:
+    """One auth would serve all gateways; or each third sign-in fail while one of three is away."""
+    async with (
+        serving_http(naming("one"), "127.0.0.1", 0) as one,
+        serving_http(naming("two"), "127.0.0.1", 0) as two,
+    ):
+        urls = [f"http://127.0.0.1:{port}" for port in (one.port, two.port, 9)]
+        client = RestClient(",".join(urls))
+        answers = Counter([await client.call("POST", "/name") for _ in range(60)])
+        await client.close()
+    assert set(answers) == {b'"one"', b'"two"'}
+    assert min(answers.values()) > 5
+
+
+async def test_a_name_is_what_the_replica_is_asked_for() -> None:
+    """A proxy before auth, which knows it by its name, would answer for somebody else."""
+    async with serving_http(APP, "127.0.0.1", 0) as server:
+        client = RestClient(f"http://localhost:{server.port}")
+        sent = json.loads(await client.call("GET", "/things/7"))
+        await client.close()
+    assert sent["host"] == f"localhost:{server.port}"

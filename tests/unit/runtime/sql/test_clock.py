@@ -6,6 +6,7 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.dialects import mysql
 
 from palaver.runtime.sql.clock import database_now
+from tests.harness.mariadb import MariadbSchema
 
 
 def test_it_is_this_moment_in_microseconds() -> None:
@@ -18,7 +19,9 @@ def test_it_is_this_moment_in_microseconds() -> None:
     assert before - 2_000 <= found <= after + 2_000
 
 
-def test_mysql_is_asked_for_utc() -> None:
+def test_a_servers_time_zone_does_not_matter(mariadb_schema: MariadbSchema) -> None:
     """A server in another time zone would end all leases, or keep them for hours."""
-    text = str(select(database_now()).compile(dialect=mysql.dialect()))
-    assert "UTC_TIMESTAMP(6)" in text
+    statement = select(database_now()).compile(dialect=mysql.dialect())
+    before = time.time_ns() // 1000
+    [(found,)] = mariadb_schema.execute(f"SET STATEMENT time_zone = '+05:00' FOR {statement}")
+    assert before <= found <= time.time_ns() // 1000

@@ -14,7 +14,7 @@ from palaver.gateway.generations.legacy import Limit, Offset, refusals
 from palaver.gateway.generations.v1.statuses import Status, Statuses
 from palaver.gateway.http.authentication import LegacyCaller
 from palaver.gateway.http.fields import Id, Time, Uuid, shown_as
-from palaver.gateway.http.responses import answer_json, time_text
+from palaver.gateway.http.responses import answer_body, encode_json, time_text
 from palaver.gateway.services import services_of
 from palaver.gateway.upstream.messenger import MessengerClient
 
@@ -85,11 +85,16 @@ async def answer_page(
         chat_id=chat_id, limit=limit or 1, after_seq=offset, from_start=True, mark_read=limit > 0
     )
     page = await messenger.list_messages(token, wanted)
+    return answer_body(page.rendered(page_body, limit, offset))
+
+
+def page_body(page: pb.MessagePage, limit: int, offset: int) -> bytes:
+    """The JSON of a page."""
     messages = messages_of(page)[:limit]
     if messages and offset + len(messages) < page.last_seq:
         # Long texts end a page early: whoever goes on at offset + limit misses nothing
         limit = len(messages)
-    return answer_json(Messages(page.last_seq, limit, offset, messages))
+    return encode_json(Messages(page.last_seq, limit, offset, messages))
 
 
 def messages_of(page: pb.MessagePage) -> list[Message]:

@@ -18,7 +18,7 @@ from palaver.gateway.generations.v2.problems import WITH_BODY, problems
 from palaver.gateway.generations.v2.shapes import MessagePage, SentMessages
 from palaver.gateway.http.authentication import BearerCaller
 from palaver.gateway.http.fields import Id, QueryNumber, Text, shown_as
-from palaver.gateway.http.responses import answer_json
+from palaver.gateway.http.responses import answer_body, answer_json, encode_json
 from palaver.gateway.services import services_of
 from palaver.gateway.upstream.messenger import MessengerClient
 from palaver.runtime.texts import check_text
@@ -96,6 +96,11 @@ async def answer_page(
     elif before_seq is not None:
         wanted.before_seq = before_seq
     page = await messenger.list_messages(token, wanted)
+    return answer_body(page.rendered(page_body, before_seq, after_seq))
+
+
+def page_body(page: pb.MessagePage, before_seq: int | None, after_seq: int | None) -> bytes:
+    """The JSON of a page."""
     messages = messages_of(page)
     end = page.last_seq
     if before_seq is not None:
@@ -108,7 +113,7 @@ async def answer_page(
         has_more = messages[-1].seq < end
     else:
         has_more = messages[0].seq > 1
-    return answer_json(MessagePage(messages, page.last_seq, has_more))
+    return encode_json(MessagePage(messages, page.last_seq, has_more))
 
 
 @router.post(

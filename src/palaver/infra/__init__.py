@@ -1,0 +1,1 @@
+"""The engines of a deployment: one MySQL, six ClickHouse nodes, one Redis."""
