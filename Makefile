@@ -34,7 +34,7 @@ down: $(VENV)/run.stamp
 	@$(BIN)/palaver infra down $(ARGS)
 
 test: $(VENV)/dev.stamp $(VENV)/engines.stamp
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check

@@ -16,6 +16,17 @@ from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.palaver_process import PalaverProcess, running_palaver
 from tests.harness.redis import RedisServer, running_redis
 
+TESTS = Path(__file__).parent
+# They start many processes, and kill them: one at a time
+ON_ONE_WORKER = {"e2e", "fault", "integration"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the tests of whole processes on one worker, while another one runs the rest."""
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in ON_ONE_WORKER:
+            item.add_marker(pytest.mark.xdist_group("processes"))
+
 
 @pytest.fixture
 def palaver(tmp_path: Path) -> Iterator[PalaverProcess]:

@@ -9,6 +9,9 @@ from palaver.runtime.http.rest_client import NoResponseError, RestClient
 
 ATTEMPTS = 3
 
+# Each attempt is a span. By itself stamina logs each as a warning, at every start of services one by one
+stamina.instrumentation.set_on_retry_hooks(())
+
 
 def has_no_response(error: Exception) -> bool:
     """Whether a call that may be made twice is worth it."""
