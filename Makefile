@@ -64,6 +64,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 lock: $(VENV)/dev.stamp
 	$(LOCK) requirements/run.in --output-file requirements/run.lock
 	$(LOCK) requirements/dev.in --constraint requirements/run.lock --output-file requirements/dev.lock
+	$(LOCK) --no-deps requirements/engines.in --output-file requirements/engines.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -83,6 +84,7 @@ $(VENV)/dev.stamp: requirements/dev.lock $(VENV)/run.stamp
 	@$(PIP_INSTALL) --require-hashes --requirement requirements/dev.lock
 	@touch $@
 
-$(VENV)/engines.stamp: Makefile | $(BIN)/python
+$(VENV)/engines.stamp: Makefile requirements/engines.lock | $(BIN)/python
 	@requirements/debian.sh $(ENGINES)
+	@$(PIP_INSTALL) --require-hashes --no-deps --requirement requirements/engines.lock
 	@touch $@

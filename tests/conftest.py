@@ -10,6 +10,7 @@ from palaver.auth.database import KIND as AUTH
 from palaver.messenger.database import KIND as MESSENGER
 from palaver.runtime.sql.locations import migrate_database
 from tests.harness.auth_service import AuthHome
+from tests.harness.clickhouse import ClickHouseCluster, running_clickhouse
 from tests.harness.mariadb import MariadbSchema, MariadbServer, running_mariadb
 from tests.harness.messenger_database import MessengerDatabase
 from tests.harness.palaver_process import PalaverProcess, running_palaver
@@ -101,6 +102,13 @@ def messenger_db(
         messenger_db = MessengerDatabase(schema)
     yield messenger_db
     messenger_db.close()
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseCluster]:
+    """A cluster of two shards that all tests share. They may not stop its nodes."""
+    with running_clickhouse(tmp_path_factory.mktemp("clickhouse"), shards=2) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ class Replica:
 
 
 def run_deployed(settings: Settings) -> int:
-    """Runs gateways, messengers and auths until SIGINT or SIGTERM. Returns the exit code.
+    """Runs gateways, messengers, auths and archivers until SIGINT or SIGTERM. Returns the exit code.
 
     Raises `StartError` before anything was started.
     """
@@ -96,6 +96,7 @@ def replicas_of(settings: Settings, directory: Path) -> list[Replica]:
         "gateway": settings.service.gateways,
         "messenger": settings.service.messengers,
         "auth": settings.service.auths,
+        "archiver": settings.service.archivers if settings.archive.url else 0,
     }
     inside = settings_of_the_inside(settings, directory)
     return [
@@ -148,6 +149,7 @@ def settings_of_replica(settings: Settings, directory: Path, number: int) -> Set
                     "stream_socket": socket_path(directory, "streams", number),
                 }
             ),
+            "archive": settings.archive.model_copy(update={"http_port": settings.archive.http_port + step}),
             "telemetry": settings.telemetry.model_copy(
                 update={"instance": "" if number == 1 else str(number)}
             ),

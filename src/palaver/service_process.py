@@ -1,4 +1,4 @@
-"""One service in this process: `palaver gateway`, `palaver auth` and `palaver messenger`.
+"""One service in this process: `palaver gateway`, `palaver auth`, `palaver messenger` and `palaver archiver`.
 
 Without the command line's libraries: as a child of `palaver up` a service starts without them.
 """
@@ -71,6 +71,10 @@ def serve_of(name: str) -> Serve:
         from palaver.auth.bootstrap import serve as serve_auth
 
         return serve_auth
+    if name == "archiver":
+        from palaver.messenger.archiver_bootstrap import serve as serve_archiver
+
+        return serve_archiver
     from palaver.messenger.bootstrap import serve as serve_messenger
 
     return serve_messenger

@@ -77,17 +77,21 @@ def settings_of_one_machine(settings: Settings, port: int | None, rates: bool) -
 
 
 def settings_with_ports(settings: Settings) -> Settings:
-    """A free port for each 0. Those of auth and the messenger serve health and metrics alone."""
+    """A free port for each 0. Those of all but the gateway serve health and metrics alone."""
     free = free_ports()
     gateway = settings.gateway.model_copy()
     auth = settings.auth.model_copy()
     messenger = settings.messenger.model_copy()
+    archive = settings.archive.model_copy()
     gateway.port = gateway.port or next(free)
     gateway.private_port = gateway.private_port or next(free)
     auth.port = auth.port or next(free)
     messenger.http_port = messenger.http_port or next(free)
+    archive.http_port = archive.http_port or next(free)
     gateway.messenger_url = f"http://{LOOPBACK}:{messenger.http_port}"
-    return settings.model_copy(update={"gateway": gateway, "auth": auth, "messenger": messenger})
+    return settings.model_copy(
+        update={"gateway": gateway, "auth": auth, "messenger": messenger, "archive": archive}
+    )
 
 
 def settings_with_secret(settings: Settings) -> Settings:

@@ -96,7 +96,11 @@ class MessengerDatabase:
 
 def read_history(connection: Connection, chat_id: bytes) -> list[Message]:
     """All messages of a chat by seq."""
-    query = select(messages).where(messages.c.chat_id == chat_id).order_by(messages.c.seq)
+    query = (
+        select(*(messages.c[name] for name in Message._fields))
+        .where(messages.c.chat_id == chat_id)
+        .order_by(messages.c.seq)
+    )
     return [
         Message(**{**row, "edited_at": row["edited_at"] or 0, "deleted_at": row["deleted_at"] or 0})
         for row in connection.execute(query).mappings()

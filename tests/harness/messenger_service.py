@@ -25,6 +25,7 @@ from palaver.messenger.bootstrap import serve
 from palaver.runtime.grpc.errors import error_from_rpc
 from palaver.runtime.grpc.server import MESSAGE_BYTES
 from palaver.runtime.settings import Settings
+from palaver.runtime.settings.archive import ArchiveSettings
 from palaver.runtime.settings.messenger import MessengerSettings
 from tests.harness.fake_auth import FakeAuth
 from tests.harness.inside import SECRETS, InsideChannel
@@ -97,10 +98,17 @@ class Messenger:
 
 
 @contextlib.asynccontextmanager
-async def running_messenger(auth: FakeAuth, directory: Path, **settings: Any) -> AsyncIterator[Messenger]:
+async def running_messenger(
+    auth: FakeAuth, directory: Path, archive: ArchiveSettings | None = None, **settings: Any
+) -> AsyncIterator[Messenger]:
     """Runs a messenger on free ports during the block."""
     given = {"http_port": 0, "grpc_port": 0, "auth_url": auth.url, "rates": False, **settings}
-    whole = Settings(data_dir=directory, secret=SECRETS, messenger=MessengerSettings(**given))
+    whole = Settings(
+        data_dir=directory,
+        secret=SECRETS,
+        messenger=MessengerSettings(**given),
+        archive=archive or ArchiveSettings(),
+    )
     async with (
         running_service(serve, whole) as (service, (http_port, grpc_port)),
         open_channel(grpc_port) as channel,

@@ -29,8 +29,10 @@ class ChildProcess:
         variables: Mapping[str, str] | None = None,
         *,
         own_session: bool = False,
+        directory: Path | None = None,
     ) -> Self:
-        """Starts a command with the tests' environment less Palaver's settings, and with `variables`."""
+        """Starts a command with the tests' environment less Palaver's settings, and with `variables`, in
+        `directory` or else in the tests' own."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PALAVER_")}
         with output_file.open("wb") as output:
             process = subprocess.Popen(
@@ -40,6 +42,7 @@ class ChildProcess:
                 stderr=subprocess.STDOUT,
                 env={**environment, **(variables or {})},
                 start_new_session=own_session,
+                cwd=directory,
             )
         return cls(process, output_file)
 

@@ -51,6 +51,19 @@ def test_no_two_processes_share_a_port_or_a_socket() -> None:
     assert len({path for one in messengers for path in (one.grpc_socket, one.stream_socket)}) == 6
 
 
+def test_archivers_run_where_there_is_an_archive() -> None:
+    """Messages would stay in the journal until its disk is full; or an archiver would die again and again."""
+    settings = deployed(archivers=2)
+    assert "archiver" not in {one.service for one in replicas_of(settings, DIRECTORY)}
+    settings.archive.url = "clickhouse://palaver:secret@127.0.0.1:9000/palaver"
+    replicas = replicas_of(settings, DIRECTORY)
+    archivers = [one for one in replicas if one.service == "archiver"]
+    assert [one.settings.archive.http_port for one in archivers] == [10005, 10015]
+    assert replicas[-2:] == archivers
+    ports = [port.port for replica in replicas for port in wanted_ports(replica)]
+    assert len(set(ports)) == len(ports)
+
+
 def test_every_process_knows_all_that_it_calls() -> None:
     """A service that dies would take those with it that know only this one."""
     replicas = replicas_of(deployed(gateways=2, messengers=2, auths=2), DIRECTORY)

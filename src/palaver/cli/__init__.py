@@ -10,7 +10,7 @@ from palaver.cli.databases import keys, migrate
 from palaver.cli.infra import infra
 from palaver.cli.options import fail
 from palaver.cli.service import service
-from palaver.cli.services import auth, gateway, messenger
+from palaver.cli.services import archiver, auth, gateway, messenger
 from palaver.cli.up import up
 from palaver.cli.watch import logs, trace
 from palaver.runtime.startup import StartError
@@ -69,6 +69,7 @@ app.command()(up)
 app.command()(gateway)
 app.command()(auth)
 app.command()(messenger)
+app.command()(archiver)
 app.command()(service)
 app.command()(migrate)
 app.command("settings")(show_settings)

@@ -7,7 +7,7 @@ from palaver.runtime.settings import load_settings
 
 
 def service(config: Config = None) -> None:
-    """Start gateways, messengers and auths on this machine, on the engines that the settings name.
+    """Start gateways, messengers, auths and archivers on this machine, on the engines that the settings name.
 
     Each is a process, and is started again when it dies. Ctrl-C stops them in order. `service.gateways` and
     its like say how many run; each further one has its ports ten higher.

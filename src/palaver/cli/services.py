@@ -1,4 +1,4 @@
-"""`palaver gateway`, `palaver auth`, `palaver messenger`: one service in this process."""
+"""`palaver gateway`, `palaver auth`, `palaver messenger`, `palaver archiver`: one service in this process."""
 
 from palaver.cli.options import Config
 from palaver.service_process import run
@@ -32,3 +32,13 @@ def messenger(config: Config = None) -> None:
         palaver messenger --config /etc/palaver.toml
     """
     run("messenger", config)
+
+
+def archiver(config: Config = None) -> None:
+    """Run the archiver: moves messages from the journal to ClickHouse. Of several, one does it at a time.
+
+    Example:
+
+        PALAVER_ARCHIVE__URL=clickhouse://palaver:secret@10.0.0.5:9000/palaver palaver archiver
+    """
+    run("archiver", config)

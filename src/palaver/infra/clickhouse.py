@@ -24,6 +24,12 @@ ASK_SECONDS = 5.0
 STOP_SECONDS = 60.0
 # The root element up to release 21.9, and what later ones call it
 OLD_ROOT, ROOT = "yandex", "clickhouse"
+# How many places of the pool must be free for each kind of merge, by what releases know of it
+FREE_PLACES = "number_of_free_entries_in_pool_to_"
+NEEDS_FREE = {
+    OLD_ROOT: ("lower_max_size_of_merge",),
+    ROOT: ("lower_max_size_of_merge", "execute_mutation", "execute_optimize_entire_partition"),
+}
 REMOVE_DEFAULT = '<default remove="remove"/>'
 
 
@@ -100,7 +106,13 @@ def root_of(version: str) -> str:
 def server_xml(name: str, root: str, topology: Topology, credentials: Credentials) -> str:
     """What a node gets of the deployment, for either way; the cluster's node also gets the shards."""
     shards = remote_servers(topology, credentials) if name == CLUSTER_NODE else ""
-    values = {"root": root, "server_memory": SERVER_MEMORY, "remote_servers": shards}
+    merge_tree = [f"        <{FREE_PLACES}{kind}>1</{FREE_PLACES}{kind}>" for kind in NEEDS_FREE[root]]
+    values = {
+        "root": root,
+        "server_memory": SERVER_MEMORY,
+        "merge_tree": "\n".join(merge_tree),
+        "remote_servers": shards,
+    }
     return rendered("clickhouse.xml", values)
 
 

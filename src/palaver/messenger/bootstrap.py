@@ -74,6 +74,13 @@ async def serve(
     async with contextlib.AsyncExitStack() as stack:
         store = open_store(location, own)
         stack.push_async_callback(store.close)
+        if settings.archive.url:
+            # Imported late: ClickHouse's driver takes a fifth of a second, which most starts need not pay
+            from palaver.messenger.archive.opening import READ_SECONDS, open_nodes, with_archive
+
+            nodes = open_nodes(settings.archive, READ_SECONDS)
+            stack.push_async_callback(nodes.close)
+            store = with_archive(store, nodes, settings.archive)
         await stack.enter_async_context(locations.upkeep(location))
         auth = RestClient(
             own.auth_url, AUTH_SECONDS, secret.sent, name="auth", first_timeout=FIRST_AUTH_SECONDS

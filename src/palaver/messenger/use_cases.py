@@ -1,10 +1,10 @@
 """The messenger's use cases: who may do what with chats and messages, and whether the request makes sense."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import Connection
 
-from palaver.contracts.errors import INVALID, NOT_FOUND, PalaverError
+from palaver.contracts.errors import INVALID, NOT_FOUND, UNAVAILABLE, PalaverError
 from palaver.contracts.ids import derived_id, new_id
 from palaver.contracts.seqs import LAST_SEQ
 from palaver.contracts.times import now_us
@@ -33,6 +33,9 @@ from palaver.runtime.texts import check_text, cut_text
 
 # Of an idempotency key
 KEY_BYTES = 255
+# Of a change of an archived message: each fails where others changed messages of its segment meanwhile
+CHANGE_ATTEMPTS = 10
+RETRY_SECONDS = 1.0
 # Most chats or messages of a page
 MOST_ENTRIES = 1_000
 
@@ -210,13 +213,13 @@ class UseCases:
         check_id(chat_id, "chat_id")
         check_text(text, "text", self._settings.text_characters, self._settings.text_bytes)
         spend(self._rates.changes, user_id, "changes")
-        return await self._engine.commit(edit_message, chat_id, user_id, seq, text)
+        return await self._change(edit_message, chat_id, user_id, seq, text)
 
     async def delete_message(self, user_id: bytes, chat_id: bytes, seq: int) -> Message:
         """What is left of the user's message; again, the same. Raises `forbidden`."""
         check_id(chat_id, "chat_id")
         spend(self._rates.changes, user_id, "changes")
-        return await self._engine.commit(delete_message, chat_id, user_id, seq)
+        return await self._change(delete_message, chat_id, user_id, seq)
 
     async def set_receipt(self, user_id: bytes, chat_id: bytes, received_seq: int, read_seq: int) -> Receipt:
         """The user's receipt as stored."""
@@ -231,7 +234,7 @@ class UseCases:
         """A message without its text, and how far the chat's members are. In nobody's name: `not_found` names
         whether the chat or the seq is wrong."""
         check_id(chat_id, "chat_id")
-        found = await self._database.read(inspect_message, chat_id, min(seq, LAST_SEQ))
+        found = await inspect_message(self._database, self._messages, chat_id, min(seq, LAST_SEQ))
         names = await self._directory.names_of(member.user_id for member in found.members)
         return ShownInspection(found, names)
 
@@ -257,6 +260,25 @@ class UseCases:
             return None
         standing = await self._database.read_short(read_standing, chat_id, user_id)
         return known._replace(read_seq=standing.read_seq) if standing.left_seq is None else None
+
+    async def _change(
+        self,
+        change: Callable[..., tuple[Message, list[Event]]],
+        chat_id: bytes,
+        user_id: bytes,
+        seq: int,
+        *args: str,
+    ) -> Message:
+        """Commits a change of one message, wherever it is. Raises `unavailable` too."""
+        archived: messages.ArchivedMessage | None = None
+        for _ in range(CHANGE_ATTEMPTS):
+            try:
+                return await self._engine.commit(change, chat_id, user_id, seq, *args, archived=archived)
+            except messages.MessageArchivedError:
+                archived = await self._messages.archived(chat_id, seq)
+        if archived is None:
+            raise PalaverError(NOT_FOUND, "no such message", field="seq")
+        raise PalaverError(UNAVAILABLE, "others change messages beside this one", retry_after=RETRY_SECONDS)
 
     async def _show(self, view: ChatView, *, existed: bool = False) -> ShownChat:
         found = await self._messages.at([(view.id, view.last_seq)] if view.last_seq else [])
@@ -351,16 +373,25 @@ def remove_member(
 
 
 def edit_message(
-    connection: Connection, chat_id: bytes, user_id: bytes, seq: int, text: str
+    connection: Connection,
+    chat_id: bytes,
+    user_id: bytes,
+    seq: int,
+    text: str,
+    archived: messages.ArchivedMessage | None = None,
 ) -> tuple[Message, list[Event]]:
     """See `messages.edit_message`."""
-    message = messages.edit_message(connection, chat_id, user_id, seq, text, now_us())
+    message = messages.edit_message(connection, chat_id, user_id, seq, text, now_us(), archived)
     return message, [MessageChanged(chat_id, seq)]
 
 
 def delete_message(
-    connection: Connection, chat_id: bytes, user_id: bytes, seq: int
+    connection: Connection,
+    chat_id: bytes,
+    user_id: bytes,
+    seq: int,
+    archived: messages.ArchivedMessage | None = None,
 ) -> tuple[Message, list[Event]]:
     """See `messages.delete_message`."""
-    message, changed = messages.delete_message(connection, chat_id, user_id, seq, now_us())
+    message, changed = messages.delete_message(connection, chat_id, user_id, seq, now_us(), archived)
     return message, [MessageChanged(chat_id, seq)] if changed else []

@@ -49,6 +49,8 @@ def ready_at(service: str, settings: Settings) -> tuple[str, int, float]:
         return public, gateway.port, gateway.drain_seconds + STOP_SECONDS
     if service == "messenger":
         return settings.messenger.host, settings.messenger.http_port, 2 * STOP_SECONDS
+    if service == "archiver":
+        return settings.archive.host, settings.archive.http_port, STOP_SECONDS
     return settings.auth.host, settings.auth.port, STOP_SECONDS
 
 
@@ -62,6 +64,8 @@ def ports_of(service: str, settings: Settings) -> list[WantedPort]:
         ]
     if service == "messenger":
         return [WantedPort("messenger.http_port", settings.messenger.host, settings.messenger.http_port)]
+    if service == "archiver":
+        return [WantedPort("archive.http_port", settings.archive.host, settings.archive.http_port)]
     return [WantedPort("auth.port", settings.auth.host, settings.auth.port)]
 
 

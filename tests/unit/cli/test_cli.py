@@ -17,6 +17,7 @@ COMMANDS = [
     ["gateway"],
     ["auth"],
     ["messenger"],
+    ["archiver"],
     ["service"],
     ["infra"],
     ["infra", "up"],

@@ -45,6 +45,19 @@ def test_a_node_stays_within_its_memory(credentials: Credentials) -> None:
     assert int(server.findtext("mark_cache_size", "")) <= 2**26
 
 
+@pytest.mark.parametrize("root", ["yandex", "clickhouse"])
+def test_few_merges_run_at_once_and_of_any_size(credentials: Credentials, root: str) -> None:
+    """Long texts would take more memory than a node has; or their parts would stay small, and be too many."""
+    topology = docker_topology()
+    server = ElementTree.fromstring(server_xml("clickhouse-shard-0", root, topology, credentials))
+    users = ElementTree.fromstring(users_xml(root, topology, credentials))
+    assert server.findtext("background_pool_size") == "2"
+    assert users.findtext("profiles/default/background_pool_size") == "2"
+    needed = {one.tag: one.text for one in server.findall("merge_tree/*")}
+    assert needed["number_of_free_entries_in_pool_to_lower_max_size_of_merge"] == "1"
+    assert set(needed.values()) == {"1"}
+
+
 @pytest.mark.parametrize("added", [True, False])
 def test_there_is_no_account_without_a_password(credentials: Credentials, added: bool) -> None:
     """Everybody in the network of a deployment could read and delete the archive."""

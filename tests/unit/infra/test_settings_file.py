@@ -10,6 +10,7 @@ import pytest
 from palaver.infra.credentials import credentials_in
 from palaver.infra.settings_file import engine_settings, write_settings
 from palaver.infra.topology import native_topology
+from palaver.runtime.settings import load_settings
 from palaver.runtime.startup import StartError
 
 
@@ -17,6 +18,7 @@ def test_services_find_every_engine(tmp_path: Path) -> None:
     """A service would start on a default, such as SQLite, beside the engines."""
     topology, credentials = native_topology(23_300), credentials_in(tmp_path)
     write_settings(tmp_path / "palaver.toml", engine_settings(topology, credentials))
+    settings = load_settings(tmp_path / "palaver.toml", environ={})
     found = tomllib.loads((tmp_path / "palaver.toml").read_text())
     for schema in ("auth", "messenger"):
         url = urlsplit(found[schema]["database_url"])
@@ -32,6 +34,7 @@ def test_services_find_every_engine(tmp_path: Path) -> None:
     )
     assert (archive.port, archive.path) == (topology.addresses["clickhouse-cluster"].port, "/palaver")
     assert found["archive"]["cluster"] == "palaver"
+    assert settings.archive.url == found["archive"]["url"]
     assert stat.S_IMODE((tmp_path / "palaver.toml").stat().st_mode) == 0o600
 
 

@@ -19,7 +19,7 @@ def test_a_child_has_exactly_its_settings(tmp_path: Path) -> None:
 def test_a_child_is_asked_where_it_listens() -> None:
     """A service that is ready would never be seen to be."""
     settings = Settings()
-    for service in SERVICES:
+    for service in (*SERVICES, "archiver"):
         child = child_of(service, settings)
         assert child.port in {port.port for port in ports_of(service, settings)}
         assert child.host == "127.0.0.1"

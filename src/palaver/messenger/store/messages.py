@@ -8,13 +8,14 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Select, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, tuple_, update
 
 from palaver.contracts.errors import CONFLICT, FORBIDDEN, NOT_FOUND, PalaverError
 from palaver.messenger.domain import Message, Receipt
 from palaver.messenger.store.members import Standing, check_member, read_standing
 from palaver.messenger.store.receipts import read_receipts
 from palaver.messenger.store.schema import DIRECT, chats, members, messages
+from palaver.messenger.store.segments import claim_segment
 from palaver.runtime.sql.compiled_query import Query
 from palaver.runtime.sql.database import Database
 from palaver.runtime.texts import bytes_of
@@ -49,6 +50,21 @@ class Page(NamedTuple):
     read_seq: int
     left: bool
     receipts: Sequence[Receipt]
+
+
+class ArchivedMessage(NamedTuple):
+    """A message that is in the archive alone, in the segment that begins with `first_seq`.
+
+    `changes`: of the segment, as they were counted before the message was read.
+    """
+
+    message: Message
+    first_seq: int
+    changes: int
+
+
+class MessageArchivedError(Exception):
+    """Whoever changes a message that has left the journal must bring it along, as `ArchivedMessage`."""
 
 
 # Places in a row
@@ -87,7 +103,12 @@ class MessageReader(Protocol):
         ...
 
     async def previews(self, places: Sequence[Place]) -> Mapping[Place, Message]:
-        """The same, but of a text longer than a preview only the beginning, which is longer too."""
+        """The same, but of a text longer than a preview only the beginning, which is longer too. What cannot
+        be reached now is left out: a list of chats does without."""
+        ...
+
+    async def archived(self, chat_id: bytes, seq: int) -> ArchivedMessage | None:
+        """A message that is not in the journal, for whoever is about to change it; None: nobody has it."""
         ...
 
 
@@ -123,7 +144,11 @@ class SqlMessageReader:
 
     async def previews(self, places: Sequence[Place]) -> Mapping[Place, Message]:
         """See `MessageReader.previews`."""
-        return await self._database.read(read_at, places, _previews_at) if places else {}
+        return await self._database.read(read_at, places, PREVIEWS_AT) if places else {}
+
+    async def archived(self, chat_id: bytes, seq: int) -> ArchivedMessage | None:  # noqa: ARG002 - there is no archive
+        """See `MessageReader.archived`."""
+        return None
 
 
 # The columns of `domain.Message`, in the order of its fields
@@ -143,11 +168,9 @@ _forwards = Query(
     .limit(bindparam("limit"))
 )
 _is_at = tuple_(messages.c.chat_id, messages.c.seq).in_(bindparam("places", expanding=True))
-_at = select(*COLUMNS).where(_is_at)
+AT = select(*COLUMNS).where(_is_at)
 _preview = func.substr(messages.c.text, 1, PREVIEW_BYTES + 1)
-_previews_at = select(*(_preview if column is messages.c.text else column for column in COLUMNS)).where(
-    _is_at
-)
+PREVIEWS_AT = select(*(_preview if column is messages.c.text else column for column in COLUMNS)).where(_is_at)
 # As `readable_seq` has it
 _readable_ends = (
     select(members.c.chat_id, func.coalesce(members.c.left_seq, chats.c.last_seq))
@@ -159,7 +182,16 @@ _readable_ends = (
 )
 # Where rows can be locked: two changes of one message wait for each other
 _locked = _of_chat.where(messages.c.seq == bindparam("seq")).with_for_update()
-_change = update(messages).where(messages.c.chat_id == bindparam("of"), messages.c.seq == bindparam("place"))
+_change = (
+    update(messages)
+    .where(messages.c.chat_id == bindparam("of"), messages.c.seq == bindparam("place"))
+    .values(
+        text=bindparam("new_text"),
+        edited_at=bindparam("edited"),
+        deleted_at=bindparam("deleted"),
+        changes=messages.c.changes + 1,
+    )
+)
 
 
 def read_page(
@@ -211,7 +243,7 @@ def read_readable_ends(connection: Connection, user_id: bytes, chat_ids: Sequenc
 
 
 def read_at(
-    connection: Connection, places: Iterable[Place], query: "Select[Any]" = _at
+    connection: Connection, places: Iterable[Place], query: "Select[Any]" = AT
 ) -> dict[Place, Message]:
     """See `MessageReader.at`."""
     found = connection.execute(query, {"places": list(places)})
@@ -240,45 +272,82 @@ def fetch_rows(
 
 
 def edit_message(
-    connection: Connection, chat_id: bytes, user_id: bytes, seq: int, text: str, now: int
+    connection: Connection,
+    chat_id: bytes,
+    user_id: bytes,
+    seq: int,
+    text: str,
+    now: int,
+    archived: ArchivedMessage | None = None,
 ) -> Message:
     """The message with its new text.
 
     Raises `not_found` for who is no member and where there is no such message, `forbidden` where it is
-    somebody else's, `conflict` where it is deleted.
+    somebody else's, `conflict` where it is deleted, and `MessageArchivedError`.
     """
-    message = lock_own_message(connection, chat_id, user_id, seq)
+    message = lock_own_message(connection, chat_id, user_id, seq, archived)
     if message.deleted_at:
         raise PalaverError(CONFLICT, "the message is deleted", field="seq")
     return store_change(connection, message._replace(text=text, edited_at=max(now, message.created_at)))
 
 
 def delete_message(
-    connection: Connection, chat_id: bytes, user_id: bytes, seq: int, now: int
+    connection: Connection,
+    chat_id: bytes,
+    user_id: bytes,
+    seq: int,
+    now: int,
+    archived: ArchivedMessage | None = None,
 ) -> tuple[Message, bool]:
     """What is left of the message, and whether this call deleted it.
 
     Raises as `edit_message` does, but for a deleted one, which is returned as it is.
     """
-    message = lock_own_message(connection, chat_id, user_id, seq)
+    message = lock_own_message(connection, chat_id, user_id, seq, archived)
     if message.deleted_at:
         return message, False
     deleted = message._replace(text="", deleted_at=max(now, message.created_at))
     return store_change(connection, deleted), True
 
 
-def lock_own_message(connection: Connection, chat_id: bytes, user_id: bytes, seq: int) -> Message:
-    """A message of the user's, locked where rows can be. Raises `not_found`, `forbidden`."""
+def lock_own_message(
+    connection: Connection, chat_id: bytes, user_id: bytes, seq: int, archived: ArchivedMessage | None
+) -> Message:
+    """A message of the user's, locked where rows can be, and in the journal.
+
+    Raises `not_found`, `forbidden`, and `MessageArchivedError`.
+    """
     standing = check_member(read_standing(connection, chat_id, user_id))
-    row: Any = None
-    if 0 < seq <= standing.last_seq:
-        row = connection.execute(_locked, {"chat_id": chat_id, "seq": seq}).first()
-    if row is None:
+    if not 0 < seq <= standing.last_seq:
         raise PalaverError(NOT_FOUND, "no such message", field="seq")
-    message = Message._make(row)
+    row: Any = connection.execute(_locked, {"chat_id": chat_id, "seq": seq}).first()
+    if row is not None:
+        return check_own(Message._make(row), user_id)
+    if archived is None:
+        raise MessageArchivedError
+    message = check_own(archived.message, user_id)
+    return_to_journal(connection, archived)
+    return message
+
+
+def check_own(message: Message, user_id: bytes) -> Message:
+    """Raises `forbidden` for somebody else's message."""
     if message.sender_id != user_id:
         raise PalaverError(FORBIDDEN, "the message is somebody else's", field="seq")
     return message
+
+
+def return_to_journal(connection: Connection, archived: ArchivedMessage) -> None:
+    """Puts a message back into the journal, where its change is as safe as any other; the archiver follows.
+
+    Raises `MessageArchivedError` where the segment has changed since the message was read.
+    """
+    message = archived.message
+    if not claim_segment(connection, message.chat_id, archived.first_seq, archived.changes):
+        raise MessageArchivedError
+    row = message._asdict()
+    row.update(edited_at=message.edited_at or None, deleted_at=message.deleted_at or None)
+    connection.execute(insert(messages), row)
 
 
 def store_change(connection: Connection, message: Message) -> Message:
@@ -288,9 +357,9 @@ def store_change(connection: Connection, message: Message) -> Message:
         {
             "of": message.chat_id,
             "place": message.seq,
-            "text": message.text,
-            "edited_at": message.edited_at or None,
-            "deleted_at": message.deleted_at or None,
+            "new_text": message.text,
+            "edited": message.edited_at or None,
+            "deleted": message.deleted_at or None,
         },
     )
     return message

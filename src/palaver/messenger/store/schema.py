@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from palaver.runtime.sql.columns import INNODB, LongBinary, LongText, binary, string
+from palaver.runtime.sql.columns import INNODB, LongBinary, LongText, StringKey, binary, string
 
 metadata = MetaData()
 
@@ -79,6 +79,8 @@ messages = Table(
     Column("edited_at", BigInteger),
     Column("deleted_at", BigInteger),
     Column("trace_id", String(32), nullable=False, default=""),
+    # Edits and deletions that the archive does not have yet; such a row is not trimmed
+    Column("changes", Integer, nullable=False, default=0, server_default="0"),
     # Rows lie in the order of their chat and seq: a page of history is one piece of the file
     sqlite_with_rowid=False,
     **INNODB,
@@ -108,6 +110,57 @@ commit_log = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("entries", LongBinary, nullable=False),
     sqlite_with_rowid=False,
+    **INNODB,
+)
+
+# A run of a chat's seqs that lies on one shard of the archive. Its rows are in the journal too until they are
+# trimmed, and again where they were changed since
+segments = Table(
+    "segments",
+    metadata,
+    Column("chat_id", Id, primary_key=True),
+    Column("first_seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("shard_id", Integer, nullable=False),
+    # Counts what changed in it since it was archived: who read one of its messages sees that there is a newer
+    # one
+    Column("changes", Integer, nullable=False, default=0),
+    # The time of the oldest of its rows that may be trimmed from the journal; null: there is none
+    Column("trim_at", BigInteger),
+    Index("segments_by_trim", "trim_at"),
+    sqlite_with_rowid=False,
+    **INNODB,
+)
+
+# The archive's shards. `host` and `port` are where a shard was found last
+shards = Table(
+    "shards",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("host", string(255, 255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("state", string(16, 16), nullable=False),
+    **INNODB,
+)
+
+# What one process at a time may do. The token grows with each holder; times are the database's
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", StringKey(32, 32), primary_key=True),
+    Column("holder", Id, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    **INNODB,
+)
+
+# How far the archiver has followed each writer of the commit log
+archive_positions = Table(
+    "archive_positions",
+    metadata,
+    Column("writer", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
     **INNODB,
 )
 

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from palaver.runtime.settings.archive import ArchiveSettings
 from palaver.runtime.settings.auth import AuthSettings
 from palaver.runtime.settings.gateway import GatewaySettings
 from palaver.runtime.settings.infra import InfraSettings
@@ -46,6 +47,7 @@ class Settings(Section):
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     auth: AuthSettings = Field(default_factory=AuthSettings)
     messenger: MessengerSettings = Field(default_factory=MessengerSettings)
+    archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     service: ServiceSettings = Field(default_factory=ServiceSettings)
     infra: InfraSettings = Field(default_factory=InfraSettings)

@@ -31,6 +31,8 @@ CLOSE_SECONDS = 0.8
 QUIET_LOGGERS = {
     # Clients that break the protocol: their sockets are closed, and counted
     "picows": logging.CRITICAL,
+    # What it logs it raises too
+    "clickhouse_driver": logging.CRITICAL,
     # What Alembic could do; what it does is logged
     "alembic.runtime.plugins": logging.WARNING,
 }

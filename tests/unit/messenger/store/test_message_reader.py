@@ -1,6 +1,7 @@
 """What every reader of messages promises, on real databases."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -8,24 +9,72 @@ from sqlalchemy import text
 
 from palaver.contracts.errors import NOT_FOUND, PalaverError
 from palaver.contracts.ids import new_id
+from palaver.messenger.archive.trimming import Margin
 from palaver.messenger.domain import Message
 from palaver.messenger.store import messages as module
 from palaver.messenger.store.chats import remove_member
 from palaver.messenger.store.messages import MessageReader, SqlMessageReader, delete_message, edit_message
 from palaver.runtime.sql.database import Database
+from tests.harness.archive import Archive, running_archive
 from tests.harness.journal_rows import write_messages
 from tests.harness.messenger_database import MessengerDatabase
 
 ALICE, BOB, CAROL = new_id(), new_id(), new_id()
 
-ADAPTERS: list[Callable[[Database], MessageReader]] = [SqlMessageReader]
+PLACES = {
+    "sql": None,
+    "journal": None,
+    "archive": Margin(0, 0.0),
+    "both": Margin(2, 0.0),
+}
 
 
-@pytest_asyncio.fixture(params=ADAPTERS, ids=["sql"])
-async def reader(request: pytest.FixtureRequest, database: Database) -> MessageReader:
-    """A reader of the place's messages."""
-    adapter: Callable[[Database], MessageReader] = request.param
-    return adapter(database)
+class ArchivingReader:
+    """A reader over journal and archive, to which all but a margin has moved before anything is read."""
+
+    def __init__(self, archive: Archive, margin: Margin) -> None:
+        self._archive = archive
+        self._margin = margin
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def read(*args: Any, **kwargs: Any) -> Any:
+            await self._archive.archive_all(self._margin)
+            return await getattr(self._archive.reader, name)(*args, **kwargs)
+
+        return read
+
+
+# On a server, what is read from both has read from each
+@pytest.fixture(
+    params=[*(("sqlite", place) for place in PLACES), ("mariadb", "sql"), ("mariadb", "both")], ids="-".join
+)
+def engine_and_place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """What the journal is a database of, and where messages are."""
+    found: tuple[str, str] = request.param
+    return found
+
+
+@pytest.fixture
+def sql_engine(engine_and_place: tuple[str, str]) -> str:
+    """What the journal is a database of."""
+    return engine_and_place[0]
+
+
+@pytest_asyncio.fixture
+async def reader(
+    request: pytest.FixtureRequest,
+    engine_and_place: tuple[str, str],
+    database: Database,
+    messenger_db: MessengerDatabase,
+) -> AsyncIterator[MessageReader]:
+    """A reader of messages that are in the journal, in the archive, or some in each."""
+    place = engine_and_place[1]
+    if place == "sql":
+        yield SqlMessageReader(database)
+        return
+    async with running_archive(messenger_db, request.getfixturevalue("clickhouse")) as archive:
+        margin = PLACES[place]
+        yield archive.reader if margin is None else ArchivingReader(archive, margin)  # type: ignore[misc] # it has its methods
 
 
 @pytest.fixture
@@ -154,6 +203,7 @@ async def test_messages_are_found_at_their_places(
     messenger_db.write(write_messages, other, BOB, ["d"])
     messenger_db.write(edit_message, chat_id, ALICE, 2, "better", 500)
     messenger_db.write(delete_message, chat_id, ALICE, 3, 600)
+    written = messenger_db.history(chat_id)
     places = [(chat_id, 3), (other, 1), (chat_id, 2), (chat_id, 4), (other, 0), (new_id(), 1)]
     found = await reader.at(places)
     assert {messenger_db: (one.chat_id, one.seq, one.text) for messenger_db, one in found.items()} == {
@@ -162,7 +212,7 @@ async def test_messages_are_found_at_their_places(
         (other, 1): (other, 1, "d"),
     }
     assert (found[chat_id, 2].edited_at, found[chat_id, 3].deleted_at) == (500, 600)
-    assert [found[chat_id, seq] for seq in (2, 3)] == messenger_db.history(chat_id)[1:]
+    assert [found[chat_id, seq] for seq in (2, 3)] == written[1:]
     assert await reader.at([]) == {}
 
 
@@ -187,8 +237,9 @@ async def test_all_ways_of_reading_give_the_same_message(
     """Who resumes would see another message than who was there, or reads the history."""
     messenger_db.write(write_messages, chat_id, ALICE, ["a"])
     messenger_db.write(lambda c: c.execute(text("UPDATE messages SET trace_id = 't', edited_at = 7")))
+    (written,) = messenger_db.history(chat_id)
     (message,) = await reader.after(chat_id, 0, 1)
-    assert message == messenger_db.history(chat_id)[0]
+    assert message == written
     assert await reader.readable_after(chat_id, BOB, 0) == ([message], 1)
     assert await reader.at([(chat_id, 1)]) == {(chat_id, 1): message}
     page = await reader.page(chat_id, BOB, 1, before=0, after=None)

@@ -1,0 +1,1 @@
+"""The archive: the long-term, sharded home of messages that left the journal (ClickHouse)."""
