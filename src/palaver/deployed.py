@@ -14,6 +14,7 @@ import msgspec
 from palaver.runtime.console import console
 from palaver.runtime.directory_lock import lock_directory
 from palaver.runtime.ports import WantedPort, check_listening
+from palaver.runtime.replicas.addresses import SEPARATOR
 from palaver.runtime.service_addresses import ServiceAddresses, published_addresses
 from palaver.runtime.service_child import LOOPBACK, child_of, ports_of, prepare_log
 from palaver.runtime.settings import Settings
@@ -65,14 +66,15 @@ def run_replicas(replicas: list[Replica], lock: int, began: float) -> int:
     for child in children:
         prepare_log(child)
     say, first = console(), replicas[0].settings
-    with published_addresses(first.data_dir, first_addresses(first)):
+    with published_addresses(first.data_dir, addresses_for_commands(first)):
         return asyncio.run(supervise(children, say, lambda: say(summary(replicas, began))))
 
 
-def first_addresses(settings: Settings) -> ServiceAddresses:
-    """The first process of each service, for commands on this machine."""
+def addresses_for_commands(settings: Settings) -> ServiceAddresses:
+    """The first process of each service, and every messenger: one that is away takes no command with it."""
     found = addresses_of(settings)
-    return ServiceAddresses(*(address.partition(",")[0] for address in msgspec.structs.astuple(found)))
+    first = ServiceAddresses(*(address.partition(SEPARATOR)[0] for address in msgspec.structs.astuple(found)))
+    return msgspec.structs.replace(first, messenger_grpc=found.messenger_grpc)
 
 
 def check_databases(settings: Settings) -> None:
@@ -112,7 +114,7 @@ def settings_of_the_inside(settings: Settings, directory: Path) -> Settings:
     auths = range(1, settings.service.auths + 1)
 
     def sockets(name: str, numbers: range) -> str:
-        return ",".join(SCHEME + socket_path(directory, name, number) for number in numbers)
+        return SEPARATOR.join(SCHEME + socket_path(directory, name, number) for number in numbers)
 
     auth_url = sockets("auth", auths)
     health = [settings.messenger.http_port + PORT_STEP * (number - 1) for number in messengers]
@@ -120,7 +122,7 @@ def settings_of_the_inside(settings: Settings, directory: Path) -> Settings:
         "auth_url": auth_url,
         "messenger_target": sockets("messenger", messengers),
         "messenger_stream": sockets("streams", messengers),
-        "messenger_url": ",".join(f"http://{LOOPBACK}:{port}" for port in health),
+        "messenger_url": SEPARATOR.join(f"http://{LOOPBACK}:{port}" for port in health),
     }
     return settings.model_copy(
         update={
@@ -180,7 +182,8 @@ def summary(replicas: list[Replica], began: float) -> str:
 
     urls = [public_url(one.settings.gateway) for one in replicas if one.service == "gateway"]
     counts = ", ".join(
-        f"{count} {service}" for service, count in Counter(one.service for one in replicas).items()
+        f"{count} {service}{'s' if count > 1 else ''}"
+        for service, count in Counter(one.service for one in replicas).items()
     )
     directory = escape(str(replicas[0].settings.data_dir))
     return "\n".join(

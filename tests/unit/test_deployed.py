@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from palaver.deployed import (
+    addresses_for_commands,
     check_databases,
-    first_addresses,
     replicas_of,
     run_replicas,
     summary,
@@ -75,10 +75,10 @@ def test_every_process_knows_all_that_it_calls() -> None:
     assert {gateway.auth_url, *(one.settings.messenger.auth_url for one in replicas)} == {auths}
 
 
-def test_commands_beside_ask_the_first_of_each() -> None:
-    """`palaver trace` would take a list for an address."""
-    found = first_addresses(replicas_of(deployed(messengers=2, auths=2), DIRECTORY)[0].settings)
-    assert found.messenger_grpc == "unix:/run/palaver/messenger.sock"
+def test_commands_beside_ask_the_first_of_each_and_any_messenger() -> None:
+    """`palaver trace` would take a list for an address, or fail with the first messenger."""
+    found = addresses_for_commands(replicas_of(deployed(messengers=2, auths=2), DIRECTORY)[0].settings)
+    assert found.messenger_grpc == "unix:/run/palaver/messenger.sock,unix:/run/palaver/messenger-2.sock"
     assert found.messenger == "http://127.0.0.1:10003"
     assert found.auth == "unix:/run/palaver/auth.sock"
 
@@ -124,4 +124,4 @@ def test_the_summary_has_every_gateway() -> None:
     shown = summary(replicas_of(deployed(gateways=2), DIRECTORY), 0.0)
     assert "http://localhost:10000[/]\n" in shown
     assert "http://localhost:10010[/]\n" in shown
-    assert "2 gateway, 1 messenger, 1 auth" in shown
+    assert "(2 gateways, 1 messenger, 1 auth)" in shown

@@ -100,7 +100,8 @@ class Http2Protocol(asyncio.Protocol):
     def flush(self) -> None:
         """Sends what there is to be sent."""
         out = self._http2.take()
-        if out:
+        # A call that ends with its connection is still reset: uvloop raises where the connection is gone
+        if out and not self._transport.is_closing():
             self._transport.write(out)
 
     def send(self, stream_id: int, data: bytes) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+import uvloop
+from google.protobuf.wrappers_pb2 import BytesValue
 from hpack import Decoder, Encoder
 
 from palaver.runtime.grpc import http2_protocol as module
@@ -26,6 +28,7 @@ from palaver.runtime.grpc.http2.frames import (
     encode_frame,
 )
 from palaver.runtime.grpc.http2_protocol import KeepAlive
+from palaver.runtime.grpc.stream_client import StreamClient
 from palaver.runtime.grpc.stream_server import Methods, serving_streams
 from tests.harness.stream_peers import HOST, PATH, Collector, grpcio_client, our_call, our_server
 from tests.harness.waiting import eventually
@@ -91,6 +94,35 @@ async def test_a_peer_that_answers_pings_is_kept(monkeypatch: pytest.MonkeyPatch
         await eventually(lambda: peer.received == [b"a"], "the echo")
         assert server.ended == 0
         theirs.cancel()
+
+
+@pytest.mark.parametrize("how", ["abort", "close"])
+def test_a_call_ends_with_its_connection_in_services_event_loop(how: str) -> None:
+    """A gateway would log each kill of a messenger as a fault of its own, with a traceback."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(encode_frame(SETTINGS, 0, 0))
+        seen = FrameReader()
+        await reader.readexactly(len(PREFACE))
+        while True:
+            seen.feed(await reader.read(1000))
+            while (frame := seen.next()) is not None:
+                if frame.kind == HEADERS:
+                    getattr(writer.transport, how)()
+                    return
+
+    async def use() -> None:
+        async with await asyncio.start_server(serve, HOST, 0) as server:
+            stream = await StreamClient(
+                f"{HOST}:{server.sockets[0].getsockname()[1]}", PATH, BytesValue.FromString, 1000
+            ).open()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stream.ended()
+            # Until the connection itself is closed behind the transport's last turn
+            await asyncio.sleep(0.01)
+            stream.cancel()
+
+    uvloop.run(use())
 
 
 async def test_a_connection_without_a_call_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
