@@ -19,7 +19,8 @@ class Readiness(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A service's health. `is_ready`: of one of its replicas at least. `failing`: what fails, of all."""
+    """A service's health. `is_ready`: of one of its replicas at least. `failing`: what fails, of all, ready
+    ones included."""
 
     is_ready: bool
     failing: list[str]
@@ -33,24 +34,31 @@ class UpstreamHealth:
     rest: RestClient
 
     async def look(self) -> Health:
-        """What the replicas report as failing, each behind its name; else the name alone."""
+        """What the replicas report as failing, each behind its name; else the name alone.
+
+        Anybody may ask for it: a replica of several is named by its place in the setting, not by its address.
+        """
         await self.rest.replicas.in_order()
         # In the order of the setting, and not in that of calls
         replicas = self.rest.replicas.known
-        reports = await asyncio.gather(*(self._ask(replica, len(replicas)) for replica in replicas))
+        names = [self.name] if len(replicas) == 1 else [f"{self.name} {n}" for n, _ in enumerate(replicas, 1)]
+        reports = await asyncio.gather(*map(self._ask, replicas, names))
         if not reports:
             return Health(False, [self.name])
-        return Health([] in reports, [part for report in reports for part in report])
+        return Health(
+            any(report.is_ready for report in reports),
+            [part for report in reports for part in report.failing],
+        )
 
-    async def _ask(self, replica: Address, replicas: int) -> list[str]:
-        name = self.name if replicas == 1 else f"{self.name} {replica.text}"
+    async def _ask(self, replica: Address, name: str) -> Health:
         try:
             status, content = await self.rest.request("GET", "/readyz", at=replica)
         except PalaverError:
-            return [name]
-        if status == HTTPStatus.OK:
-            return []
-        return [f"{name}: {part}" for part in failing_of(content)] or [name]
+            return Health(False, [name])
+        failing = [f"{name}: {part}" for part in failing_of(content)]
+        # A replica may be ready without what it can do without for a while
+        is_ready = status == HTTPStatus.OK
+        return Health(is_ready, failing if is_ready else failing or [name])
 
 
 def failing_of(content: bytes) -> list[str]:

@@ -47,10 +47,17 @@ async def test_one_replica_is_enough_and_the_others_are_named(gateway: GatewayCl
     away."""
     rest = RestClient(f"http://127.0.0.1:9,{gateway.auth.url}", 2.0)
     auth = UpstreamHealth("auth", rest)
-    assert await auth.look() == Health(True, ["auth 127.0.0.1:9"])
+    assert await auth.look() == Health(True, ["auth 1"])
     gateway.auth.answers["GET /readyz"] = (503, {"ready": False, "failing": ["database"]})
-    place = gateway.auth.url.removeprefix("http://")
-    assert await auth.look() == Health(False, ["auth 127.0.0.1:9", f"auth {place}: database"])
+    assert await auth.look() == Health(False, ["auth 1", "auth 2: database"])
+    await rest.close()
+
+
+async def test_what_a_ready_service_lacks_is_named(gateway: GatewayClient) -> None:
+    """Nobody would see at the gateway that Redis is away, until a second thing fails."""
+    gateway.auth.answers["GET /readyz"] = (200, {"ready": True, "failing": ["redis"]})
+    rest = RestClient(gateway.auth.url, 2.0)
+    assert await UpstreamHealth("auth", rest).look() == Health(True, ["auth: redis"])
     await rest.close()
 
 
