@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from palaver.contracts.errors import HEAD_TOO_LARGE
 from tests.harness.palaver_process import PalaverProcess
 from tests.harness.users import PASSWORD, profile_of
 
@@ -122,10 +123,10 @@ def try_operation(operation: Any, mode: GenerationMode, caller: Caller) -> None:
                 if isinstance(fields, dict) and is_uuid(fields.get(name)):
                     fields[name] = value
         token = caller.new_token() if operation.label == SIGN_OUT else caller.token
-        answer = case.call_and_validate(
-            headers={"authorization": f"Bearer {token}"}, checks=CHECKS, session=caller.http
-        )
-
+        answer = case.call(headers={"authorization": f"Bearer {token}"}, session=caller.http)
+        # A URL that is longer than any head may be is refused before an operation is known
+        if answer.status_code != HEAD_TOO_LARGE.http:
+            case.validate_response(answer, checks=CHECKS)
         caller.statuses[operation.label, answer.status_code] += 1
 
     # Some parameters can't be wrong: whatever is generated for them is right

@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import os
+import shutil
 import signal
 import socket
 import time
@@ -15,6 +17,8 @@ from clickhouse_driver import Client
 from tests.harness.processes import ChildProcess
 from tests.harness.waiting import START_SECONDS
 
+# Debian has servers where users do not look
+PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 CLUSTER = "palaver"
 USER, PASSWORD = "palaver", "p@ss/word"
 
@@ -91,7 +95,9 @@ class ClickHouseNode:
 
     def start(self) -> None:
         """Starts the process; `wait_ready` returns once it answers."""
-        command = ["clickhouse-server", f"--config-file={self.directory}/config.xml"]
+        program = shutil.which("clickhouse-server", path=PATH)
+        assert program is not None, "clickhouse-server is missing: make test installs it"
+        command = [program, f"--config-file={self.directory}/config.xml"]
         self.process = ChildProcess.start(command, self.directory / "output.log", directory=self.directory)
 
     def wait_ready(self) -> None:
