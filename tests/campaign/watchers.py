@@ -56,10 +56,12 @@ class Watcher:
         url = self.chance.choice(self.urls).replace("http", "ws", 1) + "/v2/ws"
         token = await self.client._rest.token()
         timeout = aiohttp.ClientWSTimeout(ws_close=1.0)
-        connecting = self.client._rest.session.ws_connect(
-            url, headers=bearer(token), heartbeat=HEARTBEAT_SECONDS, timeout=timeout
-        )
-        async with await asyncio.wait_for(connecting, HANDSHAKE_SECONDS) as socket:
+        # Not `wait_for`: on Python 3.11 it loses a cancellation that comes with the result
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            connected = await self.client._rest.session.ws_connect(
+                url, headers=bearer(token), heartbeat=HEARTBEAT_SECONDS, timeout=timeout
+            )
+        async with connected as socket:
             self.connections += 1
             async for received in socket:
                 if received.type is not aiohttp.WSMsgType.TEXT:
