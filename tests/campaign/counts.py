@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
+from tests.campaign.watchers import Watcher
 from tests.campaign.writers import Writer
 
 
@@ -46,17 +47,32 @@ class Counts:
 async def count_all(writers: Sequence[Writer]) -> Counts:
     """Reads the history of each pair of writers, and compares it with what both of them remember."""
     counts = Counts()
-    for one, other in zip(writers[::2], writers[1::2], strict=True):
-        history = [message async for message in one.client.all_messages(one.chat_id)]
-        counts.holes += sum(message.seq != number for number, message in enumerate(history, 1))
-        by_client_id = Counter(message.client_id for message in history)
-        counts.doubled += sum(times - 1 for times in by_client_id.values())
-        places = {message.client_id: (message.seq, message.id, message.text) for message in history}
-        for writer, reader in ((one, other), (other, one)):
-            count_acked(writer, places, counts)
-            theirs = {m.seq for m in history if m.sender_id == writer.client.user_id}
-            count_delivered(reader, theirs, counts)
+    for pair in zip(writers[::2], writers[1::2], strict=True):
+        await count_chat(pair, (), counts)
     return counts
+
+
+async def count_chat(writers: Sequence[Writer], watchers: Sequence[Watcher], counts: Counts) -> None:
+    """Reads the history of a chat, and compares it with what all of its members remember."""
+    one = writers[0]
+    history = [message async for message in one.client.all_messages(one.chat_id)]
+    counts.holes += sum(message.seq != number for number, message in enumerate(history, 1))
+    by_client_id = Counter(message.client_id for message in history)
+    counts.doubled += sum(times - 1 for times in by_client_id.values())
+    places = {message.client_id: (message.seq, message.id, message.text) for message in history}
+    for member in writers:
+        count_acked(member, places, counts)
+        count_delivered(member, {m.seq for m in history if m.sender_id != member.client.user_id}, counts)
+    for watcher in watchers:
+        count_told(watcher, [message.id for message in history], counts)
+
+
+async def count_repeats(writer: Writer, client_ids: Sequence[str], counts: Counts) -> None:
+    """Sends acknowledged messages once more: each has its place already."""
+    for client_id in client_ids:
+        [again] = await writer.client.send(writer.chat_id, client_id, client_ids=[client_id])
+        sent = writer.acked[client_id]
+        counts.moved += (again.seq, again.id) != (sent.seq, sent.id)
 
 
 def count_acked(writer: Writer, places: dict[str, tuple[int, str, str]], counts: Counts) -> None:
@@ -79,3 +95,12 @@ def count_delivered(reader: Writer, expected: set[int], counts: Counts) -> None:
     counts.delivered_twice += sum(times - 1 for times in seen.values())
     counts.out_of_order += sum(later < earlier for earlier, later in pairwise(seqs))
     counts.never_delivered += len(expected - set(seen))
+
+
+def count_told(watcher: Watcher, ids: list[str], counts: Counts) -> None:
+    """Counts what a watcher's connections told of the messages with these ids, in the order of the chat."""
+    counts.delivered_twice += watcher.twice
+    counts.out_of_order += watcher.out_of_order
+    counts.out_of_order += sum(told != stored for told, stored in zip(watcher.told, ids, strict=False))
+    counts.never_delivered += max(0, len(ids) - len(watcher.told))
+    counts.missing += max(0, len(watcher.told) - len(ids))

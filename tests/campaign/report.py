@@ -3,23 +3,41 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from tests.campaign.deployed_run import CHATS, WATCHERS, WRITERS
 from tests.campaign.run import PAIRS, Outcome
 from tests.campaign.totals import Totals
 
+# What each run is, and what is counted
+EMBEDDED = (
+    f"`palaver up`\nwith {2 * PAIRS} users who write and read without a pause",
+    "processes were killed by SIGKILL",
+)
+DEPLOYED = (
+    "deployment:\ntwo gateways, two messengers, two auths, MariaDB and Redis, "
+    f"with {CHATS * WRITERS} users who write\nand {CHATS * WATCHERS} who only read",
+    "times a process was killed by SIGKILL or stopped by SIGSTOP for a while",
+)
+
 
 def render(
-    at: datetime, facts: dict[str, str], totals: Totals, outcomes: Sequence[Outcome], command: str
+    at: datetime,
+    facts: dict[str, str],
+    totals: Totals,
+    outcomes: Sequence[Outcome],
+    command: str,
+    *,
+    deployed: bool,
 ) -> str:
     """The facts of the machine, the faults by kind, the counts, and the seeds."""
+    how = DEPLOYED if deployed else EMBEDDED
     lines = [
         f"# Kill campaign of {at:%Y-%m-%d %H:%M} UTC",
         "",
-        f"`{command}`: {totals.runs} runs in {totals.seconds / 60:.0f} minutes, each a fresh `palaver up`",
-        f"with {2 * PAIRS} users who write and read without a pause.",
+        f"`{command}`: {totals.runs} runs in {totals.seconds / 60:.0f} minutes, each a fresh {how[0]}.",
         "",
         *table(("fact", ""), facts.items()),
         "",
-        f"{totals.happened['kills']} processes were killed by SIGKILL. What happened, at random moments:",
+        f"{totals.happened['kills']} {how[1]}. What happened, at random moments:",
         "",
         *table(("fault", "times"), sorted((k, v) for k, v in totals.happened.items() if k != "kills")),
         "",

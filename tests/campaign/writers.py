@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from palaver.client import Client, Message, PalaverError, Sent, Socket
 from palaver.client.backoff import Backoff
+from palaver.client.models import SentMessages
 from tests.harness.users import PASSWORD
 
 IN_FLIGHT = 4
@@ -23,18 +24,19 @@ class Writer:
 
     client: Client
     chat_id: str
+    in_flight: int = IN_FLIGHT
     acked: dict[str, Sent] = field(default_factory=dict)
     seen: list[Message] = field(default_factory=list)
     refused: list[PalaverError] = field(default_factory=list)
 
     async def run(self, stopping: asyncio.Event, all_written: asyncio.Barrier) -> None:
         """Writes until `stopping`, and reads until all that was written has been delivered."""
-        live = self.client.socket({self.chat_id: 0})
+        live = self.client.socket({self.chat_id: 0}, connect_seconds=SEND_SECONDS)
         # By itself it waits up to half a minute after a row of crashes, and this is one long row
         live._backoff = Backoff(random.random, longest=LONGEST_PAUSE_SECONDS)
         async with live as socket:
             reading = asyncio.create_task(self._read(socket))
-            await asyncio.gather(*(self._write(socket, stopping) for _ in range(IN_FLIGHT)))
+            await asyncio.gather(*(self._write(socket, stopping) for _ in range(self.in_flight)))
             await all_written.wait()
             last = (await self.client.chat(self.chat_id)).last_seq
             # What is missing after that is counted, and ends nothing
@@ -63,13 +65,31 @@ class Writer:
             if isinstance(event, Message):
                 self.seen.append(event)
 
+    async def send_once(self) -> None:
+        """Sends a message by a call that is not repeated: it is acknowledged or refused, within a minute."""
+        client_id = str(uuid.uuid4())
+        body = {"messages": [{"client_id": client_id, "text": client_id}]}
+        path = f"/v2/chats/{self.chat_id}/messages"
+        try:
+            answer = await self.client._rest.call("POST", path, SentMessages, body=body, answer_seconds=60.0)
+        except PalaverError as error:
+            self.refused.append(error)
+            return
+        [sent] = answer.messages
+        self.acked[client_id] = Sent(client_id, self.chat_id, sent.seq, sent.id, sent.created_at)
+
     def cut(self) -> None:
         """Resets the TCP connections of this user."""
-        connector = self.client._rest.session.connector
-        assert connector is not None
-        for protocol in list(connector._acquired):
-            if protocol.transport is not None:
-                protocol.transport.abort()
+        cut_connections(self.client)
+
+
+def cut_connections(client: Client) -> None:
+    """Resets the TCP connections of a user."""
+    connector = client._rest.session.connector
+    assert connector is not None
+    for protocol in list(connector._acquired):
+        if protocol.transport is not None:
+            protocol.transport.abort()
 
 
 async def sign_in(url: str) -> Client:

@@ -8,6 +8,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -94,10 +95,15 @@ class MariadbServer:
         self.process = ChildProcess.start(command, self.directory / "mariadb.log")
         self.process.wait_for("ready for connections")
 
-    def stop(self) -> None:
-        """Ends it as an operator does."""
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ends it as an operator does, or by another signal."""
         if self.process is not None:
-            self.process.stop()
+            self.process.stop(number)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Stops it for a while, or lets it go on."""
+        assert self.process is not None
+        self.process.process.send_signal(number)
 
     def execute(self, statement: str, *parameters: object) -> tuple[tuple[Any, ...], ...]:
         """The rows of a statement that root runs, on a connection of its own."""

@@ -216,7 +216,10 @@ class Socket:
             self._begin_now = False
         token = await self._rest.token()
         try:
-            ws = await asyncio.wait_for(self._handshake(token), HANDSHAKE_SECONDS)
+            # Not `wait_for`: on Python 3.11 it loses a cancellation that comes with the result, and `close`
+            # would wait for ever
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                ws = await self._handshake(token)
         except aiohttp.WSServerHandshakeError as error:
             if error.status == UNAUTHENTICATED.http:
                 await self._rest.refresh(token)
@@ -238,7 +241,8 @@ class Socket:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ws.close(), CLOSE_SECONDS)
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await ws.close()
         await self._raise_close(ws.close_code, token)
 
     async def _handshake(self, token: str) -> aiohttp.ClientWebSocketResponse:

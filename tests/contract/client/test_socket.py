@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+import aiohttp
 import pytest
 
 from palaver.client import Client, Error, Message, PalaverError, SignedOut, Socket, Tokens
@@ -358,3 +359,24 @@ async def test_calls_that_may_be_repeated_outlive_a_restart() -> None:
         await asyncio.sleep(0)
         server.faults.away = 0.5
         assert (await asyncio.wait_for(call, PATIENCE)).chats == []
+
+
+async def test_a_socket_that_is_closed_as_it_connects_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program would hang for ever at its end, connected to the server."""
+    async with running_server() as server, Client(server.base_url) as client:
+        await client.sign_in("me@x.org", PASSWORD)
+        socket = client.socket({})
+        handshake = socket._handshake
+
+        async def close_at_its_end(token: str) -> aiohttp.ClientWebSocketResponse:
+            connected = await handshake(token)
+            # What `close` does, in the turn of the event loop in which the handshake ends
+            assert socket._runner is not None
+            socket._runner.cancel()
+            return connected
+
+        monkeypatch.setattr(socket, "_handshake", close_at_its_end)
+        socket._runner = asyncio.create_task(socket._run())
+        ended, _ = await asyncio.wait((socket._runner,), timeout=2.0)
+        await socket.close()
+        assert ended

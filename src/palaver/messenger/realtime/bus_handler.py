@@ -131,7 +131,7 @@ class BusHandler:
     def _deliver(self, event: Event, chat: CachedChat, delivery: Delivery) -> None:
         match event:
             case MessagesAppended():
-                self._ordering.deliver_until(chat, event.last_seq, delivery)
+                self._ordering.deliver_until(chat, event.first_seq, event.last_seq, delivery)
             case ReceiptMoved():
                 self._hub.deliver_receipt(chat.membership, event)
             case Typing():

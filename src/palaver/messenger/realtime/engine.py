@@ -67,7 +67,7 @@ class Engine:
         self.hub = Hub()
         self.committers = Committers(store.journals, self._committed, settings)
         self._subscriptions = Subscriptions(bus, self._replica, store.database, self.memberships)
-        self._ordering = OrderedDelivery(self.hub, store.messages)
+        self._ordering = OrderedDelivery(self.hub, self.followed, store.database, store.messages)
         self._handler = BusHandler(
             self.memberships,
             self.hub,

@@ -24,8 +24,8 @@ class DeliveryState:
     """How far a chat's messages have been delivered to this replica's sockets.
 
     `delivered_seq`: the last one. `wanted_seq`: the seq up to which they are to be read and delivered.
-    `held`: own sends behind a hole, by first seq. `waiting`: deliveries that end with a seq. `unsettled`:
-    client ids of own sends that are not answered yet.
+    `held`: own sends behind a hole, by first seq. `waiting`: others' deliveries, with first and last
+    seq. `unsettled`: client ids of own sends that are not answered yet.
     """
 
     __slots__ = ("answered", "delivered_seq", "held", "is_filling", "unsettled", "waiting", "wanted_seq")
@@ -34,7 +34,7 @@ class DeliveryState:
         self.delivered_seq = self.wanted_seq = delivered_seq
         self.is_filling = False
         self.held: dict[int, tuple[PendingSend, Delivery]] = {}
-        self.waiting: list[tuple[int, Delivery]] = []
+        self.waiting: list[tuple[int, int, Delivery]] = []
         self.unsettled: set[bytes] = set()
         self.answered: dict[int, GatewayReply] = {}
 

@@ -6,20 +6,27 @@ hole is filled from the store first.
 
 import asyncio
 
+from palaver.messenger.domain import Message
 from palaver.messenger.pending_send import PendingSend
-from palaver.messenger.realtime.followed import Delivery
+from palaver.messenger.realtime.followed import Delivery, FollowedPositions
 from palaver.messenger.realtime.hub import Hub
 from palaver.messenger.realtime.memberships import CachedChat, DeliveryState
+from palaver.messenger.store.commit_log import read_newest
 from palaver.messenger.store.messages import MessageReader
 from palaver.runtime.requester import SERVICE, work_for
+from palaver.runtime.sql.database import Database
 from palaver.runtime.telemetry.configuration import log
 
 
 class OrderedDelivery:
     """Hands messages to the hub, chat by chat in order."""
 
-    def __init__(self, hub: Hub, reader: MessageReader) -> None:
+    def __init__(
+        self, hub: Hub, followed: FollowedPositions, database: Database, reader: MessageReader
+    ) -> None:
         self._hub = hub
+        self._followed = followed
+        self._database = database
         self._reader = reader
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -42,12 +49,13 @@ class OrderedDelivery:
         if chat.delivery.wanted_seq > chat.delivery.delivered_seq:
             self._fill(chat)
 
-    def deliver_until(self, chat: CachedChat, last_seq: int, delivery: Delivery) -> None:
-        """Delivers what another replica wrote, up to a seq, as a part of `delivery`."""
+    def deliver_until(self, chat: CachedChat, first_seq: int, last_seq: int, delivery: Delivery) -> None:
+        """Delivers what another replica wrote, from one seq to another, as a part of `delivery`, and what
+        stands before it."""
         state = chat.delivery
         if last_seq > state.delivered_seq:
             delivery.add_part()
-            state.waiting.append((last_seq, delivery))
+            state.waiting.append((first_seq, last_seq, delivery))
             state.wanted_seq = max(state.wanted_seq, last_seq)
             self._fill(chat)
 
@@ -74,7 +82,7 @@ class OrderedDelivery:
                 "hole_not_filled", chat_id=chat.membership.chat_id.hex(), delivered_seq=state.delivered_seq
             )
             # They are read from the commit log once more
-            for _, delivery in state.waiting:
+            for _, _, delivery in state.waiting:
                 delivery.abandon()
             state.waiting.clear()
         finally:
@@ -84,8 +92,12 @@ class OrderedDelivery:
         """Delivers the next page. False: the rest waits for the committer, which goes on from here."""
         state = chat.delivery
         chat_id = chat.membership.chat_id
-        page = await self._reader.after(chat_id, state.delivered_seq, state.wanted_seq)
         before = state.delivered_seq
+        page = await self._reader.after(chat_id, before, state.wanted_seq)
+        if any(is_unknown(state, message) for message in page):
+            # What wrote them is yet to come by the bus or the log. Taken for settled until then, a gateway
+            # would forget that it has them, and get them from the next messenger again
+            self._followed.expect(await self._database.read(read_newest))
         for message in page:
             if message.seq <= state.delivered_seq:
                 continue
@@ -106,11 +118,22 @@ class OrderedDelivery:
         return state.delivered_seq > before
 
 
+def is_unknown(state: DeliveryState, message: Message) -> bool:
+    """Whether a message fills a hole, and its transaction has not come yet."""
+    if (
+        message.seq <= state.delivered_seq
+        or message.seq in state.held
+        or message.client_id in state.unsettled
+    ):
+        return False
+    return not any(first <= message.seq <= last for first, last, _ in state.waiting)
+
+
 def finish_reached(state: DeliveryState) -> None:
     """Ends the deliveries that waited for a seq which is delivered now."""
     if not state.waiting:
         return
-    reached = [delivery for last_seq, delivery in state.waiting if last_seq <= state.delivered_seq]
-    state.waiting = [one for one in state.waiting if one[0] > state.delivered_seq]
+    reached = [delivery for _, last_seq, delivery in state.waiting if last_seq <= state.delivered_seq]
+    state.waiting = [one for one in state.waiting if one[1] > state.delivered_seq]
     for delivery in reached:
         delivery.finish_part()

@@ -103,7 +103,8 @@ class PresenceUpdates:
                 log.exception("presence_not_kept")
             # Whoever went while nobody could know waits for it
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._presence.returned(), REFRESH_SECONDS)
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self._presence.returned()
 
     def stop(self) -> None:
         """Stores that everybody here was seen just now. They stay online: their gateways come back."""

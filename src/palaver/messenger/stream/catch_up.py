@@ -47,6 +47,9 @@ async def catch_up(
     except LogTrimmedError:
         log.warning("gateway_too_far_behind")
         gateway.outbox.log_trimmed = True
+    # Of what was delivered just now this replica may know nothing yet: it will deliver it live, once more.
+    # Until then no batch is settled, and the gateway remembers what it had
+    engine.followed.expect(await store.database.read(read_newest))
     gateway.release_deliveries()
 
 

@@ -117,4 +117,5 @@ async def wait_until_drained(socket: Socket) -> None:
     event.clear()
     socket.gateway.outbox.paused.append(socket.number)
     socket.gateway.wake()
-    await asyncio.wait_for(event.wait(), DRAIN_SECONDS)
+    async with asyncio.timeout(DRAIN_SECONDS):
+        await event.wait()

@@ -249,7 +249,8 @@ class StreamServer:
 async def flush(gateway: GatewayConnection) -> None:
     """Waits until what is left is written, but not for ever."""
     try:
-        await asyncio.wait_for(gateway.written(), FLUSH_SECONDS)
+        async with asyncio.timeout(FLUSH_SECONDS):
+            await gateway.written()
     except TimeoutError:
         log.warning("gateway_does_not_read")
 

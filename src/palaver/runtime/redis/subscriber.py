@@ -71,7 +71,8 @@ class Subscriber:
     async def until_whole(self, seconds: float) -> None:
         """Waits until it is whole, but not for longer than that."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._whole.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._whole.wait()
 
     async def subscribe(self, channels: Iterable[bytes]) -> None:
         """Adds channels. On return their messages arrive, or do so once the subscriber is whole."""

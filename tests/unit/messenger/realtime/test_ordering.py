@@ -33,7 +33,7 @@ class Chat:
         self.messenger_db = messenger_db
         self.hub = Hub()
         self.followed = FollowedPositions()
-        self.ordering = OrderedDelivery(self.hub, SqlMessageReader(database))
+        self.ordering = OrderedDelivery(self.hub, self.followed, database, SqlMessageReader(database))
         self.gateway = GatewayConnection(self.followed, NotedStream(is_writable=False))
         self.hub.add(Socket(1, self.gateway, BOB, new_id(), 1, implicit=False))
         self.chat_id = messenger_db.direct(ALICE, BOB)
@@ -72,12 +72,12 @@ class Chat:
         self.ordering.deliver_send(self.cached, send, delivery)
         delivery.finish_part()
 
-    def receive(self, last_seq: int, number: int = 0) -> None:
+    def receive(self, last_seq: int, number: int = 0, first_seq: int = 1) -> None:
         """Another replica has written up to a seq. `number`: of the transaction, where it is read again."""
         if number:
             assert self.followed.note(Position(1, number))
         delivery = Delivery(self.followed, Position(1, number)) if number else self._delivery()
-        self.ordering.deliver_until(self.cached, last_seq, delivery)
+        self.ordering.deliver_until(self.cached, first_seq, last_seq, delivery)
         delivery.finish_part()
 
     def _delivery(self) -> Delivery:
@@ -214,3 +214,22 @@ async def test_a_long_hole_is_filled_while_others_write(chat: Chat) -> None:
         await asyncio.sleep(0.001)
     chat.deliver(chat.write("mine"))
     await chat.until_delivered(*range(1, 502))
+
+
+async def test_what_is_told_before_its_transaction_is_known_is_not_settled(chat: Chat) -> None:
+    """After a broken stream members would get a message a second time, on the same connection."""
+    chat.write("theirs")
+    chat.messenger_db.write(append_commit, [MessagesAppended(chat.chat_id, 1, 1, 1)])
+    chat.write("theirs too")
+    # Of another writer, so that its transaction comes first
+    chat.followed.note(Position(2, 1))
+    delivery = Delivery(chat.followed, Position(2, 1))
+    chat.ordering.deliver_until(chat.cached, 2, 2, delivery)
+    delivery.finish_part()
+    await chat.ordering.stop()
+    assert chat.delivered == [1, 2]
+    assert chat.followed.vector == {2: 1}
+    assert not chat.followed.settled
+    chat.receive(1)
+    assert chat.followed.settled
+    assert chat.delivered == [1, 2]

@@ -227,5 +227,5 @@ async def test_who_is_announced_by_a_replica_where_they_are_not(messenger_db: Me
     ):
         alice = await gateway.open(ALICE)
         for online in (True, False):
-            one.engine.committer.submit_presence(BOB, online, 1)
+            one.engine.committers.submit_presence(BOB, online, 1)
             await eventually(lambda online=online: states(gateway, alice, BOB)[-1:] == [online], "announced")

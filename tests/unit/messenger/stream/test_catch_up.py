@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, insert, select, text
 
 from palaver.contracts.ids import new_id
 from palaver.contracts.times import now_us
-from palaver.messenger.events import MessageChanged, MessagesAppended, Position
+from palaver.messenger.events import MessageChanged, MessagesAppended, Position, encode_entries
 from palaver.messenger.realtime.followed import Delivery
 from palaver.messenger.store.commit_log import append_commit, read_newest, trim_log
 from palaver.messenger.store.messages import STREAM_MESSAGES
-from palaver.messenger.store.schema import chats
+from palaver.messenger.store.schema import chats, commit_log
 from palaver.messenger.stream import catch_up as module
 from palaver.messenger.use_cases import add_members
 from tests.harness.gateway_stream import GatewayStream, gateway_stream
@@ -59,6 +59,13 @@ def write_logged(connection: Connection, chat_id: bytes, text: str, now: int) ->
     write_messages(connection, chat_id, ALICE, [text], now)
     seq = connection.execute(select(chats.c.last_seq).where(chats.c.id == chat_id)).scalar_one()
     append_commit(connection, [MessagesAppended(chat_id, seq, seq, 1)])
+
+
+def write_unpublished(connection: Connection, chat_id: bytes) -> None:
+    """Writes a chat's second message as a writer of its own, as another replica on MySQL does."""
+    write_messages(connection, chat_id, ALICE, ["not published"], now_us())
+    entries = encode_entries([MessagesAppended(chat_id, 2, 2, 1)])
+    connection.execute(insert(commit_log), {"writer": 2, "number": 1, "entries": entries})
 
 
 async def caught_up(gateway: GatewayStream, messenger_db: MessengerDatabase) -> None:
@@ -325,6 +332,22 @@ async def test_who_is_too_far_behind_is_told_to_resume(
         await say(replica, chat_id, "new")
         await eventually(lambda: gateway.seqs(1) == [4], "told live")
         await caught_up(gateway, messenger_db)
+
+
+async def test_what_a_replica_did_not_know_of_is_not_settled_until_it_comes_live(
+    messenger_db: MessengerDatabase,
+) -> None:
+    """Of a messenger that died before it published, members would get a message twice on one connection."""
+    group = messenger_db.group([ALICE, BOB])
+    async with running_replica(messenger_db, Cluster()) as replica:
+        await say(replica, group, "before")
+        followed = stood(messenger_db)
+        messenger_db.write(write_unpublished, group)
+        async with gateway_stream(replica, messenger_db.keys, followed=followed, opens=again(BOB)) as gateway:
+            await eventually(lambda: gateway.seqs(1) == [2, 2], "told from the log, and live")
+            times = [index for index, one in enumerate(gateway.batches) for _ in one.deliveries]
+            assert not any(batch.settled for batch in gateway.batches[times[0] : times[-1]])
+            await eventually(lambda: gateway.batches[-1].settled, "settled")
 
 
 async def test_what_comes_while_a_gateway_catches_up_is_behind_what_it_missed(

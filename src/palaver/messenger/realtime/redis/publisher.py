@@ -76,7 +76,8 @@ class Publisher:
     async def stop(self) -> None:
         """Publishes what waits, but not for ever."""
         try:
-            await asyncio.wait_for(self._idle.wait(), STOP_SECONDS)
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._idle.wait()
         except TimeoutError:
             self._drop(len(self._waiting))
 
