@@ -1,6 +1,7 @@
 """Fixtures that more than one kind of test uses."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +20,25 @@ from tests.harness.redis import RedisServer, running_redis
 TESTS = Path(__file__).parent
 # They start many processes, and kill them: one at a time
 ON_ONE_WORKER = {"e2e", "fault", "integration"}
+LEAST_PRIORITY = 19
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps the tests of whole processes on one worker, while another one runs the rest."""
     for item in items:
-        if item.path.relative_to(TESTS).parts[0] in ON_ONE_WORKER:
+        if is_of_processes(item):
             item.add_marker(pytest.mark.xdist_group("processes"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leaves the processor to the tests of whole processes, which time out where they get too little."""
+    if hasattr(item.config, "workerinput") and not is_of_processes(item):
+        os.setpriority(os.PRIO_PROCESS, 0, LEAST_PRIORITY)
+
+
+def is_of_processes(item: pytest.Item) -> bool:
+    """Whether a test starts processes."""
+    return item.path.relative_to(TESTS).parts[0] in ON_ONE_WORKER
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.harness.waiting import eventually
 FEW, MANY = 20, 200
 # Of a batch of sockets, whatever their number: users' chats, presence with its row of the log, and what the
 # replica does meanwhile for itself
-MOST_OF_BATCH = 40
+MOST_OF_BATCH = 80
 # Of a resume of 100 chats, and of what the socket that opened just before is told
 MOST_OF_RESUME = 12
 # The test's own

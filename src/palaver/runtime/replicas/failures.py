@@ -10,6 +10,8 @@ from palaver.runtime.replicas.addresses import Address
 # A replica that failed is passed over for so long, and for longer the more often it failed in a row
 FIRST_REST_SECONDS = 1.0
 LONGEST_REST_SECONDS = 10.0
+# Of its own: a program that seeds Python's would choose alike in all its processes
+_random = random.Random()  # noqa: S311 - no secret
 
 
 @dataclass(slots=True)
@@ -24,7 +26,7 @@ class Failure:
 class Failures:
     """The failures of replicas. `draw`: a random number of [0, 1)."""
 
-    def __init__(self, draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, draw: Callable[[], float] = _random.random) -> None:
         self._draw = draw
         self._failures: dict[Address, Failure] = {}
 
