@@ -168,7 +168,7 @@ async def test_nobody_is_announced_as_offline_who_is_there(
 ) -> None:
     """Everybody would seem to go and to come back whenever Redis fails; or to stay when they have gone."""
     monkeypatch.setattr(presence_updates, "GONE_SECONDS", 0.05)
-    monkeypatch.setattr(presence_updates, "RETURN_SECONDS", 0.1)
+    monkeypatch.setattr(presence_updates, "RETURN_SECONDS", 2.0)
     monkeypatch.setattr(presence_updates, "REFRESH_SECONDS", 0.1)
     messenger_db.direct(ALICE, BOB)
     messenger_db.direct(ALICE, CAROL)
