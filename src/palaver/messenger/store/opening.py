@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palaver.messenger.store.journal import Journal
-from palaver.messenger.store.journal_mysql import MysqlJournal
 from palaver.messenger.store.journal_sqlite import SqliteJournal
 from palaver.messenger.store.messages import MessageReader, SqlMessageReader
 from palaver.messenger.store.writer import SqliteWriter, Writer
-from palaver.messenger.store.writer_mysql import MysqlWriter, MysqlWriters
 from palaver.runtime.settings.messenger import MessengerSettings
 from palaver.runtime.sql.database import Database
-from palaver.runtime.sql.mysql import MysqlDatabase
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.sql.url import MysqlAddress
 
@@ -53,6 +50,11 @@ def open_file(file: Path) -> Store:
 
 def open_schema(address: MysqlAddress, writers: int, connections: int) -> Store:
     """The store in a schema of a MySQL server."""
+    # Here: MySQL's driver takes a tenth of a second, which starts on files need not pay
+    from palaver.messenger.store.journal_mysql import MysqlJournal
+    from palaver.messenger.store.writer_mysql import MysqlWriter, MysqlWriters
+    from palaver.runtime.sql.mysql import MysqlDatabase
+
     database = MysqlDatabase(address, readers=connections - OTHER_WRITES, writers=OTHER_WRITES)
     own = [MysqlWriter(address) for _ in range(writers)]
     journals = [MysqlJournal(writer) for writer in own]

@@ -10,10 +10,6 @@ from palaver.runtime.sql.database_file import DatabaseKind, check_file, opening,
 from palaver.runtime.sql.health import has_free_space
 from palaver.runtime.sql.log_file import keep_log_small
 from palaver.runtime.sql.migrations import migrate
-from palaver.runtime.sql.mysql import MysqlDatabase, cannot_be_used, check_server
-from palaver.runtime.sql.mysql_connections import mysql_engine
-from palaver.runtime.sql.mysql_errors import mysql_number
-from palaver.runtime.sql.mysql_migrations import migrate_mysql
 from palaver.runtime.sql.sqlite import SqliteDatabase
 from palaver.runtime.sql.url import MysqlAddress
 
@@ -51,6 +47,11 @@ async def migrate_database(location: Location, kind: DatabaseKind) -> bool:
 
 async def migrate_schema(address: MysqlAddress, kind: DatabaseKind) -> bool:
     """The same on a server."""
+    # Here and below: MySQL's driver takes a tenth of a second, which starts on files need not pay
+    from palaver.runtime.sql.mysql import check_server
+    from palaver.runtime.sql.mysql_connections import mysql_engine
+    from palaver.runtime.sql.mysql_migrations import migrate_mysql
+
     engine = mysql_engine(address, "migrate")
     try:
         with starting_with(address):
@@ -68,6 +69,9 @@ def starting_with(location: Location) -> Iterator[None]:
         with opening(location):
             yield
         return
+    from palaver.runtime.sql.mysql import cannot_be_used
+    from palaver.runtime.sql.mysql_errors import mysql_number
+
     try:
         yield
     except Exception as error:
@@ -81,6 +85,8 @@ def open_database(location: Location, connections: int) -> Database:
     for writes. Raises `OSError`."""
     if isinstance(location, Path):
         return SqliteDatabase(location)
+    from palaver.runtime.sql.mysql import MysqlDatabase
+
     return MysqlDatabase(location, readers=connections - connections // 2, writers=connections // 2)
 
 
